@@ -112,7 +112,8 @@ def encode(address: str, *values: str | int | float) -> bytes:
                 builder.add_arg(float(value), "f")
             case _:
                 raise ValueError(f"{address} takes {types}; {type(value).__name__} is no {tag}")
-    return builder.build().dgram
+    datagram: bytes = builder.build().dgram
+    return datagram
 
 
 class OscSender:
