@@ -1,0 +1,77 @@
+"""Fetch a model from the hub into the models folder; goes on where it was interrupted.
+
+Exit status: 0 when the model is complete, 1 with a sentence on stderr when it cannot be fetched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from wmkml.config import UNDERSTUDY, ConfigError, load_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model_id", nargs="?", metavar="MODEL_ID", help="as org/name (default: the model of config.yaml)"
+    )
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="default: <org>--<name> in the models folder")
+    parser.add_argument("--token", default="", help="for gated models; else hf_token of config.yaml, else HF_TOKEN")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="default: ./config.yaml, if there is one")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    config: Path | None = arguments.config or (Path("config.yaml") if Path("config.yaml").is_file() else None)
+    try:
+        general = load_settings(config).general
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+    model_id = arguments.model_id or general.model_name
+    if model_id == UNDERSTUDY or Path(model_id).expanduser().is_dir():
+        print(f"{model_id} is on this machine already; there is nothing to download.")
+        return 0
+    # The hub's client would otherwise tell the hub what kind of program calls it.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from wmkml.download import DownloadError, download, folder_of
+
+    base = config.parent if config else Path()
+    folder = arguments.to or folder_of(model_id, base / general.models_folder)
+    token = arguments.token or general.hf_token.get_secret_value()
+    line = _Line(sys.stdout.isatty())
+    try:
+        download(model_id, folder, token, report=line.report, progress=line.progress, every=0.5 if line.live else 5.0)
+    except DownloadError as error:
+        line.end()
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        line.end()
+        print("Stopped. The next call goes on from here.", file=sys.stderr)
+        return 1
+    return 0
+
+
+class _Line:
+    """Writes progress over itself on a terminal, and as a line now and then elsewhere."""
+
+    def __init__(self, live: bool) -> None:
+        self.live, self.open = live, False
+
+    def report(self, text: str) -> None:
+        self.end()
+        print(text, flush=True)
+
+    def progress(self, text: str) -> None:
+        if not self.live:
+            print(text, flush=True)
+            return
+        print(f"\r\x1b[K{text}", end="", flush=True)
+        self.open = True
+
+    def end(self) -> None:
+        if self.open:
+            print(flush=True)
+        self.open = False
