@@ -1,0 +1,73 @@
+"""An OSC host for the rehearsal: counts every message by address and holds it against the address table.
+
+Reads datagrams with python-osc, and the type tags by itself, since those are what a patch relies on.  Knows neither
+who sends nor why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from pythonosc.osc_message import OscMessage, ParseError
+
+from wmkml.osc import TABLE
+
+
+class OscReceiver(asyncio.DatagramProtocol):
+    """Listens on one UDP port from `listen` to `close`.
+
+    Attributes:
+        counts: messages received, by address.
+        problems: one sentence for each kind of message that does not fit the table; quotes no argument.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.problems: list[str] = []
+        self._transport: asyncio.BaseTransport | None = None
+
+    @classmethod
+    async def listen(cls, host: str, port: int) -> OscReceiver:
+        """A receiver bound to this address.
+
+        Raises:
+            OSError: the address is not this machine's, or the port is taken.
+        """
+        loop = asyncio.get_running_loop()
+        transport, receiver = await loop.create_datagram_endpoint(cls, local_addr=(host, port))
+        receiver._transport = transport
+        return receiver
+
+    def close(self) -> None:
+        """Free the port."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Count one message (called by the event loop)."""
+        try:
+            message = OscMessage(data)
+        except ParseError:
+            self._note("An OSC datagram could not be read.")
+            return
+        self.counts[message.address] += 1
+        row = TABLE.get(message.address)
+        if row is None:
+            self._note(f"OSC {message.address} is not in the address table.")
+        elif (tags := type_tags(data)) != row.types:
+            self._note(f"OSC {message.address} came with the types {tags!r}; the table says {row.types!r}.")
+
+    def missing(self) -> list[str]:
+        """The table's addresses that never came."""
+        return [address for address in TABLE if not self.counts[address]]
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.problems:
+            self.problems.append(sentence)
+
+
+def type_tags(datagram: bytes) -> str:
+    """The type tags of a datagram, without the comma (OSC 1.0: after the address, padded to four bytes)."""
+    after_address = datagram.index(b"\0") // 4 * 4 + 4
+    return datagram[after_address + 1 : datagram.index(b"\0", after_address)].decode("ascii")
