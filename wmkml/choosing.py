@@ -1,0 +1,74 @@
+"""Which pairs a round trains on, and the schedules of learning rate and samples: the original installation's way.
+
+Pure functions: randomness comes in as an argument.  Knows nothing of where pairs come from or go to.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from wmkml.config import Finetuning
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A pair that a round may train on, and the iteration that answered it (−1: the base model)."""
+
+    pair: int
+    prompt: str
+    iteration: int
+
+
+def learning_rate(tuning: Finetuning, round_number: int) -> float:
+    """The learning rate a round begins with; never below zero."""
+    return max(0.0, tuning.learning_rate + round_number * tuning.learning_rate_increase)
+
+
+def sample_count(tuning: Finetuning, round_number: int) -> int:
+    """How many samples a round trains on."""
+    return tuning.samples_by_iteration + round_number * tuning.sample_increase_by_iteration
+
+
+def choose(
+    live: Sequence[Candidate],
+    datasets: Sequence[Candidate],
+    tuning: Finetuning,
+    round_number: int,
+    random_source: random.Random,
+) -> list[Candidate]:
+    """The samples of a round, `sample_count` of them where there are pairs at all.
+
+    1. Live pairs: at most `max_per_prompt` of each prompt, and of those at most `live_samples_by_iteration`; both
+       drawn without repeats, a pair of iteration i with weight exp(i).
+    2. Dataset pairs, each at most once, until the round has its samples.
+    3. Where these are too few, more live pairs, of all there are, with the same weights; they may repeat.
+
+    Returns fewer than `sample_count` only when there is no live pair, and none when there is no pair at all.
+    """
+    wanted = sample_count(tuning, round_number)
+    by_prompt: dict[str, list[Candidate]] = {}
+    for one in live:
+        by_prompt.setdefault(one.prompt, []).append(one)
+    considered = [
+        one for same in by_prompt.values() for one in _without_repeats(same, tuning.max_per_prompt, random_source)
+    ]
+    chosen = _without_repeats(considered, min(tuning.live_samples_by_iteration, wanted), random_source)
+    chosen += random_source.sample(list(datasets), min(len(datasets), wanted - len(chosen)))
+    if live and len(chosen) < wanted:
+        newest = max(one.iteration for one in live)
+        weights = [math.exp(one.iteration - newest) for one in live]
+        chosen += random_source.choices(live, weights, k=wanted - len(chosen))
+    return chosen
+
+
+def _without_repeats(pairs: Sequence[Candidate], count: int, random_source: random.Random) -> list[Candidate]:
+    # Adding Gumbel noise to log-weights and taking the largest is drawing one after another without putting back
+    # (Vieira 2014, "Gumbel-max trick and weighted reservoir sampling"); the log-weight of exp(i) is i itself.
+    if len(pairs) <= count:
+        return list(pairs)
+    noisy = [(one.iteration - math.log(random_source.expovariate(1.0)), one) for one in pairs]
+    noisy.sort(key=lambda item: item[0], reverse=True)
+    return [one for _, one in noisy[:count]]
