@@ -1,0 +1,50 @@
+"""The Pd patch of the README, run by Pure Data itself: every address of the table arrives in it, words whole."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.test_osc import SAMPLES, bound, free_udp_port
+from wmkml.osc import TABLE, OscSender
+
+PATCH = Path(__file__).parent.parent / "examples" / "osc_receiver.pd"
+
+
+@pytest.fixture
+def pd(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """Pure Data with the patch open on a free port, and the file with what it prints."""
+    program = shutil.which("pd")
+    assert program, "Pure Data is not installed (Debian: puredata-core)"
+    port, copy, said = free_udp_port(), tmp_path / PATCH.name, tmp_path / "said"
+    copy.write_text(PATCH.read_text(encoding="utf-8").replace("9000", str(port)), encoding="utf-8")
+    with said.open("wb") as out:
+        process = subprocess.Popen(
+            [program, "-nogui", "-noaudio", "-stderr", "-open", str(copy)], stdout=out, stderr=subprocess.STDOUT
+        )
+    while not bound(port):
+        assert process.poll() is None, said.read_text()
+        time.sleep(0.05)
+    yield port, said
+    process.kill()
+    process.wait()
+
+
+def test_every_address_arrives_in_the_patch(pd: tuple[int, Path]) -> None:
+    port, said = pd
+    sender = OscSender([("127.0.0.1", port)])
+    for row in TABLE.values():
+        sender.send(row.address, *(SAMPLES[tag] for tag in row.types))
+    sender.send("/heartbeat", 4711)
+    sender.close()
+    while "heartbeat: 4711" not in (text := said.read_text(encoding="utf-8")):
+        time.sleep(0.05)
+    heard = {line.partition(":")[0] for line in text.splitlines()}
+    assert {row.address.split("/")[1] for row in TABLE.values()} - heard == set()
+    assert "unknown" not in heard
+    assert f"prompt: {SAMPLES['s']}" in text
