@@ -75,8 +75,11 @@ def environment(hub: Hub, tmp_path: Path) -> dict[str, str]:
 
 
 def door(hub: Hub, tmp_path: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """Call download_model.py as an operator does, in a folder of its own."""
-    command = [sys.executable, str(ROOT / "download_model.py"), *words]
+    """Call download_model.py as an operator does, with a config of its own."""
+    config = tmp_path / "config.yaml"
+    if not config.exists():
+        config.write_text("general:\n  model_name: org/tiny\n")
+    command = [sys.executable, str(ROOT / "download_model.py"), *words, "--config", str(config)]
     env = environment(hub, tmp_path) | more
     return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
 

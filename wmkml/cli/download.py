@@ -10,6 +10,7 @@ import os
 import sys
 from pathlib import Path
 
+from wmkml.cluster.arguments import PROJECT
 from wmkml.config import UNDERSTUDY, ConfigError, load_settings
 
 
@@ -19,11 +20,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="default: <org>--<name> in the models folder")
     parser.add_argument("--token", default="", help="for gated models; else hf_token of config.yaml, else HF_TOKEN")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="default: ./config.yaml, if there is one")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="default: config.yaml beside download_model.py")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    config: Path | None = arguments.config or (Path("config.yaml") if Path("config.yaml").is_file() else None)
+    config: Path | None = arguments.config
+    if config is None and (PROJECT / "config.yaml").is_file():
+        config = PROJECT / "config.yaml"
     try:
         general = load_settings(config).general
     except ConfigError as error:
@@ -37,8 +40,8 @@ def main(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from wmkml.download import DownloadError, download, folder_of
 
-    base = config.parent if config else Path()
-    folder = arguments.to or folder_of(model_id, base / general.models_folder)
+    root = config.resolve().parent if config else PROJECT
+    folder = arguments.to or folder_of(model_id, root / general.models_folder)
     token = arguments.token or general.hf_token.get_secret_value()
     line = _Line(sys.stdout.isatty())
     try:
