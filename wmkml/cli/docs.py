@@ -70,8 +70,8 @@ def filled(text: str) -> str:
     Raises:
         KeyError: a marker names what is not generated.
     """
-    parts: dict[str, Callable[[], str]] = {"settings": settings, "osc": osc}
-    return MARKED.sub(lambda match: match[1] + parts[match["name"]]() + match[3], text)
+    parts: dict[str, Callable[[], str]] = {"settings": settings, "osc": osc, "long-tests": long_tests}
+    return MARKED.sub(lambda match: f"{match[1]}\n{parts[match['name']]()}\n{match[3]}", text)
 
 
 def page(title: str, body: str) -> str:
@@ -114,6 +114,29 @@ def osc() -> str:
     ]
     heading = "Types: `s` string, `i` int32, `f` float32. Strings are cut so that a datagram stays under 8,192 bytes."
     return f"{heading}\n\n{table(('address', 'types', 'sent by', 'since', 'meaning'), rows)}"
+
+
+def long_tests() -> str:
+    """The tests that only `./run_tests.sh --long` runs, each with what its file is about."""
+    rows = []
+    for path in sorted((PROJECT / "tests").glob("test_*.py")):
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        everywhere = any(isinstance(node, ast.Assign) and marks_long(node.value) for node in module.body)
+        rows += [
+            (
+                f"`tests/{path.name}::{node.name}`",
+                (ast.get_docstring(node) or node.name[5:].replace("_", " ")).partition("\n")[0],
+            )
+            for node in module.body
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+            if everywhere or any(marks_long(mark) for mark in node.decorator_list)
+        ]
+    return table(("test", "what it holds"), rows)
+
+
+def marks_long(expression: ast.expr) -> bool:
+    """Whether an expression says `pytest.mark.long`, alone or in a list."""
+    return any(isinstance(node, ast.Attribute) and node.attr == "long" for node in ast.walk(expression))
 
 
 def commands(root: Path) -> str:
