@@ -1,0 +1,81 @@
+"""Wires the Tk fallback: the client's threads fill a queue, the window's main loop empties it.
+
+The one place that knows both.  Says a sentence, and no more, where there is no Tk or no display.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import queue
+import signal
+import sys
+from pathlib import Path
+
+from wmkml.config import Settings
+from wmkml.gui.client import News, OwnerClient
+from wmkml.keys import KeysUnreadable, load_keys
+from wmkml.places import Places, places
+
+POLL_MS = 40
+
+
+def serve(settings: Settings, root: Path) -> int:
+    """Show the window until it is closed or the process is told to end.  Returns the exit status: 1 without a display."""
+    if importlib.util.find_spec("tkinter") is None or importlib.util.find_spec("_tkinter") is None:
+        print("The window needs Tk, which this Python lacks; on Debian: apt-get install python3-tk.", file=sys.stderr)
+        return 1
+    # Only here: a Python without Tk must get as far as the sentence above.
+    import tkinter
+
+    from wmkml.gui.window import Window
+
+    try:
+        tk = tkinter.Tk(className="Watch-me-kill-my-language")
+    except tkinter.TclError:
+        print(
+            "There is no display for the window; talk through the owner's page in a browser instead: "
+            f"{address(settings)}/",
+            file=sys.stderr,
+        )
+        return 1
+
+    news: queue.Queue[News] = queue.Queue()
+    client = OwnerClient(address(settings), functools.partial(stage_key, places(settings, root), set()), news)
+    window = Window(tk, client, settings.inference.system_language)
+
+    def drain() -> None:
+        while not news.empty():
+            window.show(news.get())
+        window.tick()
+        tk.after(POLL_MS, drain)
+
+    # A signal is handled between two callbacks, and drain is one every few milliseconds.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: tk.quit())
+    tk.protocol("WM_DELETE_WINDOW", tk.quit)
+    client.start()
+    drain()
+    tk.mainloop()
+    client.close()
+    return 0
+
+
+def address(settings: Settings) -> str:
+    """Where the owner is found from this machine."""
+    host = settings.general.owner_host
+    if host in ("", "0.0.0.0", "::"):
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.general.owner_port}"
+
+
+def stage_key(where: Places, told: set[str]) -> str | None:
+    """The key that shows every station's words; none where this user may not read it, which is told once (`told`)."""
+    try:
+        return load_keys(where).stage
+    except (OSError, KeysUnreadable) as error:
+        reason = f"The window shows its own words only: {error}"
+        if reason not in told:
+            told.add(reason)
+            print(reason, file=sys.stderr)
+        return None
