@@ -133,7 +133,7 @@ def test_a_broken_connection_is_taken_up_within_the_call(hub: Hub, folder: Path)
     download("org/tiny", folder, endpoint=hub.url, report=said.append)
     name = next(iter(SHARDS))
     ranges = [headers.get("range") for headers in hub.fetched(name)]
-    assert ranges[0] is None and ranges[1] is not None and int(ranges[1][6:-1]) >= 2 * MIB, ranges
+    assert ranges == [None, f"bytes={2 * MIB + 17}-"]
     assert (folder / name).read_bytes() == NEEDED[name]
     assert any("broke off" in line for line in said)
 
@@ -141,7 +141,7 @@ def test_a_broken_connection_is_taken_up_within_the_call(hub: Hub, folder: Path)
 def test_a_killed_download_is_taken_up_by_the_next_call(hub: Hub, tmp_path: Path) -> None:
     folder, name = tmp_path / "here", next(iter(SHARDS))
     hub.files["tokenizer.json"] = b"{}"
-    hub.stall_after = 2 * MIB + 17
+    hub.stall_after = 2 * MIB + MIB // 2
     command = [sys.executable, str(ROOT / "download_model.py"), "org/tiny", "--to", str(folder)]
     first = subprocess.Popen(command, cwd=tmp_path, env=environment(hub, tmp_path), stdout=subprocess.DEVNULL)
     try:

@@ -36,7 +36,6 @@ __all__ = ["RECORD", "DownloadError", "download", "folder_of", "is_complete"]
 RECORD = "download.json"
 """What came from where: model, commit, and every file's size and checksum; beside the files."""
 
-CHUNK = 1 << 20
 TIMEOUT = httpx2.Timeout(30.0)
 
 Report = Callable[[str], None]
@@ -57,6 +56,24 @@ class _File:
     @property
     def record(self) -> dict[str, int | str]:
         return {"size": self.size, "checksum": self.checksum}
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is fetched, from where and whereto, and how one hears of it; see `download` for the fields."""
+
+    model_id: str
+    hub: str
+    token: str
+    folder: Path
+    report: Report
+    progress: Report
+    every: float
+    patience: int
+
+    def part(self, file: _File) -> Path:
+        """Where a file is while it is not whole; the checksum keeps a part of an older version from being taken up."""
+        return self.folder / UNFINISHED / f"{file.name}.{file.checksum[:16]}.part"
 
 
 class _Meter:
@@ -106,14 +123,15 @@ def download(
     """
     hub = (endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
     token = token or get_token() or ""
+    order = _Order(model_id, hub, token, folder, report, progress or report, every, patience)
     try:
-        commit, files = _listing(model_id, hub, token)
+        commit, files = _listing(order)
         folder.mkdir(parents=True, exist_ok=True)
         # The folder of unfinished files is what tells `is_complete` of an interruption, so it goes last.
         unfinished = folder / UNFINISHED
         unfinished.mkdir(exist_ok=True)
         with FileLock(unfinished / "lock", timeout=0):
-            _fetch_all(model_id, commit, files, folder, hub, token, report, progress or report, every, patience)
+            _fetch_all(order, commit, files)
             shutil.rmtree(unfinished)
     except Timeout:
         raise DownloadError(f"Another download into {folder} is under way; wait for it or end it.") from None
@@ -125,9 +143,10 @@ def download(
     return folder
 
 
-def _listing(model_id: str, hub: str, token: str) -> tuple[str, list[_File]]:
+def _listing(order: _Order) -> tuple[str, list[_File]]:
     """The commit that is current, and the files that are needed of it."""
-    api = HfApi(endpoint=hub, token=token or False)
+    hub, model_id = order.hub, order.model_id
+    api = HfApi(endpoint=hub, token=order.token or False)
     try:
         info = api.model_info(model_id, revision="main", files_metadata=True, timeout=30.0)
     except (KeyError, TypeError, json.JSONDecodeError):
@@ -149,56 +168,43 @@ def _listing(model_id: str, hub: str, token: str) -> tuple[str, list[_File]]:
     return str(info.sha), files
 
 
-def _fetch_all(
-    model_id: str,
-    commit: str,
-    files: list[_File],
-    folder: Path,
-    hub: str,
-    token: str,
-    report: Report,
-    progress: Report,
-    every: float,
-    patience: int,
-) -> None:
-    record = folder / RECORD
+def _fetch_all(order: _Order, commit: str, files: list[_File]) -> None:
+    """Fetch what the folder lacks, one file after the other, and note each in the record as it is put in place."""
+    record = order.folder / RECORD
     known = json.loads(record.read_text(encoding="utf-8"))["files"] if record.is_file() else {}
-    missing = []
     for file in files:
-        path = folder / file.name
-        if not path.is_file() or path.stat().st_size != file.size:
+        # A file of the right size that no record vouches for was put there by hand: its checksum decides.
+        path = order.folder / file.name
+        if _length(path) != file.size or (known.get(file.name) != file.record and not _intact(path, file, order)):
             known.pop(file.name, None)
-        elif known.get(file.name) != file.record and _intact(path, file, report):
+        else:
             known[file.name] = file.record
-        if known.get(file.name) != file.record:
-            missing.append(file)
-
-    there = sum(_length(_part(folder, file)) for file in missing)
+    missing = [file for file in files if file.name not in known]
     todo = sum(file.size for file in missing)
-    _check_room(model_id, folder, todo - there)
+    there = sum(_length(order.part(file)) for file in missing)
+    _check_room(order, todo - there)
     if missing:
         so_far = f", {_size(there)} of it already here" if there else ""
-        report(f"Fetching {len(missing)} files of {model_id} from {hub}: {_size(todo)}{so_far}.")
-    meter = _Meter(todo, there, progress, every)
-    # Compressed answers could not be taken up in the middle.
-    headers = {"Accept-Encoding": "identity", **({"Authorization": f"Bearer {token}"} if token else {})}
+        order.report(f"Fetching {len(missing)} files of {order.model_id} from {order.hub}: {_size(todo)}{so_far}.")
+    meter = _Meter(todo, there, order.progress, order.every)
     for file in missing:
-        url = hf_hub_url(model_id, file.name, revision=commit, endpoint=hub)
-        part = _part(folder, file)
-        _fetch(url, headers, part, file, meter, report, patience)
-        if not _intact(part, file, report):
+        part = order.part(file)
+        _fetch(hf_hub_url(order.model_id, file.name, revision=commit, endpoint=order.hub), file, order, meter)
+        if not _intact(part, file, order):
             part.unlink()
             raise DownloadError(f"{file.name} was damaged on its way and has been thrown away. Call this again.")
-        part.replace(folder / file.name)
+        part.replace(order.folder / file.name)
         known[file.name] = file.record
-        _write_record(record, {"model": model_id, "commit": commit, "hub": hub, "files": known})
+        _write_record(record, {"model": order.model_id, "commit": commit, "hub": order.hub, "files": known})
 
 
-def _fetch(
-    url: str, headers: dict[str, str], part: Path, file: _File, meter: _Meter, report: Report, patience: int
-) -> None:
+def _fetch(url: str, file: _File, order: _Order, meter: _Meter) -> None:
     """Stream one file, taking up the part that is there; over again when the line breaks, as long as bytes still come."""
-    in_vain = 0
+    # Compressed answers could not be taken up in the middle.
+    headers = {"Accept-Encoding": "identity"}
+    if order.token:
+        headers["Authorization"] = f"Bearer {order.token}"
+    part, in_vain = order.part(file), 0
     part.touch()
     while (have := _length(part)) < file.size:
         reason = "ended early"
@@ -210,16 +216,16 @@ def _fetch(
             if error.response.status_code != 429 and error.response.status_code < 500:
                 raise
             reason = f"status {error.response.status_code}"
-        if _length(part) >= file.size:
+        if (now := _length(part)) >= file.size:
             break
-        in_vain = 0 if _length(part) > have else in_vain + 1
-        if in_vain >= patience:
+        in_vain = 0 if now > have else in_vain + 1
+        if in_vain >= order.patience:
             raise DownloadError(
-                f"The connection broke off at {_size(_length(part))} of {file.name} ({reason}). "
+                f"The connection broke off at {_size(now)} of {file.name} ({reason}). "
                 "Call this again: it goes on from there."
             )
         pause = min(2**in_vain, 30)
-        report(f"The connection broke off ({reason}); going on from {_size(_length(part))} in {pause} s.")
+        order.report(f"The connection broke off ({reason}); going on from {_size(now)} in {pause} s.")
         time.sleep(pause)
 
 
@@ -233,40 +239,36 @@ def _stream(url: str, headers: dict[str, str], part: Path, have: int, file: _Fil
             have = 0
         with part.open("ab") as out:
             out.truncate(have)
-            for chunk in response.iter_bytes(CHUNK):
+            # As they come: what waits for a full chunk is lost when the line breaks.
+            for chunk in response.iter_bytes():
                 out.write(chunk)
                 meter.add(len(chunk), file.name)
-
-
-def _part(folder: Path, file: _File) -> Path:
-    # The checksum in the name keeps a part of an older version from being taken up.
-    return folder / UNFINISHED / f"{file.name}.{file.checksum[:16]}.part"
 
 
 def _length(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _intact(path: Path, file: _File, report: Report) -> bool:
+def _intact(path: Path, file: _File, order: _Order) -> bool:
     """Whether a file has the size and the checksum the hub says."""
     if _length(path) != file.size:
         return False
     if file.size > 500_000_000:
-        report(f"Checking {file.name} ({_size(file.size)}) …")
+        order.report(f"Checking {file.name} ({_size(file.size)}) …")
     large = len(file.checksum) == 64
     digest = hashlib.sha256() if large else hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
     with path.open("rb") as content:
-        while chunk := content.read(8 * CHUNK):
+        while chunk := content.read(1 << 23):
             digest.update(chunk)
     return digest.hexdigest() == file.checksum
 
 
-def _check_room(model_id: str, folder: Path, bytes_to_come: int) -> None:
-    free = shutil.disk_usage(folder).free
+def _check_room(order: _Order, bytes_to_come: int) -> None:
+    free = shutil.disk_usage(order.folder).free
     if bytes_to_come > free:
         raise DownloadError(
-            f"{model_id} needs {_size(bytes_to_come)} more, and only {_size(free)} are free where {folder} is. "
-            f"Free {_size(bytes_to_come - free)} there, or give another folder with --to."
+            f"{order.model_id} needs {_size(bytes_to_come)} more, and only {_size(free)} are free where {order.folder} "
+            f"is. Free {_size(bytes_to_come - free)} there, or give another folder with --to."
         )
 
 
