@@ -1,0 +1,158 @@
+"""The three services as real processes, on free ports and with a data folder of their own, for the system tests.
+
+Starts the door scripts as the launcher's supervisor does, without the supervisor: what dies stays dead, so that a test
+sees it.  Every process has a group of its own and is ended with it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from wmkml.cluster.arguments import PROJECT
+from wmkml.config import UNDERSTUDY, Settings, dump, load_settings
+from wmkml.keys import Keys, load_keys
+from wmkml.places import Places, places
+
+DOORS = {"owner": "owner.py", "inference": "inference_owner.py", "worker": "finetune_worker.py"}
+PATIENCE = 180.0
+"""Seconds until everything must be healthy, and until what is waited for must be there."""
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port of the loopback that nobody has right now."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Processes:
+    """The services of one installation.  Use as a context: what was started is ended."""
+
+    settings: Settings
+    root: Path
+    started: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def places(self) -> Places:
+        return places(self.settings, self.root)
+
+    @property
+    def owner(self) -> str:
+        return f"http://127.0.0.1:{self.settings.general.owner_port}"
+
+    @property
+    def inference(self) -> str:
+        return f"http://127.0.0.1:{self.settings.general.inference_port}"
+
+    @property
+    def keys(self) -> Keys:
+        return load_keys(self.places)
+
+    def start(self, name: str) -> None:
+        """Start one service; its output goes to its log file, as under supervision."""
+        settings = self.places.data / "settings.yaml"
+        self.places.logs.mkdir(parents=True, exist_ok=True)
+        settings.write_text(dump(self.settings), encoding="utf-8")
+        command = [sys.executable, str(PROJECT / DOORS[name]), "--config", str(settings)]
+        command += ["--model", self.settings.general.model_name, "--engine", self.settings.inference.engine]
+        environment = os.environ | {"VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
+        with (self.places.logs / f"{name}.log").open("ab") as log:
+            self.started[name] = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, cwd=PROJECT, env=environment, start_new_session=True
+            )
+
+    def end(self, name: str, sent: signal.Signals = signal.SIGTERM) -> None:
+        """End one service and all its children."""
+        process = self.started.pop(name)
+        _signal(process.pid, sent)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            pass
+        _signal(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def wait_until_ready(self) -> None:
+        """Until every started service is healthy; fails with the end of its log when one died."""
+        for name, url in (("owner", self.owner), ("inference", self.inference)):
+            if name in self.started:
+                self.wait_for(lambda url=url: _status(f"{url}/healthz") == 200, f"{name} healthy")
+        if "worker" in self.started:
+            self.wait_for(lambda: self.state()["worker"] != "away", "worker ready")
+
+    def wait_for(self, reached: Any, what: str, seconds: float = PATIENCE) -> None:
+        """Until `reached()` is true."""
+        deadline = time.monotonic() + seconds
+        while not reached():
+            for name, process in self.started.items():
+                assert process.poll() is None, f"{name} died:\n{self.log(name)[-3000:]}"
+            assert time.monotonic() < deadline, f"not reached in {seconds} s: {what}"
+            time.sleep(0.2)
+
+    def state(self) -> dict[str, Any]:
+        """`GET /state`."""
+        state: dict[str, Any] = httpx.get(f"{self.owner}/state", timeout=10).json()
+        return state
+
+    def log(self, name: str) -> str:
+        """What a service has said so far."""
+        return (self.places.logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in reversed(list(self.started)):
+            self.end(name)
+
+
+def processes(root: Path, overrides: Mapping[str, Any], *, engine: str = "transformers") -> Processes:
+    """Services that are not started yet: the understudy, free ports, folders under `root`, a quick run."""
+    quick = {
+        "general.owner_port": free_port(),
+        "general.inference_port": free_port(),
+        "general.owner_host": "127.0.0.1",
+        "general.data_folder": str(root / "data"),
+        "general.models_folder": str(root / "models"),
+        "general.datasets_folder": str(PROJECT / "Datasets"),
+        "general.logging": "DEBUG",
+        "inference.engine": engine,
+        "finetuning.num_total_iters": 2,
+        "finetuning.minimum_iteration_time": 3.0,
+        "finetuning.last_iteration_time": 15.0,
+        "finetuning.duration_of_a_run": 900.0,
+        "finetuning.samples_by_iteration": 12,
+        "finetuning.sample_increase_by_iteration": 2,
+        "finetuning.live_samples_by_iteration": 8,
+        "inference.num_generated_responses": 2,
+        "inference.max_tokens": 24,
+        "inference.cpu_threads": 1,
+    }
+    settings = load_settings(PROJECT / "config.yaml", model=UNDERSTUDY, overrides={**quick, **overrides})
+    return Processes(settings, root)
+
+
+def _status(url: str) -> int:
+    try:
+        return httpx.get(url, timeout=10).status_code
+    except httpx.TransportError:
+        return 0
+
+
+def _signal(group: int, sent: signal.Signals) -> None:
+    try:
+        os.killpg(group, sent)
+    except ProcessLookupError:
+        return
