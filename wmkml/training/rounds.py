@@ -72,6 +72,7 @@ class RoundTrainer:
         self._recipe = replace(habits.recipe, autocast=base.autocast)
         self._habits = habits
         self._inside: str | None = None
+        self._probe_ids: tuple[int, ...] = (base.tokenizer.bos_token_id or 0,)
 
     def holds(self, sha256: str) -> bool:
         """Whether the weights in memory are those of the adapter with this sha256."""
@@ -85,11 +86,11 @@ class RoundTrainer:
         recipe = replace(self._recipe, learning_rate=0.0, epochs=1, samples_per_step=8)
         train(self.model, [Tokens(ids, ids)] * 8, recipe, Unwatched())
 
-    def train(self, job: Round, watcher: Watcher) -> RoundDone:
-        """Train one round and write its adapter.
+    def learn(self, job: Round, watcher: Watcher) -> Trained:
+        """Train one round; its weights are in memory afterwards.
 
         Raises:
-            AdapterBroken: the previous adapter cannot be read, or the new one must not be served.
+            AdapterBroken: the previous adapter cannot be read.
             TrainingDropped, TrainingSpoiled, MemoryExhausted: as `loop.train`.
             In every case the next round starts from the adapter it names, not from what is in memory.
         """
@@ -102,9 +103,23 @@ class RoundTrainer:
         trained = train(self.model, samples, recipe, watcher)
         # What fitted the memory once is not tried larger again.
         self._recipe = replace(self._recipe, micro_batch_tokens=trained.micro_batch_tokens)
-        sha256 = write_adapter(self.model, job.folder, lambda: self._probe(samples[0], job.folder))
+        self._probe_ids = samples[0].ids[:PROBE_TOKENS]
+        return trained
+
+    def put_down(self, folder: Path) -> str:
+        """Check what was learnt and write it to a folder that does not exist yet; its sha256.
+
+        Raises:
+            AdapterBroken: it must not be served, or cannot be written there.
+        """
+        sha256 = write_adapter(self.model, folder, lambda: self._probe(folder))
         self._inside = sha256
-        return RoundDone(job.folder, sha256, trained)
+        return sha256
+
+    def train(self, job: Round, watcher: Watcher) -> RoundDone:
+        """`learn`, then `put_down`."""
+        trained = self.learn(job, watcher)
+        return RoundDone(job.folder, self.put_down(job.folder), trained)
 
     def _begin(self, job: Round) -> None:
         if job.previous is None:
@@ -112,8 +127,8 @@ class RoundTrainer:
         elif not self.holds(job.previous.sha256):
             fill(self.model, job.previous.folder, job.previous.sha256)
 
-    def _probe(self, sample: Tokens, folder: Path) -> None:
-        ids = torch.tensor([sample.ids[:PROBE_TOKENS]], device=self.base.device)
+    def _probe(self, folder: Path) -> None:
+        ids = torch.tensor([self._probe_ids], device=self.base.device)
         self.model.eval()
         enabled = self.base.autocast is not None
         with torch.no_grad(), torch.autocast(self.base.device.type, dtype=self.base.autocast, enabled=enabled):

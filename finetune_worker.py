@@ -1,0 +1,15 @@
+#!/usr/bin/env python3
+"""The worker: `env/bin/python finetune_worker.py [--config FILE] [--owner URL] …` trains the rounds the owner offers."""
+
+import argparse
+import sys
+
+from wmkml.cluster.arguments import add_settings_arguments, settings_of
+from wmkml.worker.main import serve
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_settings_arguments(parser)
+    parser.add_argument("--owner", metavar="URL", help="the owner, where it is on another machine")
+    arguments = parser.parse_args()
+    sys.exit(serve(*settings_of(arguments), owner=arguments.owner))
