@@ -6,6 +6,7 @@ sees it.  Every process has a group of its own and is ended with it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -77,10 +78,8 @@ class Processes:
         """End one service and all its children."""
         process = self.started.pop(name)
         _signal(process.pid, sent)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(30)
-        except subprocess.TimeoutExpired:
-            pass
         _signal(process.pid, signal.SIGKILL)
         process.wait()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.readme import commands
 from tests.test_osc import SAMPLES, bound, free_udp_port
 from wmkml.osc import TABLE, OscSender
 
@@ -19,13 +21,15 @@ PATCH = Path(__file__).parent.parent / "examples" / "osc_receiver.pd"
 @pytest.fixture
 def pd(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     """Pure Data with the patch open on a free port, and the file with what it prints."""
-    program = shutil.which("pd")
-    assert program, "Pure Data is not installed (Debian: puredata-core)"
+    (command,) = commands("background")
+    assert shutil.which(shlex.split(command)[0]), "Pure Data is not installed (Debian: puredata-core)"
     port, copy, said = free_udp_port(), tmp_path / PATCH.name, tmp_path / "said"
     copy.write_text(PATCH.read_text(encoding="utf-8").replace("9000", str(port)), encoding="utf-8")
     with said.open("wb") as out:
         process = subprocess.Popen(
-            [program, "-nogui", "-noaudio", "-stderr", "-open", str(copy)], stdout=out, stderr=subprocess.STDOUT
+            [str(copy) if word.endswith(PATCH.name) else word for word in shlex.split(command)],
+            stdout=out,
+            stderr=subprocess.STDOUT,
         )
     while not bound(port):
         assert process.poll() is None, said.read_text()
@@ -42,7 +46,8 @@ def test_every_address_arrives_in_the_patch(pd: tuple[int, Path]) -> None:
         sender.send(row.address, *(SAMPLES[tag] for tag in row.types))
     sender.send("/heartbeat", 4711)
     sender.close()
-    while "heartbeat: 4711" not in (text := said.read_text(encoding="utf-8")):
+    deadline = time.monotonic() + 20
+    while "heartbeat: 4711" not in (text := said.read_text(encoding="utf-8")) and time.monotonic() < deadline:
         time.sleep(0.05)
     heard = {line.partition(":")[0] for line in text.splitlines()}
     assert {row.address.split("/")[1] for row in TABLE.values()} - heard == set()
