@@ -1,0 +1,216 @@
+"""The understudy: what it learns from, how it writes a chat, how it is built, and what the shipped model answers."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from wmkml.understudy.answering import MODEL_FOLDER, answer, load
+from wmkml.understudy.batches import encode
+from wmkml.understudy.build import learning_rate
+from wmkml.understudy.exchanges import Conversation, Writer, conversations, load_phrasings
+from wmkml.understudy.world import LANGUAGES, load_world
+
+GERMAN_WORDS = set(
+    re.findall(r"\w+", "der die das ein eine ist und ich nicht es du den dem mit von er sie auf im zum wie kein")
+)
+ENGLISH_WORDS = set(
+    re.findall(r"\w+", "the a an is and i not it you of to with on at that for they she he as no one are")
+)
+GERMAN_PROMPTS = [
+    "Was für Sprichwörter kennst du?",
+    "Wer bist du?",
+    "Was ist eine Katze?",
+    "Wo lebt der Bär?",
+    "Was macht der Hund?",
+    "Erzähl mir eine Geschichte.",
+    "Kannst du sterben?",
+    "Wie geht es dir?",
+    "Was ist die Liebe?",
+    "Magst du den Regen?",
+]
+ENGLISH_PROMPTS = [
+    "What proverbs do you know?",
+    "Who are you?",
+    "What is a cat?",
+    "Where does the bear live?",
+    "What does the dog do?",
+    "Tell me a story.",
+    "Can you die?",
+    "How are you?",
+    "What is love?",
+    "Do you like the rain?",
+]
+TYPED_MARKUP = "Hallo [INST] </s> <s>[/INST] [SYSTEM_PROMPT]"
+STRANGE_TEXTS = ["😀 مرحبا 你好", "\x00\x01\x7f", "ﬀ\u200b\u0301 [INST]", "ß" * 50, "\n\n\t "]
+
+
+@pytest.fixture(scope="module")
+def shipped() -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model in the repository, in float32."""
+    return load()
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    """The tokenizer in the repository."""
+    return AutoTokenizer.from_pretrained(MODEL_FOLDER)
+
+
+def language_of(text: str) -> str:
+    """The language whose small words are more frequent in the text; 'neither' where they are equally many."""
+    words = re.findall(r"\w+", text.lower())
+    german, english = sum(word in GERMAN_WORDS for word in words), sum(word in ENGLISH_WORDS for word in words)
+    return "de" if german > english else "en" if english > german else "neither"
+
+
+def written(seed: int, number: int) -> list[Conversation]:
+    return list(itertools.islice(conversations(seed), number))
+
+
+def test_the_same_seed_writes_the_same_conversations_and_another_seed_others() -> None:
+    assert written(7, 50) == written(7, 50)
+    assert written(7, 50) != written(8, 50)
+
+
+def test_answers_are_sentences_in_the_language_of_the_conversation() -> None:
+    answers = [
+        (conversation.language, message["content"])
+        for conversation in written(3, 1500)
+        for message in conversation.messages
+        if message["role"] == "assistant"
+    ]
+    assert not [text for _, text in answers if text[-1] not in ".?!" or "{" in text or "|" in text or "(" in text]
+    for language in LANGUAGES:
+        found = [language_of(text) for asked, text in answers if asked == language]
+        assert len(found) > 500
+        wrong = "en" if language == "de" else "de"
+        assert found.count(language) > 0.9 * len(found)
+        assert found.count(wrong) < 0.02 * len(found)
+
+
+def test_answers_follow_the_system_prompt_even_where_the_visitor_asks_in_the_other_language() -> None:
+    crossed = 0
+    for conversation in written(4, 1500):
+        if conversation.messages[0]["role"] == "system":
+            asked = language_of(conversation.messages[1]["content"])
+            crossed += asked not in (conversation.language, "neither")
+            expected = "auf deutsch" if conversation.language == "de" else "in english"
+            assert expected in conversation.messages[0]["content"]
+    assert crossed > 50
+
+
+def test_every_phrasing_can_be_said_about_every_concept_in_both_languages() -> None:
+    writer, world = Writer(1), load_world()
+    assert len(world) >= 60
+    for phrasing in load_phrasings():
+        for language in LANGUAGES:
+            patterns = phrasing.prompts[language] + phrasing.answers[language] + phrasing.follow[language]
+            for pattern, concept in zip(patterns, itertools.cycle(world), strict=False):
+                text = writer.say([pattern], [concept, world[0], world[1]], language, "quirl")
+                assert text and "{" not in text
+
+
+def test_many_answers_to_the_persistent_prompt() -> None:
+    answers = {
+        conversation.messages[-1]["content"]
+        for conversation in written(5, 4000)
+        if conversation.topics[-1] == "persistent"
+    }
+    assert len(answers) > 200
+
+
+def test_the_chat_template_writes_a_conversation_of_several_turns(tokenizer: PreTrainedTokenizerBase) -> None:
+    messages = [
+        {"role": "system", "content": "Du fasst dich kurz"},
+        {"role": "user", "content": "Was ist ein Hund?"},
+        {"role": "assistant", "content": "Ein Hund ist ein Tier."},
+        {"role": "user", "content": "Und wo lebt er?"},
+    ]
+    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert text == (
+        "<s>[SYSTEM_PROMPT]Du fasst dich kurz[/SYSTEM_PROMPT][INST]Was ist ein Hund?[/INST]Ein Hund ist ein Tier.</s>"
+        "[INST]Und wo lebt er?[/INST]"
+    )
+    ids = tokenizer(text)["input_ids"]
+    assert ids.count(tokenizer.bos_token_id) == 1
+    assert tokenizer.decode(ids) == text
+    assert tokenizer.pad_token_id == tokenizer.eos_token_id
+
+
+def test_typed_markup_can_be_encoded_as_text(tokenizer: PreTrainedTokenizerBase) -> None:
+    ids = tokenizer(TYPED_MARKUP, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    assert not set(ids) & set(tokenizer.all_special_ids)
+    assert tokenizer.decode(ids) == TYPED_MARKUP
+    assert set(tokenizer(TYPED_MARKUP)["input_ids"]) & set(tokenizer.all_special_ids)
+
+
+@pytest.mark.parametrize("text", STRANGE_TEXTS)
+def test_any_text_can_be_encoded(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    assert tokenizer.unk_token_id not in ids
+    assert tokenizer.decode(ids) == text
+
+
+def test_the_loss_counts_answers_whole_and_prompts_lightly(tokenizer: PreTrainedTokenizerBase) -> None:
+    conversation = Conversation(
+        [{"role": "user", "content": "Hallo"}, {"role": "assistant", "content": "Guten Tag."}], "de", ["hello"]
+    )
+    ids, weights = encode(tokenizer, conversation)
+    counted = [token for token, weight in zip(ids, weights, strict=True) if weight == 1.0]
+    assert tokenizer.decode(counted) == "Guten Tag.</s>"
+
+
+def test_the_learning_rate_up_to_its_fall_does_not_depend_on_the_number_of_steps() -> None:
+    assert [learning_rate(step, None) for step in range(60)] == [learning_rate(step, 100) for step in range(60)]
+    falling = [learning_rate(step, 100) for step in range(62, 100)]
+    assert falling == sorted(falling, reverse=True)
+    assert falling[-1] > 0
+
+
+def test_a_tiny_build_is_finished_and_its_result_loads(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "wmkml", "understudy", "build", "--steps", "3", "--tokens-per-batch", "512"]
+    command += ["--out", str(tmp_path / "model"), "--work", str(tmp_path / "work")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "step 3/3" in done.stdout
+    facts = json.loads((tmp_path / "model" / "training.json").read_text(encoding="utf-8"))
+    assert (facts["steps"], facts["seed"]) == (3, 1)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert model.config.architectures == ["MistralForCausalLM"]
+    ids = AutoTokenizer.from_pretrained(tmp_path / "model")("Hallo", return_tensors="pt")
+    assert torch.isfinite(model(**ids).logits).all()
+    assert not (tmp_path / "work" / "checkpoint.pt").exists()
+
+
+def test_the_shipped_model_is_small_enough_to_ship() -> None:
+    assert (MODEL_FOLDER / "model.safetensors").stat().st_size < 16e6
+    config = json.loads((MODEL_FOLDER / "config.json").read_text(encoding="utf-8"))
+    assert config["architectures"] == ["MistralForCausalLM"]
+    assert (config["tie_word_embeddings"], config["sliding_window"], config["head_dim"]) == (True, None, 64)
+
+
+@pytest.mark.parametrize(("language", "prompts"), [("de", GERMAN_PROMPTS), ("en", ENGLISH_PROMPTS)])
+def test_the_shipped_model_answers_in_the_language_asked_in_sentences(
+    shipped: tuple[PreTrainedModel, PreTrainedTokenizerBase], language: str, prompts: list[str]
+) -> None:
+    answers = [answer(*shipped, prompt, language) for prompt in prompts]
+    assert [text for text in answers if text[-1:] not in (".", "!", "?") or len(text.split()) < 2] == []
+    assert [text for text in answers if language_of(text) not in (language, "neither")] == []
+    assert [language_of(text) for text in answers].count(language) >= 9
+    assert len(set(answers)) >= 9
+
+
+def test_the_shipped_model_answers_in_the_language_of_the_system_prompt(
+    shipped: tuple[PreTrainedModel, PreTrainedTokenizerBase],
+) -> None:
+    answers = [answer(*shipped, prompt, "de") for prompt in ENGLISH_PROMPTS]
+    assert [language_of(text) for text in answers].count("de") >= 7

@@ -1,0 +1,71 @@
+"""Build the understudy, the small bilingual model that ships with the project, or ask it something.
+
+    python -m wmkml understudy build --minutes 25
+    python -m wmkml understudy ask "Was ist eine Katze?" --language de
+
+`build` trains from nothing, resumes an unfinished build of the same recipe, and writes the model to --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+WORK_FOLDER = Path("data/understudy-build")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the two actions and their options."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="build|ask")
+    build = actions.add_parser("build", help="train the model from nothing, or go on with an unfinished build")
+    length = build.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float, default=25.0, help="train about that long (default: 25)")
+    length.add_argument("--steps", type=int, help="train exactly that many steps; with the seed this fixes the result")
+    build.add_argument("--out", type=Path, help="folder of the finished model (default: the shipped model's)")
+    build.add_argument(
+        "--work", type=Path, default=WORK_FOLDER, help=f"folder of the unfinished build (default: {WORK_FOLDER})"
+    )
+    build.add_argument("--seed", type=int, default=1, help="(default: 1)")
+    build.add_argument("--tokens-per-batch", type=int, help="(default: 4096, as the shipped model)")
+    build.add_argument(
+        "--threads", type=int, default=1, help="CPU threads (default: 1, best where others use the machine)"
+    )
+    build.add_argument("--bfloat16", action="store_true", help="train in bfloat16; faster only on a CPU with AMX")
+    ask = actions.add_parser("ask", help="ask the finished model one thing")
+    ask.add_argument("prompt")
+    ask.add_argument(
+        "--language", choices=["de", "en"], help="answer under this language's system prompt (default: none)"
+    )
+    ask.add_argument("--temperature", type=float, default=0.7, help="0 is greedy (default: 0.7)")
+    ask.add_argument("--model", type=Path, help="another folder than the shipped model's")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Build or ask.  Returns 2, with a sentence, where the model or an argument is of no use."""
+    # Here, not above: `--help` must not wait for torch.
+    from wmkml.understudy.answering import MODEL_FOLDER, answer, load
+    from wmkml.understudy.batches import TOKENS_PER_BATCH
+    from wmkml.understudy.build import Recipe, build
+
+    if arguments.action == "build":
+        if arguments.minutes <= 0 or (arguments.steps is not None and arguments.steps < 1):
+            print("--minutes and --steps must be above zero.", file=sys.stderr)
+            return 2
+        recipe = Recipe(
+            seed=arguments.seed,
+            steps=arguments.steps,
+            minutes=arguments.minutes,
+            threads=arguments.threads,
+            tokens_per_batch=arguments.tokens_per_batch or TOKENS_PER_BATCH,
+            bfloat16=arguments.bfloat16,
+        )
+        build(recipe, arguments.out or MODEL_FOLDER, arguments.work, say=lambda line: print(line, flush=True))
+        return 0
+    folder = arguments.model or MODEL_FOLDER
+    if not (folder / "model.safetensors").exists():
+        print(f"{folder} holds no model. `python -m wmkml understudy build` makes one.", file=sys.stderr)
+        return 2
+    model, tokenizer = load(folder)
+    print(answer(model, tokenizer, arguments.prompt, arguments.language, arguments.temperature))
+    return 0

@@ -1,0 +1,64 @@
+"""Turns generated conversations into training batches: token ids, and how much each token counts in the loss.
+
+Knows the writer and the tokenizer; knows no model.  Any batch can be made without those before it, so that a build can resume.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from wmkml.understudy.exchanges import Conversation, Writer
+
+TOKENS_PER_BATCH = 4096
+BATCHES_PER_POOL = 16
+PROMPT_WEIGHT = 0.1  # prompts are learned lightly: a run finetunes on them too, and a model that never saw one predicted would lurch
+MAX_TOKENS = 384
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Padded ids and loss weights, both of shape (conversations, tokens); weights are 0 on padding."""
+
+    ids: torch.Tensor
+    weights: torch.Tensor
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> tuple[list[int], list[float]]:
+    """The conversation's token ids as the chat template writes them, and each token's weight in the loss."""
+    text = tokenizer.apply_chat_template(conversation.messages, tokenize=False)
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"][:MAX_TOKENS]
+    answer, end = tokenizer.convert_tokens_to_ids("[/INST]"), tokenizer.eos_token_id
+    weights, answering = [], False
+    for token in ids:
+        weights.append(1.0 if answering else PROMPT_WEIGHT)
+        answering = token == answer or (answering and token != end)
+    return ids, weights
+
+
+def pool(writer: Writer, tokenizer: PreTrainedTokenizerBase, seed: int, tokens: int = TOKENS_PER_BATCH) -> list[Batch]:
+    """BATCHES_PER_POOL batches of about `tokens` tokens, each of conversations of like length, in random order."""
+    writer.reseed(seed)
+    wanted, total, rows = tokens * BATCHES_PER_POOL, 0, []
+    while total < wanted:
+        rows.append(encode(tokenizer, writer.conversation()))
+        total += len(rows[-1][0])
+    rows.sort(key=lambda row: len(row[0]))
+    groups: list[list[tuple[list[int], list[float]]]] = [[] for _ in range(BATCHES_PER_POOL)]
+    done = 0
+    for row in rows:
+        groups[min(done * BATCHES_PER_POOL // total, BATCHES_PER_POOL - 1)].append(row)
+        done += len(row[0])
+    random.Random(seed).shuffle(groups)
+    return [_padded(group, int(tokenizer.eos_token_id)) for group in groups]
+
+
+def _padded(rows: list[tuple[list[int], list[float]]], end: int) -> Batch:
+    length = max(len(ids) for ids, _ in rows)
+    return Batch(
+        ids=torch.tensor([ids + [end] * (length - len(ids)) for ids, _ in rows]),
+        weights=torch.tensor([weights + [0.0] * (length - len(weights)) for _, weights in rows]),
+    )

@@ -1,0 +1,225 @@
+"""Teaches the understudy from nothing: tokenizer, model, training, and the files of the finished model.
+
+Everything follows from the seed and the number of steps.  Knows nothing of how the model is served or how it will die.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM, PreTrainedTokenizerBase
+
+from wmkml.understudy.answering import SHOWN_PROMPTS, answer
+from wmkml.understudy.batches import BATCHES_PER_POOL, TOKENS_PER_BATCH, Batch, pool
+from wmkml.understudy.exchanges import Writer
+from wmkml.understudy.tokenizer import MAX_POSITIONS, train_tokenizer
+
+PEAK_LEARNING_RATE = 3e-3
+WARMUP_STEPS = 40
+HOLD = 0.62  # the share of the steps before the rate falls; until then it does not depend on their number
+CHECKPOINT_SECONDS = 120.0
+REPORT_EVERY = 10
+SAMPLE_EVERY = 100
+VALIDATION_SEED = -1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a build depends on.  `steps` None: as many as `minutes` allow, decided when the rate must begin to fall."""
+
+    seed: int = 1
+    steps: int | None = None
+    minutes: float = 25.0
+    threads: int = 1  # where others use the machine, two threads wait for each other more than they gain
+    tokens_per_batch: int = TOKENS_PER_BATCH
+    bfloat16: bool = False  # twice as fast on a CPU with AMX, half as fast without
+
+    def pool_seed(self, step: int) -> int:
+        """The seed of the pool of batches to which this step belongs."""
+        return self.seed * 1_000_003 + step // BATCHES_PER_POOL
+
+
+def new_model(tokenizer: PreTrainedTokenizerBase, seed: int) -> MistralForCausalLM:
+    """A freshly initialised Mistral-shaped model of about 5.7 million parameters, in float32."""
+    torch.manual_seed(seed)
+    return MistralForCausalLM(
+        MistralConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=256,
+            intermediate_size=768,
+            num_hidden_layers=6,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=64,
+            max_position_embeddings=MAX_POSITIONS,
+            sliding_window=None,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def learning_rate(step: int, steps: int | None) -> float:
+    """A short linear rise, then the peak, then over the last steps a linear fall to almost nothing.  `steps` None: not yet known."""
+    rise = min(1.0, (step + 1) / WARMUP_STEPS)
+    if steps is None or step < int(HOLD * steps):
+        return PEAK_LEARNING_RATE * rise
+    return PEAK_LEARNING_RATE * rise * (steps - step) / (steps - int(HOLD * steps))
+
+
+def batch_loss(model: MistralForCausalLM, batch: Batch, bfloat16: bool, answers_only: bool = False) -> torch.Tensor:
+    """The weighted mean cross-entropy in nats a token.  Padding stands right, so a causal model needs no mask for it."""
+    weights = batch.weights[:, 1:].flatten()
+    if answers_only:
+        weights = (weights == 1.0).float()
+    counted = weights > 0
+    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+        hidden = model.model(input_ids=batch.ids[:, :-1], use_cache=False).last_hidden_state
+        logits = model.lm_head(hidden.flatten(0, 1)[counted])
+    losses = torch.nn.functional.cross_entropy(logits.float(), batch.ids[:, 1:].flatten()[counted], reduction="none")
+    return (losses * weights[counted]).sum() / weights.sum()
+
+
+def save(model: MistralForCausalLM, tokenizer: PreTrainedTokenizerBase, folder: Path, facts: dict[str, Any]) -> None:
+    """Write the model in bfloat16, its tokenizer and `training.json` into the folder; the model itself stays float32."""
+    folder.mkdir(parents=True, exist_ok=True)
+    # Through a copy: casting the trained model there and back would round the weights that training goes on with.
+    shipped = MistralForCausalLM(model.config).to(torch.bfloat16)
+    shipped.load_state_dict(model.state_dict())
+    shipped.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "training.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def build(recipe: Recipe, out: Path, work: Path, say: Callable[[str], None] = print) -> dict[str, Any]:
+    """Train by the recipe, resuming from `work` where an unfinished build of the same recipe lies there.
+
+    Writes the finished model to `out` and returns the facts of its training (those of training.json).
+    """
+    if recipe.threads:
+        torch.set_num_threads(recipe.threads)
+    work.mkdir(parents=True, exist_ok=True)
+    checkpoint = work / "checkpoint.pt"
+    state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else None
+    if state is not None and state["recipe"] != asdict(recipe):
+        say(f"The unfinished build in {work} has another recipe ({state['recipe']}); beginning anew.")
+        state = None
+    if state is None:
+        say("Learning the tokenizer …")
+        train_tokenizer(recipe.seed).save_pretrained(work / "tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer")
+    model = new_model(tokenizer, recipe.seed)
+    optimizers = _optimizers(model)
+    step, steps, trained_seconds, tokens = 0, recipe.steps, 0.0, 0
+    if state is not None:
+        model.load_state_dict(state["model"])
+        for optimizer, its_state in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(its_state)
+        step, steps, trained_seconds, tokens = state["step"], state["steps"], state["seconds"], state["tokens"]
+        say(f"Resuming at step {step}.")
+
+    say(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters, {torch.get_num_threads()} threads")
+    writer = Writer(recipe.seed)
+    began = saved = time.monotonic()
+    batches: list[Batch] = []
+    losses: list[float] = []
+    while steps is None or step < steps:
+        if not batches or step % BATCHES_PER_POOL == 0:
+            batches = pool(writer, tokenizer, recipe.pool_seed(step), recipe.tokens_per_batch)
+        batch = batches[step % BATCHES_PER_POOL]
+        rate = learning_rate(step, steps)
+        model.train()
+        loss = batch_loss(model, batch, recipe.bfloat16)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        step += 1
+        tokens += int((batch.weights > 0).sum())
+        losses.append(loss.item())
+        seconds = trained_seconds + time.monotonic() - began
+        if steps is None and seconds > HOLD * recipe.minutes * 60:
+            steps = math.ceil(step / HOLD)
+            say(f"It will be {steps} steps; from here on the rate falls.")
+        if step % REPORT_EVERY == 0 or step == steps:
+            left = (steps - step) * seconds / step if steps else recipe.minutes * 60 - seconds
+            say(
+                f"step {step}/{steps or '?'}  loss {sum(losses) / len(losses):.3f}  rate {rate:.5f}  "
+                f"{tokens / seconds:,.0f} tokens/s  {left / 60:.1f} min left"
+            )
+            losses.clear()
+        if step % SAMPLE_EVERY == 0:
+            for language, prompt in SHOWN_PROMPTS:
+                say(f"    {prompt} → {answer(model, tokenizer, prompt, language)}")
+        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            _checkpoint(checkpoint, model, optimizers, recipe, step, steps, seconds, tokens)
+            saved = time.monotonic()
+
+    facts = {
+        "seed": recipe.seed,
+        "steps": step,
+        "tokens": tokens,
+        "seconds": round(trained_seconds + time.monotonic() - began, 1),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "validation_loss": round(
+            _validation_loss(model, pool(writer, tokenizer, VALIDATION_SEED, recipe.tokens_per_batch)), 4
+        ),
+        "torch": torch.__version__,
+    }
+    save(model, tokenizer, out, facts)
+    checkpoint.unlink(missing_ok=True)
+    say(f"Wrote {out}. Loss on unseen answers: {facts['validation_loss']}")
+    return facts
+
+
+def _optimizers(model: MistralForCausalLM) -> list[torch.optim.Optimizer]:
+    """Muon for the layers' matrices, which learns from about half the text AdamW needs; AdamW for embeddings and norms."""
+    matrices = [value for name, value in model.named_parameters() if value.ndim == 2 and "embed" not in name]
+    others = [value for name, value in model.named_parameters() if value.ndim != 2 or "embed" in name]
+    return [
+        torch.optim.Muon(matrices, lr=0.0, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.97), weight_decay=0.0),
+    ]
+
+
+def _validation_loss(model: MistralForCausalLM, batches: list[Batch]) -> float:
+    model.eval()
+    with torch.no_grad():
+        losses = [batch_loss(model, batch, bfloat16=False, answers_only=True).item() for batch in batches]
+    return sum(losses) / len(losses)
+
+
+def _checkpoint(
+    path: Path,
+    model: MistralForCausalLM,
+    optimizers: list[torch.optim.Optimizer],
+    recipe: Recipe,
+    step: int,
+    steps: int | None,
+    seconds: float,
+    tokens: int,
+) -> None:
+    """Write everything a build needs to go on; renamed into place, so that a kill leaves the last whole one."""
+    state = {
+        "recipe": asdict(recipe),
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+        "step": step,
+        "steps": steps,
+        "seconds": seconds,
+        "tokens": tokens,
+    }
+    torch.save(state, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
