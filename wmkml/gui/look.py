@@ -54,7 +54,7 @@ def dress(tk: tkinter.Tk) -> Fonts:
         darkcolor=RAISED,
         focuscolor=WARM,
         borderwidth=1,
-        relief="flat",
+        relief="raised",
         padding=(16, 9),
     )
     style.map(

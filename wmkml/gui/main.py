@@ -11,11 +11,15 @@ import queue
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wmkml.config import Settings
 from wmkml.gui.client import News, OwnerClient
 from wmkml.keys import KeysUnreadable, load_keys
 from wmkml.places import Places, places
+
+if TYPE_CHECKING:
+    import tkinter
 
 POLL_MS = 40
 
@@ -25,10 +29,8 @@ def serve(settings: Settings, root: Path) -> int:
     if importlib.util.find_spec("tkinter") is None or importlib.util.find_spec("_tkinter") is None:
         print("The window needs Tk, which this Python lacks; on Debian: apt-get install python3-tk.", file=sys.stderr)
         return 1
-    # Only here: a Python without Tk must get as far as the sentence above.
+    # Only here and below: a Python without Tk must get as far as the sentence above.
     import tkinter
-
-    from wmkml.gui.window import Window
 
     try:
         tk = tkinter.Tk(className="Watch-me-kill-my-language")
@@ -39,6 +41,19 @@ def serve(settings: Settings, root: Path) -> int:
             file=sys.stderr,
         )
         return 1
+    # A signal is handled between two callbacks, and there is one every few milliseconds.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: tk.quit())
+    tk.protocol("WM_DELETE_WINDOW", tk.quit)
+    client = fill(tk, settings, root)
+    tk.mainloop()
+    client.close()
+    return 0
+
+
+def fill(tk: tkinter.Tk, settings: Settings, root: Path) -> OwnerClient:
+    """Put everything into the empty window `tk` and begin to listen; returns what is to be closed at the end."""
+    from wmkml.gui.window import Window
 
     news: queue.Queue[News] = queue.Queue()
     client = OwnerClient(address(settings), functools.partial(stage_key, places(settings, root), set()), news)
@@ -50,15 +65,9 @@ def serve(settings: Settings, root: Path) -> int:
         window.tick()
         tk.after(POLL_MS, drain)
 
-    # A signal is handled between two callbacks, and drain is one every few milliseconds.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: tk.quit())
-    tk.protocol("WM_DELETE_WINDOW", tk.quit)
     client.start()
     drain()
-    tk.mainloop()
-    client.close()
-    return 0
+    return client
 
 
 def address(settings: Settings) -> str:

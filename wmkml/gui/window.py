@@ -15,7 +15,7 @@ from wmkml.gui import look
 from wmkml.gui.client import Answered, Chosen, Connection, News, Prompt, Response, Token
 from wmkml.gui.exchange import Exchange
 from wmkml.gui.losses import Losses, gathered, line
-from wmkml.gui.words import NAMES, clock, consent, doing, iteration, words_of
+from wmkml.gui.words import choice, clock, consent, doing, iteration, words_of
 
 STOPPED_TYPING_SECONDS = 1.5
 
@@ -51,7 +51,8 @@ class Window:
     # --- building ---
 
     def _build(self, tk: tkinter.Tk) -> None:
-        fonts = look.dress(tk)
+        # Kept, because a font that nobody holds is taken away from the widgets that use it.
+        self._fonts = fonts = look.dress(tk)
         tk.title("Watch me kill my language")
         tk.geometry("860x640")
         tk.minsize(520, 460)
@@ -70,8 +71,8 @@ class Window:
         self._text = self._exchange_text(frame, fonts)
         self._text.grid(row=3, column=0, sticky="nsew", pady=(18, 12))
 
-        self._trouble_label = ttk.Label(frame, style="Trouble.TLabel")
-        self._trouble_label.grid(row=4, column=0, sticky="ew", pady=(0, 6))
+        self._hint = ttk.Label(frame, style="Soft.TLabel")
+        self._hint.grid(row=4, column=0, sticky="ew", pady=(0, 6))
         row = ttk.Frame(frame)
         row.grid(row=5, column=0, sticky="ew")
         row.columnconfigure(0, weight=1)
@@ -87,7 +88,7 @@ class Window:
         self._buttons: dict[str, ttk.Button] = {}
         self._consent = ttk.Label(frame, style="Soft.TLabel")
         self._consent.grid(row=7, column=0, sticky="ew", pady=(12, 0))
-        for label in (self._consent, self._trouble_label, self._facts):
+        for label in (self._consent, self._hint, self._facts):
             label.bind("<Configure>", lambda event: event.widget.configure(wraplength=event.width))
 
     def _exchange_text(self, frame: ttk.Frame, fonts: look.Fonts) -> tkinter.Text:
@@ -218,15 +219,12 @@ class Window:
         self._show_facts()
         self._send.configure(text=labels.send, state="normal" if self._may_ask() else "disabled")
         self._enable_entry(state is not None and state.phase != "waiting" and self._language is not None)
-        self._trouble_label.configure(text=self._trouble_now())
+        trouble = labels.away if not self._connection.there else self._trouble
+        self._hint.configure(text=trouble or self._advice(), style="Trouble.TLabel" if trouble else "Soft.TLabel")
         if self._exchange is None:
             self._show_exchange()
 
-    def _trouble_now(self) -> str:
-        if not self._connection.there:
-            return self._labels.away
-        if self._trouble:
-            return self._trouble
+    def _advice(self) -> str:
         if self._state is not None and self._state.phase != "waiting" and self._language is None:
             return self._labels.choose_first
         return "" if self._connection.everybody else self._labels.own_words_only
@@ -249,11 +247,10 @@ class Window:
             for button in self._buttons.values():
                 button.destroy()
             self._buttons = {one: self._button(one) for one in state.languages}
-        text = self._labels.start if state.phase == "waiting" else self._labels.join
         for language, button in self._buttons.items():
             chosen = language == self._language
             button.configure(
-                text=text.format(NAMES.get(language, language)),
+                text=choice(language, state.phase == "waiting"),
                 style="Chosen.TButton" if chosen else "TButton",
                 state="normal" if self._connection.there else "disabled",
             )
@@ -289,7 +286,7 @@ class Window:
     def _draw_losses(self) -> None:
         width, height = self._canvas.winfo_width(), self._canvas.winfo_height()
         self._canvas.delete("all")
-        points = line(self._losses, width, height, pad=18)
+        points = line(self._losses, width, height, pad=26)
         if not points:
             middle = (width / 2, height / 2)
             self._canvas.create_text(*middle, text=self._labels.no_loss, fill=look.SOFT)
@@ -297,5 +294,5 @@ class Window:
         self._canvas.create_line(*(at for point in points for at in point), fill=look.WARM, width=2, tags="loss")
         newest = self._losses[max(self._losses)]
         self._canvas.create_text(
-            14, 12, anchor="w", text=f"{self._labels.loss} {newest:.2f}", fill=look.SOFT, tags="newest"
+            14, 14, anchor="w", text=f"{self._labels.loss} {newest:.2f}", fill=look.SOFT, tags="newest"
         )

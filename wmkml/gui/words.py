@@ -54,8 +54,8 @@ GERMAN = Words(
     no_exchange="Noch hat niemand etwas gesagt.",
     own_words_only="Zu sehen ist nur, was in diesem Fenster gesagt wird.",
     send="Senden",
-    start="Lauf auf {} beginnen",
-    join="{} sprechen",
+    start="Auf Deutsch beginnen",
+    join="Auf Deutsch sprechen",
     choose_first="Wähle zuerst eine Sprache.",
     away="Der Owner antwortet nicht; das Fenster versucht es weiter.",
     refused="Das ging nicht: {}",
@@ -82,7 +82,7 @@ ENGLISH = Words(
     no_exchange="Nobody has said anything yet.",
     own_words_only="Only what is said in this window is shown.",
     send="Send",
-    start="Start a run in {}",
+    start="Begin in {}",
     join="Speak {}",
     choose_first="Choose a language first.",
     away="The owner does not answer; the window keeps trying.",
@@ -94,12 +94,16 @@ ENGLISH = Words(
     logged="They may stand in log files.",
 )
 
-NAMES = {"de": "Deutsch", "en": "English"}
-
 
 def words_of(language: str | None) -> Words:
     """The words in a language; English where the window has none of its own."""
     return GERMAN if language == "de" else ENGLISH
+
+
+def choice(language: str, waiting: bool) -> str:
+    """What the button of a language says, in that language where the window knows it."""
+    words = words_of(language)
+    return (words.start if waiting else words.join).format("English" if language == "en" else language)
 
 
 def doing(state: wire.RunState, words: Words) -> str:
