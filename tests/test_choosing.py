@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from wmkml.choosing import Candidate, choose, learning_rate, sample_count
+from wmkml.choosing import Candidate, choose, datasets_wanted, learning_rate, sample_count
 from wmkml.config import Finetuning, Settings
 
 
@@ -106,3 +106,11 @@ def test_the_same_seed_chooses_the_same() -> None:
     arguments = (live_pairs(30, 4), dataset_pairs(50), tuning(), 2)
     assert choose(*arguments, random.Random(7)) == choose(*arguments, random.Random(7))
     assert choose(*arguments, random.Random(7)) != choose(*arguments, random.Random(8))
+
+
+@pytest.mark.parametrize("live", [live_pairs(0, 0), live_pairs(1, 6), live_pairs(1, 100), live_pairs(100, 1)])
+@pytest.mark.parametrize("samples", [10, 60])
+def test_so_many_dataset_pairs_are_wanted_as_are_taken(live: list[Candidate], samples: int) -> None:
+    this = tuning(samples_by_iteration=samples)
+    chosen = choose(live, dataset_pairs(500), this, 0, random.Random(1))
+    assert datasets_wanted(live, this, 0) == sum(one.pair >= 10_000 for one in chosen)

@@ -60,9 +60,11 @@ class GenerateGuiReply(Message):
 
 
 class LanguageChoice(DoorMessage):
-    """`POST /language`, on both ports."""
+    """`POST /language`, on both ports.  `join`: be part of a run that lives already instead of starting anew."""
 
     language: str
+    station: Annotated[str, Field(max_length=64)] | None = None
+    join: bool = False
 
 
 class TypingEvent(DoorMessage):
@@ -129,6 +131,21 @@ class ChatEnd(Message):
     pair: int
     kept: int
     text: str
+
+
+class Exchange(Message):
+    """One finished exchange of a station; `text` is cut at the end of a sentence."""
+
+    prompt: str
+    text: str
+    iteration: int
+
+
+class StationWords(Message):
+    """`GET :8000/station?station=ID`: what a page needs to show its conversation again after a reload."""
+
+    language: str | None
+    exchanges: list[Exchange]
 
 
 # --- the run's state -----------------------------------------------------------------------------------------------

@@ -1,0 +1,13 @@
+#!/usr/bin/env python3
+"""The owner: `env/bin/python owner.py [--config FILE] …` keeps the run, its clock, visitors, pairs and rounds (:8000)."""
+
+import argparse
+import sys
+
+from wmkml.cluster.arguments import add_settings_arguments, settings_of
+from wmkml.owner.main import serve
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_settings_arguments(parser)
+    sys.exit(serve(*settings_of(parser.parse_args())))

@@ -1,0 +1,245 @@
+"""A house for the tests of the owner: a real owner process, a stand-in of inference, and a worker played by the test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import httpx_sse
+
+from wmkml.config import dump, load_settings
+from wmkml.keys import Keys, load_keys
+from wmkml.places import Places, places
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 30.0
+START = (
+    "import sys; from pathlib import Path; from wmkml.config import load_settings; from wmkml.owner.main import serve; "
+    "path = Path(sys.argv[1]); sys.exit(serve(load_settings(path), path.parent))"
+)
+
+Found = TypeVar("Found")
+
+
+def free_port() -> int:
+    """A port nobody listens at."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def until(look: Callable[[], Found], what: str = "this") -> Found:
+    """Look again and again until something true is found."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        try:
+            if found := look():
+                return found
+        except httpx.TransportError:
+            pass
+        time.sleep(0.02)
+    raise AssertionError(f"waited {PATIENCE:g} s in vain for {what}")
+
+
+class House:
+    """Owner and inference as processes, on free ports, with a data folder of their own."""
+
+    def __init__(self, folder: Path, **overrides: Any) -> None:
+        self.folder = folder
+        self.osc = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.osc.bind(("127.0.0.1", 0))
+        self.osc.settimeout(0.2)
+        quick = {
+            "general.model_name": "understudy",
+            "general.owner_port": free_port(),
+            "general.owner_host": "127.0.0.1",
+            "general.inference_port": free_port(),
+            "general.osc_ip": "127.0.0.1",
+            "general.osc_port": self.osc.getsockname()[1],
+            "general.osc_heartbeat_seconds": 0.0,
+            "finetuning.minimum_iteration_time": 0.0,
+            "finetuning.num_total_iters": 3,
+            "finetuning.samples_by_iteration": 8,
+            "finetuning.sample_increase_by_iteration": 2,
+            "finetuning.last_iteration_time": 600.0,
+            "inference.num_generated_responses": 2,
+        }
+        self.settings = load_settings(None, overrides=quick | overrides)
+        self.config = folder / "config.yaml"
+        self.config.write_text(dump(self.settings), encoding="utf-8")
+        self.places: Places = places(self.settings, folder)
+        self.log = folder / "owner.log"
+        self.owner_process: subprocess.Popen[bytes] | None = None
+        self.inference_process: subprocess.Popen[bytes] | None = None
+        self.owner = httpx.Client(base_url=f"http://127.0.0.1:{self.settings.general.owner_port}", timeout=60)
+        self.inference = httpx.Client(base_url=f"http://127.0.0.1:{self.settings.general.inference_port}", timeout=60)
+
+    # --- processes -------------------------------------------------------------------------------------------------
+
+    def start_owner(self, wait: bool = True) -> None:
+        with self.log.open("ab") as log:
+            self.owner_process = subprocess.Popen(
+                [sys.executable, "-c", START, str(self.config)], stdout=log, stderr=log, cwd=ROOT
+            )
+        if wait:
+            until(lambda: self.owner.get("/healthz").status_code == 200, f"the owner; {self.log}")
+
+    def start_inference(self) -> None:
+        command = [sys.executable, "-m", "tests.inference_stand_in", "--base-model", "understudy"]
+        command += ["--port", str(self.settings.general.inference_port)]
+        self.inference_process = subprocess.Popen(command, cwd=ROOT)
+        until(lambda: self.inference.get("/healthz").status_code == 200, "inference")
+
+    def start(self) -> House:
+        self.start_inference()
+        self.start_owner()
+        until(lambda: self.state()["inference"] == "ready", "the owner to see inference")
+        return self
+
+    def kill_owner(self) -> None:
+        assert self.owner_process is not None
+        self.owner_process.send_signal(signal.SIGKILL)
+        self.owner_process.wait()
+
+    def kill_inference(self) -> None:
+        assert self.inference_process is not None
+        self.inference_process.kill()
+        self.inference_process.wait()
+
+    def stop(self) -> None:
+        for process in (self.owner_process, self.inference_process):
+            if process is not None and process.poll() is None:
+                process.terminate()
+                process.wait(20)
+        self.owner.close()
+        self.inference.close()
+        self.osc.close()
+
+    # --- looking ---------------------------------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> Keys:
+        return load_keys(self.places)
+
+    def state(self) -> dict[str, Any]:
+        reply = self.owner.get("/state")
+        assert reply.status_code == 200, reply.text
+        return dict(reply.json())
+
+    def until_phase(self, phase: str) -> dict[str, Any]:
+        return until(lambda: state if (state := self.state())["phase"] == phase else None, f"phase {phase}")
+
+    def counts(self) -> dict[str, int]:
+        return dict(self._operator("GET", "/operator/pairs").json()["counts"])
+
+    def pairs(self, source: str | None = None) -> list[dict[str, Any]]:
+        pairs = self._operator("GET", "/operator/pairs?words=1").json()["pairs"]
+        return [pair for pair in pairs if source is None or pair["source"] == source]
+
+    def known(self) -> dict[str, Any]:
+        return dict(self.inference.get("/stand_in").json())
+
+    def behave(self, **how: Any) -> None:
+        assert self.inference.post("/stand_in", json=how).status_code == 200
+
+    def osc_heard(self) -> list[str]:
+        """The addresses that arrived, in order."""
+        heard = []
+        while True:
+            try:
+                heard.append(self.osc.recv(8192).split(b"\0", 1)[0].decode())
+            except TimeoutError:
+                return heard
+
+    def _operator(self, method: str, path: str, **more: Any) -> httpx.Response:
+        return self.owner.request(method, path, headers={"X-Key": self.keys.operator}, **more)
+
+    def end(self) -> httpx.Response:
+        return self._operator("POST", "/operator/end")
+
+    # --- visiting --------------------------------------------------------------------------------------------------
+
+    def begin(self, language: str = "de", phase: str = "running") -> None:
+        reply = self.owner.post("/language", json={"language": language})
+        assert reply.status_code == 200, reply.text
+        self.until_phase(phase)
+
+    def chat(self, prompt: str, **more: Any) -> list[tuple[str, dict[str, Any]]]:
+        """The events of an answer."""
+        with httpx_sse.connect_sse(self.owner, "POST", "/chat", json={"prompt": prompt, **more}) as source:
+            source.response.read() if source.response.status_code != 200 else None
+            assert source.response.status_code == 200, source.response.text
+            return [(event.event, json.loads(event.data)) for event in source.iter_sse()]
+
+    def events(self, seconds: float = PATIENCE, **headers: str) -> Iterator[httpx_sse.ServerSentEvent]:
+        """The stage's events."""
+        with httpx_sse.connect_sse(
+            self.owner, "GET", "/events", headers={"X-Key": self.keys.stage} | headers, timeout=seconds
+        ) as source:
+            yield from source.iter_sse()
+
+    # --- the worker ------------------------------------------------------------------------------------------------
+
+    def work(self, path: str, body: Any, method: str = "POST", **headers: str) -> httpx.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.owner.request(
+            method, f"/worker/{path}", content=content, headers={"X-Key": self.keys.worker} | headers
+        )
+
+    def claim(self, session: str = "s1", worker: str = "w", shares_folder: bool = True) -> dict[str, Any]:
+        """Claim until there is a round."""
+        said = {"worker": worker, "session": session, "shares_folder": shares_folder}
+
+        def once() -> dict[str, Any] | None:
+            reply = self.work("claim", said)
+            assert reply.status_code in (200, 204), reply.text
+            return dict(reply.json()) if reply.status_code == 200 else None
+
+        return until(once, "a round")
+
+    def step(self, job: dict[str, Any], step: int = 1, steps: int = 2, **more: Any) -> bool:
+        body = {"step": step, "steps": steps, "loss": 2.0 / step, "learning_rate": 0.1, "tokens": 10} | more
+        reply = self.work(f"rounds/{job['run']}/{job['iteration']}/{job['attempt']}/step", body)
+        assert reply.status_code == 200, reply.text
+        return bool(reply.json()["proceed"])
+
+    def write_adapter(self, folder: Path) -> str:
+        """Write what looks like an adapter; its sha256."""
+        folder.mkdir(parents=True)
+        (folder / "adapter_config.json").write_text("{}", encoding="utf-8")
+        weights = os.urandom(64)
+        (folder / "adapter_model.safetensors").write_bytes(weights)
+        return hashlib.sha256(weights).hexdigest()
+
+    def hand_in(self, job: dict[str, Any], sha256: str, path: str | None = None) -> httpx.Response:
+        body = {
+            "path": path or job["folder"],
+            "sha256": sha256,
+            "tokens": 100,
+            "train_seconds": 1.5,
+            "seconds_since_last_step": 0.25,
+            "loss_first": 2.0,
+            "loss_last": 1.0,
+        }
+        return self.work(f"rounds/{job['run']}/{job['iteration']}/{job['attempt']}/hand_in", body)
+
+    def train(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Train a claimed round as a good worker does; the owner's verdict."""
+        assert self.step(job, 1)
+        assert self.step(job, 2)
+        reply = self.hand_in(job, self.write_adapter(Path(job["folder"])))
+        assert reply.status_code == 200, reply.text
+        return dict(reply.json())
+
+    def until_iteration(self, iteration: int) -> None:
+        until(lambda: self.state()["iteration"] == iteration, f"iteration {iteration}")

@@ -1,0 +1,141 @@
+"""Answers that nobody waits for: echoes of visitors' prompts, and the persistent prompt's.
+
+All of them wait while inference is away, and carry the iteration that answered.  Knows no HTTP and no rounds.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+
+from wmkml.config import Settings
+from wmkml.cutting import kept_length
+from wmkml.owner.inference_client import Answer, Away, InferenceClient, Refused
+from wmkml.owner.inference_watch import InferenceWatch
+from wmkml.owner.live_run import LiveRun, Pulse
+from wmkml.owner.schema import NewPair
+from wmkml.owner.stations import alone
+from wmkml.wire import Audience, CompletionRequest, Source
+
+log = logging.getLogger(__name__)
+
+WAITING_ECHOES = 64
+"""So many prompts may wait for their echoes; beyond that the oldest goes without."""
+
+ECHO_WORKERS = 2
+"""So many prompts are echoed at the same time."""
+
+MOST_AT_ONCE = 64
+"""The protocol's largest `n`."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What an iteration said to one prompt."""
+
+    iteration: int
+    answers: list[Answer]
+
+
+class Asking:
+    """Asks inference in the background, with the sampling of the config."""
+
+    def __init__(self, settings: Settings, client: InferenceClient, watch: InferenceWatch) -> None:
+        self.settings, self._client, self._watch = settings, client, watch
+
+    async def ask(
+        self, run: LiveRun, language: str, prompt: str, count: int, audience: Audience, *, entropy: bool = False
+    ) -> Answered:
+        """`count` answers to a prompt alone, by the iteration that answers now; waits while inference is away.
+
+        Args:
+            entropy: also ask for the entropy of the tokens.
+
+        Raises:
+            Refused: inference will not answer this prompt.
+        """
+        inference = self.settings.inference
+        while True:
+            await self._watch.wait()
+            iteration = run.iteration
+            request = CompletionRequest(
+                model=self._client.model(iteration),
+                messages=alone(inference, language, prompt),
+                n=min(count, MOST_AT_ONCE),
+                max_tokens=inference.max_tokens,
+                temperature=inference.temperature,
+                top_p=inference.top_p,
+                frequency_penalty=inference.frequency_penalty,
+                logprobs=entropy,
+                audience=audience,
+            )
+            try:
+                return Answered(iteration, await self._client.answers(request))
+            except Away:
+                self._watch.lost()
+
+    async def store(self, run: LiveRun, source: Source, language: str, prompt: str, said: Answered, live: bool) -> None:
+        """Keep answers as pairs; one without a word is kept and trains nothing."""
+        await run.add(
+            *(
+                NewPair(
+                    source=source,
+                    language=language,
+                    prompt=prompt,
+                    answer=answer.text,
+                    kept=kept_length(answer.text),
+                    iteration=said.iteration,
+                    live=live and bool(answer.text.strip()),
+                    entropy=answer.entropy,
+                )
+                for answer in said.answers
+            )
+        )
+
+    async def seed(self, run: LiveRun) -> None:
+        """Have the base model answer the persistent prompt, so that round 0 has live pairs."""
+        prompt = self.settings.persistent_prompt(run.language)
+        while (
+            missing := self.settings.inference.num_generated_responses - run.store.persistent_answered(run.iteration)
+        ) > 0:
+            said = await self.ask(run, run.language, prompt, missing, "panel", entropy=True)
+            await self.store(run, "persistent", run.language, prompt, said, live=True)
+
+    async def for_the_record(self, run: LiveRun) -> None:
+        """Have the iteration that answers now answer the persistent prompt, once; no round trains on it."""
+        if run.store.persistent_answered(run.iteration):
+            return
+        prompt = self.settings.persistent_prompt(run.language)
+        said = await self.ask(run, run.language, prompt, 1, "panel", entropy=True)
+        await self.store(run, "persistent", run.language, prompt, said, live=False)
+
+
+class Echoes:
+    """Echoes of one run's prompts, newest left for last."""
+
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+        self._waiting: deque[tuple[str, str]] = deque(maxlen=WAITING_ECHOES)
+        self._more = Pulse()
+
+    def want(self, language: str, prompt: str) -> None:
+        """A visitor's prompt was answered; have it answered more often when there is time."""
+        if self._asking.settings.inference.num_generated_responses:
+            self._waiting.append((language, prompt))
+            self._more.beat()
+
+    async def work(self, run: LiveRun) -> None:
+        """Make echoes until the run ends."""
+        while True:
+            if not self._waiting:
+                await self._more.wait()
+                continue
+            language, prompt = self._waiting.popleft()
+            count = self._asking.settings.inference.num_generated_responses
+            try:
+                said = await self._asking.ask(run, language, prompt, count, "echo")
+            except Refused as refusal:
+                log.warning("Inference refuses to echo a prompt (%s).", refusal.code or "no code")
+                continue
+            await self._asking.store(run, "echo", language, prompt, said, live=True)

@@ -1,0 +1,213 @@
+"""How the owner speaks to inference: one function call for each message that goes to :8011.
+
+Tells apart what its caller must treat differently: `Away` (nobody there, or it died under way: ask again later) and
+`Refused` (it will say the same next time).  Neither text holds a word of the messages.  Knows no run and no round.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from wmkml.config import Settings
+from wmkml.wire import CompletionRequest, CurrentIteration, ReloadReply, ReloadRequest, UnloadRequest, model_name
+
+CONNECT_SECONDS = 2.0
+SILENCE_SECONDS = 120.0
+"""An answer that makes no token for so long is taken for broken; a queue of echoes before it is shorter than that."""
+
+
+class Away(ConnectionError):
+    """Inference is not there, not ready, or went away under way."""
+
+
+class Absent(Away):
+    """Nobody listens at its port: its process is gone, and with it everything it had open."""
+
+
+class Refused(ValueError):
+    """Inference refuses this request; its text is the sentence inference gave, `code` its name."""
+
+    def __init__(self, sentence: str, code: str = "") -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of an answer; entropy in nats."""
+
+    text: str
+    probability: float
+    entropy: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One whole answer, with the mean entropy of its tokens where it was asked for."""
+
+    text: str
+    entropy: float | None
+
+
+class InferenceClient:
+    """One connection pool to inference."""
+
+    def __init__(self, settings: Settings, key: str) -> None:
+        host = settings.inference.inference_host
+        if host in ("0.0.0.0", "::", ""):
+            host = "127.0.0.1"
+        address = f"[{host}]" if ":" in host else host
+        self._base_model = settings.general.model_name
+        self._http = httpx.AsyncClient(
+            base_url=f"http://{address}:{settings.general.inference_port}",
+            headers={"X-Key": key},
+            timeout=httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=16),
+            trust_env=False,  # a proxy for the internet is none for the port next door
+        )
+
+    async def close(self) -> None:
+        """Let go of all connections."""
+        await self._http.aclose()
+
+    def model(self, iteration: int) -> str:
+        """The name under which an iteration answers."""
+        return model_name(iteration, self._base_model)
+
+    async def healthy(self) -> dict[str, Any] | None:
+        """What inference says of itself when it is ready to answer; none while it loads.
+
+        Raises:
+            Absent: nobody listens there.
+            Away: somebody does and says nothing.
+        """
+        try:
+            reply = await self._http.get("/healthz", timeout=5.0)
+        except httpx.ConnectError:
+            raise Absent("nobody listens at inference's port") from None
+        except httpx.TransportError as error:
+            raise Away(type(error).__name__) from None
+        if reply.status_code != 200:
+            return None
+        said = reply.json()
+        return said if isinstance(said, dict) else {}
+
+    async def models(self) -> set[str]:
+        """The names of all models that can be asked now."""
+        reply = await self._call("GET", "/v1/models")
+        return {str(one["id"]) for one in reply["data"]}
+
+    async def reload(self, path: str, iteration: int) -> ReloadReply:
+        """Load an adapter.  Raises Refused when it must not be served."""
+        said = await self._call("POST", "/reload", ReloadRequest(path=path, iteration=iteration).model_dump())
+        return ReloadReply.model_validate(said)
+
+    async def current(self, iteration: int) -> None:
+        """This iteration answers from now on."""
+        await self._call("POST", "/current", CurrentIteration(iteration=iteration).model_dump())
+
+    async def unload_all(self) -> None:
+        """Forget every adapter."""
+        await self._call("POST", "/unload", UnloadRequest().model_dump())
+
+    async def answers(self, request: CompletionRequest) -> list[Answer]:
+        """Whole answers, `n` of them."""
+        said = await self._call("POST", "/v1/chat/completions", request.model_dump(exclude_none=True))
+        return [
+            Answer(
+                text=str(choice["message"]["content"] or ""),
+                entropy=mean([_entropy(entry) for entry in _entries(choice)]),
+            )
+            for choice in said["choices"]
+        ]
+
+    @asynccontextmanager
+    async def stream(self, request: CompletionRequest) -> AsyncIterator[AsyncIterator[Token]]:
+        """One answer, token by token.  Once entered, inference has taken the prompt; leaving ends the generation.
+
+        Raises:
+            Refused, Away: on entering.
+            Away: while iterating, when it breaks off.
+        """
+        body = request.model_dump(exclude_none=True) | {"stream": True}
+        try:
+            async with self._http.stream("POST", "/v1/chat/completions", json=body) as reply:
+                if reply.status_code != 200:
+                    await reply.aread()
+                    raise _failure(reply)
+                yield _tokens(reply)
+        except httpx.TransportError as error:
+            raise Away(type(error).__name__) from None
+
+    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        try:
+            reply = await self._http.request(method, path, json=body)
+        except httpx.TransportError as error:
+            raise Away(type(error).__name__) from None
+        if reply.status_code >= 400:
+            raise _failure(reply)
+        said = reply.json() if reply.content else {}
+        return said if isinstance(said, dict) else {}
+
+
+def mean(values: Sequence[float]) -> float | None:
+    """The mean; none where there are no values."""
+    return sum(values) / len(values) if values else None
+
+
+async def _tokens(reply: httpx.Response) -> AsyncIterator[Token]:
+    last = Token("", 1.0, 0.0)
+    async for line in reply.aiter_lines():
+        if not line.startswith("data:"):
+            continue
+        data = line.removeprefix("data:").strip()
+        if data == "[DONE]":
+            return
+        chunk = json.loads(data)
+        if "error" in chunk:
+            raise Away("inference ended the answer with an error")
+        if not chunk.get("choices"):
+            continue
+        choice = chunk["choices"][0]
+        text, entries = str((choice.get("delta") or {}).get("content") or ""), _entries(choice)
+        # The text of a chunk may come from several tokens, and a token may still lack text: text goes with the last.
+        for entry in entries[:-1]:
+            yield Token("", _probability(entry), _entropy(entry))
+        if entries:
+            last = Token(text, _probability(entries[-1]), _entropy(entries[-1]))
+            yield last
+        elif text:  # characters that were waiting for their last byte belong to the token before
+            yield Token(text, last.probability, last.entropy)
+    raise Away("inference broke the answer off")
+
+
+def _entries(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list((choice.get("logprobs") or {}).get("content") or [])
+
+
+def _probability(entry: Mapping[str, Any]) -> float:
+    return math.exp(min(0.0, float(entry["logprob"])))
+
+
+def _entropy(entry: Mapping[str, Any]) -> float:
+    return float(entry["entropy"])
+
+
+def _failure(reply: httpx.Response) -> Away | Refused:
+    try:
+        said = reply.json()
+    except ValueError:
+        said = {}
+    error = said.get("error", "") if isinstance(said, dict) else ""
+    sentence, code = (error.get("message", ""), error.get("code")) if isinstance(error, dict) else (error, "")
+    if reply.status_code >= 500 or code == "model_not_found":
+        # A model it does not know is one that it lost: it was restarted, and wants its adapters again.
+        return Away(f"inference answered {reply.status_code}")
+    return Refused(str(sentence) or f"inference answered {reply.status_code}", str(code or ""))

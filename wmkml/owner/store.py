@@ -1,0 +1,213 @@
+"""A run's database: everything of a run that must survive a crash, in one SQLite file.
+
+What a method has returned from is on disk (WAL with full synchronisation).  Methods may be called from any thread.
+Knows no clock, no HTTP and no files beyond its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from wmkml.choosing import Candidate
+from wmkml.owner.schema import FORMAT, TABLES, AcceptedAdapter, NewPair, Round, RunRow
+from wmkml.wire import Exchange, Phase, Sample, Source
+
+SOURCES: tuple[Source, ...] = ("visitor", "echo", "persistent", "dataset")
+
+
+class StoreClosed(RuntimeError):
+    """The run of this store is over; nothing can be kept in it any more."""
+
+    def __init__(self) -> None:
+        super().__init__("the run is over and its store is closed")
+
+
+class RunStore:
+    """One run's pairs, rounds and adapters."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the database, and make its tables if it is new."""
+        self._lock = threading.RLock()
+        self._closed = False
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._connection.row_factory = sqlite3.Row
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=FULL")
+        self._connection.executescript(TABLES)
+
+    def close(self) -> None:
+        """Write everything into the one file and let go of it; the -wal and -shm files are gone afterwards."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self._connection.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            if self._closed:
+                raise StoreClosed
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        with self._lock:
+            if self._closed:
+                raise StoreClosed
+            return self._connection.execute(query, values).fetchall()
+
+    # --- the run ---------------------------------------------------------------------------------------------------
+
+    def begin(self, run: str, language: str, started_at: float) -> None:
+        """Write the run's own row; once, before anything else."""
+        with self._writing() as connection:
+            connection.execute(
+                "INSERT INTO run VALUES (1, ?, ?, ?, ?, 'seeding', 0.0, -1, 0)", (FORMAT, run, language, started_at)
+            )
+
+    def run(self) -> RunRow | None:
+        """The run; none if the process was killed before it was written."""
+        rows = self._rows("SELECT run, language, started_at, phase, phase_began, iteration, clean FROM run")
+        return RunRow(**{**dict(rows[0]), "clean": bool(rows[0]["clean"])}) if rows else None
+
+    def set_phase(self, phase: Phase, began: float) -> None:
+        """The run is in this phase since `began` seconds after its start."""
+        with self._writing() as connection:
+            connection.execute("UPDATE run SET phase = ?, phase_began = ?", (phase, began))
+
+    def set_clean(self) -> None:
+        """Inference has forgotten every earlier run."""
+        with self._writing() as connection:
+            connection.execute("UPDATE run SET clean = 1")
+
+    def set_iteration(self, iteration: int) -> None:
+        """This iteration answers."""
+        with self._writing() as connection:
+            connection.execute("UPDATE run SET iteration = ?", (iteration,))
+
+    # --- pairs -----------------------------------------------------------------------------------------------------
+
+    def add_pairs(self, pairs: Iterable[NewPair]) -> list[int]:
+        """Store pairs, all or none; returns their numbers."""
+        columns = [field.name for field in fields(NewPair)]
+        statement = f"INSERT INTO pairs ({', '.join(columns)}, made_at) VALUES ({', '.join('?' * len(columns))}, ?)"
+        now, numbers = time.time(), []
+        with self._writing() as connection:
+            for pair in pairs:
+                cursor = connection.execute(statement, (*(getattr(pair, name) for name in columns), now))
+                numbers.append(int(cursor.lastrowid or 0))
+        return numbers
+
+    def counts(self) -> dict[Source, int]:
+        """How many pairs there are of each source."""
+        found = {row["source"]: row["n"] for row in self._rows("SELECT source, count(*) n FROM pairs GROUP BY source")}
+        return {source: found.get(source, 0) for source in SOURCES}
+
+    def exchanges(self, station: str, newest: int | None = None) -> list[Exchange]:
+        """What a station said and was answered in this run, oldest first; answers cut as they were shown."""
+        rows = self._rows(
+            "SELECT prompt, substr(answer, 1, kept) text, iteration FROM pairs "
+            "WHERE station = ? AND source = 'visitor' AND NOT carried ORDER BY pair DESC LIMIT ?",
+            station,
+            -1 if newest is None else newest,
+        )
+        return [Exchange(**dict(row)) for row in reversed(rows)]
+
+    def live(self) -> list[Candidate]:
+        """Every live pair."""
+        return [Candidate(*row) for row in self._rows("SELECT pair, prompt, iteration FROM pairs WHERE live")]
+
+    def of_datasets(self, for_round: int) -> list[Candidate]:
+        """The dataset pairs that were answered for a round."""
+        return [
+            Candidate(*row)
+            for row in self._rows(
+                "SELECT pair, prompt, iteration FROM pairs WHERE source = 'dataset' AND for_round = ?", for_round
+            )
+        ]
+
+    def samples(self, pairs: list[int]) -> list[Sample]:
+        """The words of these pairs, in their order, repeats included."""
+        marks = ", ".join("?" * len(set(pairs)))
+        rows = self._rows(f"SELECT pair, prompt, answer FROM pairs WHERE pair IN ({marks})", *set(pairs))
+        words = {row["pair"]: Sample(prompt=row["prompt"], answer=row["answer"]) for row in rows}
+        return [words[pair] for pair in pairs]
+
+    def newest_answers(self, count: int) -> list[tuple[str, float | None]]:
+        """The newest answers (datasets' left out) and their entropies, newest first."""
+        rows = self._rows(
+            "SELECT answer, entropy FROM pairs WHERE source != 'dataset' ORDER BY pair DESC LIMIT ?", count
+        )
+        return [(row["answer"], row["entropy"]) for row in rows]
+
+    def persistent_answered(self, iteration: int) -> int:
+        """How often this iteration has answered the persistent prompt."""
+        rows = self._rows("SELECT count(*) n FROM pairs WHERE source = 'persistent' AND iteration = ?", iteration)
+        return int(rows[0]["n"])
+
+    def all_pairs(self, source: Source | None = None) -> list[dict[str, Any]]:
+        """Whole rows of `pairs`: for the operator, and for carrying what visitors said into the next run."""
+        rows = self._rows("SELECT * FROM pairs WHERE ?1 IS NULL OR source = ?1 ORDER BY pair", source)
+        return [dict(row) for row in rows]
+
+    # --- stations --------------------------------------------------------------------------------------------------
+
+    def set_language(self, station: str, language: str) -> None:
+        """A station speaks this language from now on."""
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO stations VALUES (?, ?)", (station, language))
+
+    def languages(self) -> dict[str, str]:
+        """The language of every station that chose one."""
+        return {row["station"]: row["language"] for row in self._rows("SELECT station, language FROM stations")}
+
+    def stations(self) -> set[str]:
+        """Every station that said something in this run."""
+        rows = self._rows("SELECT DISTINCT station FROM pairs WHERE source = 'visitor' AND NOT carried")
+        return {row["station"] for row in rows}
+
+    # --- rounds and adapters ---------------------------------------------------------------------------------------
+
+    def save_round(self, one: Round) -> None:
+        """Write a round as it is now."""
+        row = {**asdict(one), "pairs": json.dumps(one.pairs)}
+        statement = f"INSERT OR REPLACE INTO rounds ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
+        with self._writing() as connection:
+            connection.execute(statement, tuple(row.values()))
+
+    def rounds(self) -> list[Round]:
+        """Every round so far, in order."""
+        rows = self._rows("SELECT * FROM rounds ORDER BY iteration")
+        return [Round(**{**dict(row), "pairs": json.loads(row["pairs"])}) for row in rows]
+
+    def accept(self, adapter: AcceptedAdapter, finished: Round | None = None) -> None:
+        """From now on this adapter answers; its round, where it has one, is finished: all or nothing."""
+        with self._writing() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO adapters VALUES (?, ?, ?, ?, ?)",
+                (adapter.iteration, adapter.path, adapter.sha256, adapter.from_round, time.time()),
+            )
+            connection.execute("UPDATE run SET iteration = ?", (adapter.iteration,))
+            if finished is not None:
+                connection.execute(
+                    "UPDATE rounds SET status = 'accepted', held_seconds = ? WHERE iteration = ?",
+                    (finished.held_seconds, finished.iteration),
+                )
+
+    def adapters(self) -> list[AcceptedAdapter]:
+        """Every adapter that was accepted, oldest first."""
+        rows = self._rows("SELECT iteration, path, sha256, from_round FROM adapters ORDER BY accepted_at, iteration")
+        return [AcceptedAdapter(**{**dict(row), "from_round": bool(row["from_round"])}) for row in rows]

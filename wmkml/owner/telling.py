@@ -1,0 +1,58 @@
+"""The data of those events that are the event stream's own; the others are messages of `wmkml.wire`."""
+
+from __future__ import annotations
+
+from wmkml.wire import Message
+
+
+class RunTold(Message):
+    """`run_started`, `last_words`, `run_end`."""
+
+    run: str
+    language: str
+
+
+class NoticeTold(Message):
+    """`notice`: a sentence for the operator."""
+
+    text: str
+
+
+class PromptTold(Message):
+    """`prompt`: what a visitor asks."""
+
+    station: str
+    text: str
+
+
+class IterationTold(Message):
+    """`start`: an answer begins; `restarted`: forget its tokens so far."""
+
+    station: str
+    iteration: int
+    restarted: bool
+
+
+class TokenTold(Message):
+    """`token`: one token of a visitor's answer."""
+
+    station: str
+    text: str
+    probability: float
+    entropy: float
+    iteration: int
+
+
+class ResponseTold(Message):
+    """`response`: a visitor's whole answer, cut at the end of a sentence."""
+
+    station: str
+    text: str
+    iteration: int
+
+
+class TypingTold(Message):
+    """`typing`: a visitor types, or stopped."""
+
+    station: str
+    status: str

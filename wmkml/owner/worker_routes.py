@@ -1,0 +1,116 @@
+"""The worker's doors: `wmkml.owner.lease` over HTTP, and adapters as parcels.  Every one wants the worker's key."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, Response
+from starlette.background import BackgroundTask
+
+from wmkml.owner import lease
+from wmkml.owner.adapter_parcel import LARGEST_BYTES, ParcelBroken, pack, unpack
+from wmkml.owner.parts import Owner
+from wmkml.owner.reading import Refusing, read, require_key
+from wmkml.owner.rounds import Rounds
+from wmkml.wire import Claim, HandIn, HandInReply, RoundFailure, StepReply, StepReport
+
+MESSAGE_BYTES = 64 * 1024
+AWAIT_RUN_SECONDS = 1.0
+ROUND = "/worker/rounds/{run}/{iteration}/{attempt}"
+
+
+def add_worker(app: FastAPI, owner: Owner) -> None:
+    """Add the routes."""
+
+    def rounds_of(run: str) -> Rounds | None:
+        life = owner.installation.life
+        return life.rounds if life is not None and life.run.name == run else None
+
+    @app.post("/worker/claim", response_model=None)
+    async def claim(request: Request) -> Response:
+        require_key(request, "worker", owner.keys.worker)
+        message = await read(request, Claim, MESSAGE_BYTES)
+        with owner.workers.asking():
+            for _ in range(int(lease.CLAIM_SECONDS / AWAIT_RUN_SECONDS)):
+                life = owner.installation.life
+                if life is not None:
+                    job = await lease.claim(life.rounds, message, request.is_disconnected)
+                    if job is not None:
+                        return Response(job.model_dump_json(), media_type="application/json")
+                    if not life.run.over:
+                        break
+                if await request.is_disconnected():
+                    break
+                await asyncio.sleep(AWAIT_RUN_SECONDS)
+        return Response(status_code=204)
+
+    @app.post(f"{ROUND}/step")
+    async def step(request: Request, run: str, iteration: int, attempt: int) -> StepReply:
+        require_key(request, "worker", owner.keys.worker)
+        message = await read(request, StepReport, MESSAGE_BYTES)
+        rounds = rounds_of(run)
+        with owner.workers.asking():
+            return StepReply(proceed=rounds is not None and lease.step(rounds, iteration, attempt, message))
+
+    @app.post(f"{ROUND}/hand_in")
+    async def hand_in(request: Request, run: str, iteration: int, attempt: int) -> HandInReply:
+        require_key(request, "worker", owner.keys.worker)
+        message = await read(request, HandIn, MESSAGE_BYTES)
+        rounds = rounds_of(run)
+        if rounds is None:
+            return HandInReply(accepted=False, reason="This run is over.")
+        with owner.workers.asking():
+            try:
+                return await lease.hand_in(rounds, iteration, attempt, message)
+            except lease.Undecided:
+                raise Refusing(503, "Inference is away; hand in again.") from None
+
+    @app.post(f"{ROUND}/failed")
+    async def failed(request: Request, run: str, iteration: int, attempt: int) -> StepReply:
+        require_key(request, "worker", owner.keys.worker)
+        message = await read(request, RoundFailure, MESSAGE_BYTES)
+        rounds = rounds_of(run)
+        if rounds is not None:
+            lease.give_up(rounds, iteration, attempt, message)
+        return StepReply(proceed=False)
+
+    @app.put(f"{ROUND}/adapter")
+    async def upload(request: Request, run: str, iteration: int, attempt: int) -> dict[str, str]:
+        require_key(request, "worker", owner.keys.worker)
+        rounds = rounds_of(run)
+        folder = None if rounds is None else lease.receives(rounds, iteration, attempt)
+        if folder is None:
+            raise Refusing(409, "This attempt is not under way any more.")
+        with tempfile.NamedTemporaryFile(dir=folder.parent, prefix=".parcel-") as parcel:
+            size = 0
+            async for part in request.stream():
+                size += len(part)
+                if size > LARGEST_BYTES:
+                    raise Refusing(413, f"An adapter has at most {LARGEST_BYTES} bytes.")
+                parcel.write(part)
+            parcel.flush()
+            try:
+                await asyncio.to_thread(unpack, Path(parcel.name), folder, request.headers.get("x-sha256", ""))
+            except ParcelBroken as broken:
+                raise Refusing(400, str(broken)) from None
+        return {"status": "success"}
+
+    @app.get("/worker/adapters/{run}/{iteration}", response_model=None)
+    async def download(request: Request, run: str, iteration: int) -> Response:
+        require_key(request, "worker", owner.keys.worker)
+        rounds = rounds_of(run)
+        known = [] if rounds is None else [one for one in rounds.run.store.adapters() if one.iteration == iteration]
+        if not known:
+            raise Refusing(404, "This run has no such adapter.")
+        with tempfile.NamedTemporaryFile(delete=False) as parcel:
+            await asyncio.to_thread(pack, Path(known[0].path), parcel)
+        path = Path(parcel.name)
+        return FileResponse(
+            path,
+            media_type="application/x-tar",
+            headers={"X-Sha256": known[0].sha256},
+            background=BackgroundTask(path.unlink),
+        )
