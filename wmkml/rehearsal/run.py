@@ -113,7 +113,7 @@ class Run:
         self.pairs = PairCounts.model_validate(
             {source: content["counts"].get(source, 0) for source in PairCounts.model_fields}
         )
-        problems += checks.of_store(self.visits, {pair["id"] for pair in content["pairs"]})
+        problems += checks.of_store(self.visits, {pair["pair"] for pair in content["pairs"]})
         return problems + sorted({problem for visitor in self.visitors for problem in visitor.problems})
 
     async def _progress(self) -> None:
