@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-import xmlrpc.client
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import httpx
 import psutil
 
 from wmkml.cluster.record import Record, is_locked, read_record
-from wmkml.cluster.supervision import MARKER_VARIABLE, Supervisor
+from wmkml.cluster.supervision import MARKER_VARIABLE, Supervisor, SupervisorAway
 from wmkml.cluster.sweep import end_marked
 
 STOP_SECONDS = 60.0
@@ -104,7 +103,7 @@ def status(data: Path) -> int:
 def _processes(record: Record) -> list[str]:
     try:
         states = Supervisor(Path(record.socket)).states()
-    except (OSError, xmlrpc.client.Error):
+    except SupervisorAway:
         return ["  supervisor does not answer (yet)"]
     lines = []
     for one in states:

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import threading
 import time
-import xmlrpc.client
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from wmkml.cluster.services import Service
 from wmkml.cluster.supervision import (
     MARKER_VARIABLE,
     Supervisor,
+    SupervisorAway,
     start_supervisor,
     supervision_in,
     write_configuration,
@@ -113,7 +113,7 @@ class Cluster:
             for one in states:
                 if one["statename"] == "FATAL":
                     self._supervisor.start(one["name"])
-        except (OSError, xmlrpc.client.Error):
+        except SupervisorAway:
             # It is ending or was killed this moment: the next look sees it gone.
             return
         self._tell_failing({one["name"]: str(one["statename"]) for one in states})

@@ -8,6 +8,7 @@ Knows programs as commands; knows no service, no settings.
 
 from __future__ import annotations
 
+import http.client
 import os
 import shlex
 import subprocess
@@ -41,6 +42,7 @@ class Program:
 
     `restart`: always, or `unexpected`: not when it ends with status 0, as a window does that somebody closed.
     `stop_seconds`: so long it may take to end before it is killed.
+    `retries`: after so many supervisor gives up, and the launcher begins anew.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Program:
     nice: int = 0
     restart: Literal["always", "unexpected"] = "always"
     stop_seconds: int = 10
+    retries: int = RETRIES
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def _section(place: Supervision, program: Program, priority: int, root: Path) ->
         f"autorestart={'true' if program.restart == 'always' else 'unexpected'}",
         "exitcodes=0",
         f"startsecs={START_SECONDS}",
-        f"startretries={RETRIES}",
+        f"startretries={program.retries}",
         "stopsignal=TERM",
         f"stopwaitsecs={program.stop_seconds}",
         "stopasgroup=true",
@@ -163,18 +166,32 @@ def _python_path() -> str:
     return f"{project}{os.pathsep}{others}" if others else project
 
 
+class SupervisorAway(RuntimeError):
+    """supervisord is not there, is going, or could not do what it was asked."""
+
+
 class Supervisor:
     """A running supervisord, over its Unix socket."""
 
     def __init__(self, socket: Path) -> None:
-        transport = SupervisorTransport("", "", f"unix://{socket}")
-        self._server: Any = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+        self._socket = socket
+
+    def _ask(self, method: str, *values: Any) -> Any:
+        # A connection each: supervisor's transport keeps one, and is of no use any more once that has failed.
+        transport = SupervisorTransport("", "", f"unix://{self._socket}")
+        server = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
+        try:
+            return getattr(server.supervisor, method)(*values)
+        except (OSError, http.client.HTTPException, xmlrpc.client.Error) as error:
+            raise SupervisorAway(f"supervisord at {self._socket}: {method}: {error}") from error
+        finally:
+            transport.close()
 
     def answers(self) -> bool:
         """Whether it can be spoken to."""
         try:
-            self._server.supervisor.getState()
-        except (OSError, xmlrpc.client.Error):
+            self._ask("getState")
+        except SupervisorAway:
             return False
         return True
 
@@ -182,17 +199,17 @@ class Supervisor:
         """Every program, as supervisor tells it: `name`, `statename`, `pid`, `start` (seconds since 1970), …
 
         Raises:
-            OSError, xmlrpc.client.Error: it is gone, or going.
+            SupervisorAway: it is gone, or going.
         """
-        found: list[dict[str, Any]] = self._server.supervisor.getAllProcessInfo()
+        found: list[dict[str, Any]] = self._ask("getAllProcessInfo")
         return found
 
     def start(self, name: str) -> None:
         """Start one program and return at once; one that runs already is left alone.
 
         Raises:
-            OSError, xmlrpc.client.Error: supervisor is gone, or the program cannot be started.
+            SupervisorAway: it is gone, or the program cannot be started.
         """
         running = {one["name"] for one in self.states() if one["statename"] in ("STARTING", "RUNNING", "BACKOFF")}
         if name not in running:
-            self._server.supervisor.startProcess(name, False)
+            self._ask("startProcess", name, False)
