@@ -206,6 +206,7 @@ def _pip(words: tuple[str, ...], env: Path, log: Path, clock: Clock) -> str | No
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(process, lines), daemon=True).start()
     said: list[str] = []
+    last = ""
     told = time.monotonic()
     with log.open("a", encoding="utf-8") as file:
         while True:
@@ -220,7 +221,8 @@ def _pip(words: tuple[str, ...], env: Path, log: Path, clock: Clock) -> str | No
                 file.write(line)
             if said and time.monotonic() - told >= TELL_SECONDS:
                 told = time.monotonic()
-                clock.say(f"  {said[-1].strip()[:100]}")
+                clock.say(f"  {said[-1].strip()[:100]}" if said[-1] != last else "  … still at it")
+                last = said[-1]
     return None if process.wait() == 0 else "\n".join(said)
 
 

@@ -53,6 +53,8 @@ class Cluster:
         self._supervisor = Supervisor(self.place.socket)
         self._process: subprocess.Popen[bytes] | None = None
         self._seen_failing: set[str] = set()
+        self._told_ready: set[str] = set()
+        self._began = time.monotonic()
 
     def start(self) -> bool:
         """Start everything; returns once the first service is ready, False when told to stop before."""
@@ -82,19 +84,22 @@ class Cluster:
         return self._wait(self._services)
 
     def _wait(self, services: Sequence[Service]) -> bool:
-        began = told = time.monotonic()
+        told = time.monotonic()
         waiting = list(services)
         while True:
             missing = {service.program.name: text for service in waiting if (text := service.ready()) is not None}
-            for service in waiting:
-                if service.program.name not in missing and len(self._services) > 1:
-                    self._say(f"  {service.program.name} is ready ({time.monotonic() - began:.0f} s).")
+            for name in [service.program.name for service in waiting if service.program.name not in missing]:
+                if name not in self._told_ready:
+                    self._told_ready.add(name)
+                    self._say(f"  {name} is ready ({time.monotonic() - self._began:.0f} s).")
             waiting = [service for service in waiting if service.program.name in missing]
             if not waiting:
                 return True
             if time.monotonic() - told >= TELL_SECONDS:
                 told = time.monotonic()
-                self._say(f"  {told - began:3.0f} s: " + "; ".join(f"{name} {text}" for name, text in missing.items()))
+                self._say(
+                    f"  {told - self._began:3.0f} s: " + "; ".join(f"{name} {text}" for name, text in missing.items())
+                )
             self.tend()
             if self._stop.wait(STEP_SECONDS):
                 return False
@@ -106,6 +111,8 @@ class Cluster:
         if self._process.poll() is not None:
             self._say(f"supervisord has ended (status {self._process.returncode}); everything is started again.")
             end_marked(MARKER_VARIABLE, str(self._data))
+            self._began = time.monotonic()
+            self._told_ready.clear()
             self._start_supervised()
             return
         try:

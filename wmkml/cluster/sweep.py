@@ -27,7 +27,7 @@ def marked(variable: str, value: str, keep: Collection[int] = ()) -> list[psutil
     return found
 
 
-def end_marked(variable: str, value: str, keep: Collection[int] = (), patience: float = 3.0) -> list[str]:
+def end_marked(variable: str, value: str, keep: Collection[int] = (), patience: float = 2.0) -> list[str]:
     """Ask every marked process to end, kill those that have not after `patience` seconds; returns their names."""
     processes = marked(variable, value, keep)
     names = [_name(process) for process in processes]

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs them: lint, format, types, tests.  Exit status 0 only if all of it is right.
+#   ./run_tests.sh              under 20 minutes on 2 cores
+#   ./run_tests.sh --long       the long ones too (README lists them)
+#   ./run_tests.sh -k cluster   everything else goes to pytest
+set -uo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
+
+began=$SECONDS
+say() { printf '[%4d s] %s\n' $((SECONDS - began)) "$1"; }
+
+# program:Debian package
+programs=(oscdump:liblo-tools pd:puredata-core Xvfb:xvfb chromium:chromium)
+
+missing() {
+    local one
+    for one in "${programs[@]}"; do
+        command -v "${one%%:*}" >/dev/null || echo "${one##*:}"
+    done
+}
+
+mapfile -t packages < <(missing)
+if [[ ${#packages[@]} -gt 0 && $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+    say "Installing Debian packages that the tests need: ${packages[*]}."
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -q >/dev/null
+    apt-get install -y -q --no-install-recommends "${packages[@]}" >/dev/null
+    mapfile -t packages < <(missing)
+fi
+if [[ ${#packages[@]} -gt 0 ]]; then
+    say "Missing, and some tests will fail without: ${packages[*]}. On Debian: sudo apt-get install ${packages[*]}"
+fi
+
+./master_script.sh install --tests || exit
+if ! env/bin/python -c 'import tkinter' 2>/dev/null; then
+    say "This Python has no Tk, and the window's tests will fail. On Debian: sudo apt-get install python3-tk"
+fi
+
+marker=(-m 'not long')
+arguments=()
+for word in "$@"; do
+    if [[ $word == --long ]]; then marker=(); else arguments+=("$word"); fi
+done
+
+failed=()
+check() {
+    say "$1"
+    shift
+    "$@" || failed+=("$*")
+}
+check "Lint" env/bin/ruff check .
+check "Format" env/bin/ruff format --check .
+check "Types" env/bin/python -m mypy
+check "Tests" env/bin/python -m pytest ${marker[@]+"${marker[@]}"} ${arguments[@]+"${arguments[@]}"}
+
+# pytest's own summary is the last line; what failed before it is told on standard error.
+if [[ ${#failed[@]} -gt 0 ]]; then
+    printf 'failed: %s\n' "${failed[@]}" >&2
+    exit 1
+fi
