@@ -91,7 +91,7 @@ async def _rehearse(
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=stations + 4)
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=base, timeout=httpx.Timeout(120, connect=5), limits=limits)
+            httpx.AsyncClient(base_url=base, timeout=httpx.Timeout(120, connect=5), limits=limits, trust_env=False)
         )
         state = await state_of(client, base)
         if state.phase != "waiting":
@@ -171,6 +171,7 @@ async def _quiet(
             base_url=f"http://127.0.0.1:{settings.general.inference_port}",
             headers={"X-Key": keys.operator},
             timeout=httpx.Timeout(120, connect=5),
+            trust_env=False,
         )
     )
     tell(f"Before the run: {QUIET_PROMPTS} prompts of each station, asked quietly.")
