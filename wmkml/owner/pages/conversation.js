@@ -20,8 +20,10 @@ export function clear(section, sentence) {
   section.replaceChildren(element('p', 'empty', sentence));
 }
 
-/** Show the exchanges the owner remembers: a list of {prompt, text, iteration}. */
+/** Show the exchanges the owner remembers, a list of {prompt, text, iteration}; nothing happens when they are shown. */
 export function restore(section, exchanges, words) {
+  // What was streamed here shows how sure each token was, which the owner's memory does not.
+  if (shows(section, exchanges)) return;
   section.replaceChildren();
   for (const { prompt, text, iteration } of exchanges) {
     const answer = add(section, prompt, words);
@@ -82,6 +84,14 @@ export function add(section, prompt, words) {
       exchange.remove();
     },
   };
+}
+
+function shows(section, exchanges) {
+  const shown = [...section.querySelectorAll('.exchange')].map((exchange) => [
+    exchange.querySelector('.prompt').lastChild.textContent,
+    [...exchange.querySelectorAll('.token:not(.gone)')].map((token) => token.textContent).join(''),
+  ]);
+  return JSON.stringify(shown) === JSON.stringify(exchanges.map(({ prompt, text }) => [prompt, text]));
 }
 
 function name(iteration, words) {
