@@ -1,0 +1,123 @@
+"""A stand-in of the owner for the tests of the worker: its worker routes over real HTTP, and what it is told is remembered.
+
+It decides nothing: the test says which rounds it offers and what it answers.  It can leave and come back at its port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Header, HTTPException, Request, Response
+
+from wmkml import wire
+from wmkml.worker.parcels import packed
+
+KEY = "worker-key-of-the-stand-in"
+POLL = 0.5
+
+
+class OwnerStandIn:
+    """Offers what `offer` was given; everything the worker says is in `claims`, `steps`, `hand_ins`, `failures`, `uploads`."""
+
+    def __init__(self) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.claims: list[wire.Claim] = []
+        self.steps: list[tuple[int, wire.StepReport]] = []
+        self.hand_ins: queue.Queue[wire.HandIn] = queue.Queue()
+        self.failures: queue.Queue[str] = queue.Queue()
+        self.uploads: queue.Queue[tuple[bytes, str]] = queue.Queue()
+        self.refused_keys = 0
+        self.proceed = True
+        self.wants_upload = False
+        self.accepts = True
+        self.adapters: dict[int, Path] = {}
+        self._offered: queue.Queue[wire.RoundJob] = queue.Queue()
+        self._uploaded: set[int] = set()
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def offer(self, job: wire.RoundJob) -> None:
+        """The next claim gets this."""
+        self._offered.put(job)
+
+    def steps_of(self, iteration: int) -> list[wire.StepReport]:
+        """The optimizer steps reported of a round, signs of life and notices left out."""
+        return [report for number, report in self.steps if number == iteration and report.step and not report.notice]
+
+    def come(self) -> None:
+        """Listen; returns when it does."""
+        config = uvicorn.Config(
+            self._app(), host="127.0.0.1", port=self.port, log_level="error", timeout_graceful_shutdown=1
+        )
+        self._server = server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=server.run, daemon=True)
+        self._thread.start()
+        while not server.started:
+            self._thread.join(0.02)
+            assert self._thread.is_alive(), "the stand-in could not listen"
+
+    def leave(self) -> None:
+        """Listen no more."""
+        assert self._server is not None
+        assert self._thread is not None
+        self._server.should_exit = True
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+
+    def _app(self) -> FastAPI:
+        app = FastAPI()
+
+        def checked(key: str) -> None:
+            if key != KEY:
+                self.refused_keys += 1
+                raise HTTPException(403)
+
+        @app.post("/worker/claim")
+        async def claim(message: wire.Claim, x_key: str = Header("")) -> Any:
+            checked(x_key)
+            self.claims.append(message)
+            for _ in range(int(POLL / 0.05)):
+                if not self._offered.empty():
+                    return self._offered.get()
+                await asyncio.sleep(0.05)
+            return Response(status_code=204)
+
+        @app.post("/worker/rounds/{run}/{iteration}/{attempt}/step")
+        async def step(iteration: int, message: wire.StepReport, x_key: str = Header("")) -> wire.StepReply:
+            checked(x_key)
+            self.steps.append((iteration, message))
+            return wire.StepReply(proceed=self.proceed)
+
+        @app.post("/worker/rounds/{run}/{iteration}/{attempt}/hand_in")
+        async def hand_in(iteration: int, message: wire.HandIn, x_key: str = Header("")) -> wire.HandInReply:
+            checked(x_key)
+            self.hand_ins.put(message)
+            upload = self.wants_upload and iteration not in self._uploaded
+            accepted = self.accepts and not upload
+            return wire.HandInReply(accepted=accepted, upload=upload, reason="" if accepted else "not today")
+
+        @app.put("/worker/rounds/{run}/{iteration}/{attempt}/adapter")
+        async def adapter(iteration: int, request: Request, x_sha256: str = Header(), x_key: str = Header("")) -> None:
+            checked(x_key)
+            self.uploads.put((await request.body(), x_sha256))
+            self._uploaded.add(iteration)
+
+        @app.post("/worker/rounds/{run}/{iteration}/{attempt}/failed")
+        async def failed(message: wire.RoundFailure, x_key: str = Header("")) -> None:
+            checked(x_key)
+            self.failures.put(message.reason)
+
+        @app.get("/worker/adapters/{run}/{iteration}")
+        async def accepted_adapter(iteration: int, x_key: str = Header("")) -> Response:
+            checked(x_key)
+            return Response(packed(self.adapters[iteration]), media_type="application/x-tar")
+
+        return app
