@@ -157,8 +157,10 @@ def _make_anew(env: Path, flavour: needs.Flavour, tests: bool, clock: Clock) -> 
 def _fill(env: Path, flavour: needs.Flavour, tests: bool, clock: Clock) -> None:
     steps = needs.steps_of(flavour, tests)
     for number, step in enumerate(steps, start=1):
-        clock.say(f"{number} of {len(steps)}: {step.what}: {step.why}.")
-        _do(step, env, clock)
+        done = step.already is not None and any(env.glob(f"lib/python3.*/site-packages/{step.already}"))
+        clock.say(f"{number} of {len(steps)}: {step.what}: {'is there already' if done else step.why}.")
+        if not done:
+            _do(step, env, clock)
     clock.say("Checking that all of it can be imported.")
     check = subprocess.run(
         [fresh_env.python_of(env), "-c", f"import {', '.join(IMPORTED)}"], capture_output=True, text=True, check=False

