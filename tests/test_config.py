@@ -1,0 +1,269 @@
+"""The config files: an original one runs unchanged, and whatever is wrong is told by name."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from wmkml.cluster.arguments import add_settings_arguments, resolve
+from wmkml.cluster.machine import Gpu, Machine
+from wmkml.cluster.resolving import with_absolute_places, write_settings
+from wmkml.config import UNDERSTUDY, ConfigError, Settings, differences, load_settings, sections
+from wmkml.corpora import read_dataset
+from wmkml.places import places
+
+ROOT = Path(__file__).parent.parent
+ORIGINAL = ROOT / "tests" / "fixtures" / "original_config.yaml"
+
+CPU = Machine(gpus=(), cores=2, memory_gib=24, display=False, vllm=True)
+GPU = Machine(gpus=(Gpu(0, "A100", 80.0),), cores=16, memory_gib=128, display=False, vllm=True)
+
+
+def parsed(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_settings_arguments(parser)
+    return parser.parse_args(words)
+
+
+def written(folder: Path, content: str, name: str = "config.yaml") -> Path:
+    path = folder / name
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+# --- our own files ---------------------------------------------------------------------------------------------------
+
+
+def test_config_yaml_names_every_setting() -> None:
+    content = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    assert list(content) == list(sections())
+    for section, model in sections().items():
+        # The one obsolete key stands there as a comment: set, it would be told of at every start.
+        assert set(model.model_fields) - set(content[section]) == (
+            {"lr_precision"} if section == "finetuning" else set()
+        )
+
+
+def test_config_yaml_holds_the_defaults_but_for_the_data_sets() -> None:
+    assert set(differences(load_settings(ROOT / "config.yaml"))) == {"finetuning.dataset_array"}
+
+
+def test_config_yaml_marks_what_the_original_has_not() -> None:
+    lines = (ROOT / "config.yaml").read_text(encoding="utf-8").splitlines()
+    added = {
+        key
+        for model in sections().values()
+        for key, field in model.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and field.json_schema_extra["added"]
+    }
+    marked, under_mark = set(), False
+    for line in lines:
+        if line.strip().startswith("#"):
+            under_mark = under_mark or "added:" in line
+        elif match := re.match(r"  (\w+):", line):
+            if match[1] in added:
+                assert under_mark or not marked.isdisjoint(added), f"{match[1]} is not marked as added"
+                marked.add(match[1])
+            else:
+                assert not under_mark, f"{match[1]} is the original's and marked as added"
+                under_mark = False
+        elif re.match(r"\w", line):
+            under_mark = False
+    assert marked == added
+
+
+def test_every_data_set_of_config_yaml_is_there() -> None:
+    settings = load_settings(ROOT / "config.yaml")
+    assert len(settings.finetuning.dataset_array) == settings.finetuning.num_total_iters
+    for name in {name for names in settings.finetuning.dataset_array for name in names}:
+        assert len(read_dataset(ROOT / "Datasets", name).prompts) >= 40
+
+
+def test_the_understudys_file_is_laid_over_ours_when_it_runs() -> None:
+    ours, theirs = load_settings(ROOT / "config.yaml"), load_settings(ROOT / "config.yaml", model=UNDERSTUDY)
+    assert theirs.general.model_name == UNDERSTUDY
+    assert theirs.finetuning.learning_rate != ours.finetuning.learning_rate
+    assert theirs.finetuning.lora_target_modules != ours.finetuning.lora_target_modules
+    assert theirs.finetuning.dataset_array == ours.finetuning.dataset_array
+    assert theirs.general.owner_port == ours.general.owner_port
+    # A falling rate must not reach zero while rounds are left.
+    tuning = theirs.finetuning
+    assert tuning.learning_rate + (tuning.num_total_iters - 1) * tuning.learning_rate_increase > 0
+
+
+# --- an original config.yaml -----------------------------------------------------------------------------------------
+
+
+def test_an_original_config_loads_with_its_own_meaning() -> None:
+    settings = load_settings(ORIGINAL)
+    content = yaml.safe_load(ORIGINAL.read_text(encoding="utf-8"))
+    for section, values in content.items():
+        for key, value in values.items():
+            if key == "hf_token":
+                assert settings.general.hf_token.get_secret_value() == value
+            else:
+                assert getattr(getattr(settings, section), key) == value
+    assert settings.osc_targets == [("192.168.1.20", 57120)]
+
+
+def test_an_original_config_differs_from_the_defaults_only_where_it_was_filled_in() -> None:
+    filled = {
+        "general.hf_token",
+        "general.available_datasets",
+        "general.osc_port",
+        "general.osc_ip",
+        "finetuning.dataset_array",
+    }
+    assert set(differences(load_settings(ORIGINAL))) == filled
+
+
+def test_fewer_data_sets_than_iterations_mean_no_backup_words_and_are_told() -> None:
+    settings = load_settings(ORIGINAL)
+    assert settings.datasets_of(2) == ["sprache_de"]
+    assert [settings.datasets_of(number) for number in range(3, 9)] == [[]] * 6
+    assert any("3 of 9" in notice and "no backup words" in notice for notice in settings.notices())
+
+
+# --- what is wrong ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("finetuning: {learning_rat: 0.1}", ["finetuning.learning_rat is not a setting", "did you mean learning_rate?"]),
+        ("general: {learning_rate: 0.1}", ["general.learning_rate is not a setting", "it belongs to finetuning.learning_rate"]),
+        ("finetunning: {}", ["'finetunning' is no section", "did you mean finetuning?"]),
+        ("finetuning: {batch_size: many}", ["finetuning.batch_size", "'many'", "a whole number at least 1"]),
+        ("finetuning: {learning_rate: 0}", ["finetuning.learning_rate", "0", "above 0"]),
+        ("inference: {engine: fast}", ["inference.engine", "'fast'", "auto, vllm, transformers"]),
+        ("inference: {temperature: 3}", ["inference.temperature", "3", "at most 2"]),
+        ("general: {osc_ip: 10.0.0.7}", ["general.osc_port", "osc_ip is given"]),
+        ("general: {osc_hosts: [10.0.0.7]}", ["general.osc_hosts", "'10.0.0.7'", "address:port"]),
+        ("inference: {system_language: fr}", ["inference.system_language", "'fr'", "de, en"]),
+        ("finetuning: {persistent_prompt: {de: Hallo}}", ["finetuning.persistent_prompt", "en"]),
+        ("general: [1, 2", ["config.yaml, line 1", "not YAML"]),
+        ("just words", ["holds no sections"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_names_key_value_and_what_is_allowed(tmp_path: Path, content: str, told: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(written(tmp_path, content))
+    for part in told:
+        assert part in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    content = "general: {owner_port: 99999}\nfinetuning: {batch_size: 0, num_total_iters: x}\n"
+    with pytest.raises(ConfigError) as caught:
+        load_settings(written(tmp_path, content))
+    assert [key for key in ("owner_port", "batch_size", "num_total_iters") if key in str(caught.value)] == [
+        "owner_port", "batch_size", "num_total_iters"]  # fmt: skip
+
+
+def test_a_wrong_token_is_never_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(written(tmp_path, "general: {hf_token: [hf_secret]}"))
+    assert "hf_secret" not in str(caught.value)
+
+
+def test_a_mistake_in_the_understudys_file_names_that_file(tmp_path: Path) -> None:
+    written(tmp_path, "finetuning: {batch_sise: 8}", "config.understudy.yaml")
+    with pytest.raises(ConfigError, match=r"config\.understudy\.yaml: finetuning\.batch_sise"):
+        load_settings(written(tmp_path, "general: {}"), model=UNDERSTUDY)
+
+
+def test_a_config_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        load_settings(tmp_path / "nowhere.yaml")
+
+
+# --- the arguments ---------------------------------------------------------------------------------------------------
+
+
+def test_without_a_gpu_the_understudy_runs_and_it_is_told() -> None:
+    resolved = resolve(parsed("--config", str(ORIGINAL)), CPU)
+    assert resolved.settings.general.model_name == UNDERSTUDY
+    assert any("There is no GPU" in notice for notice in resolved.notices)
+
+
+def test_with_a_gpu_the_configs_model_runs() -> None:
+    resolved = resolve(parsed("--config", str(ORIGINAL)), GPU)
+    assert resolved.settings.general.model_name == "mistralai/Mistral-7B-Instruct-v0.3"
+    assert resolved.notices == ()
+
+
+def test_a_model_that_is_asked_for_runs_everywhere() -> None:
+    assert resolve(parsed("--model", "org/other"), CPU).settings.general.model_name == "org/other"
+    assert resolve(parsed("--set", "general.model_name=org/other"), CPU).settings.general.model_name == "org/other"
+    assert resolve(parsed("--model", UNDERSTUDY), GPU).settings.general.model_name == UNDERSTUDY
+
+
+@pytest.mark.parametrize(
+    ("installed", "asked", "runs"),
+    [(True, "auto", "vllm"), (False, "auto", "transformers"), (True, "transformers", "transformers")],
+)
+def test_the_engine_is_the_one_that_is_there(installed: bool, asked: str, runs: str) -> None:
+    machine = Machine((), 2, 24, False, installed)
+    assert resolve(parsed("--engine", asked), machine).settings.inference.engine == runs
+
+
+def test_an_engine_that_is_not_installed_is_refused() -> None:
+    with pytest.raises(ConfigError, match="vllm is not installed"):
+        resolve(parsed("--engine", "vllm"), Machine((), 2, 24, False, False))
+
+
+@pytest.mark.parametrize(
+    ("word", "section", "key", "value"),
+    [
+        ("finetuning.num_total_iters=3", "finetuning", "num_total_iters", 3),
+        ("finetuning.dataset_array=[[alltag_de]]", "finetuning", "dataset_array", [["alltag_de"]]),
+        ("finetuning.learning_rate=1e-3", "finetuning", "learning_rate", 0.001),
+        ("general.keep_runs=true", "general", "keep_runs", True),
+    ],
+)
+def test_a_setting_on_the_command_line_wins(word: str, section: str, key: str, value: Any) -> None:
+    settings = resolve(parsed("--set", word), CPU).settings
+    assert getattr(getattr(settings, section), key) == value
+
+
+@pytest.mark.parametrize("word", ["num_total_iters=3", "finetuning.num_total_iters", "finetuning.=3"])
+def test_a_setting_without_section_or_value_is_refused(word: str) -> None:
+    with pytest.raises(ConfigError, match=r"is not section\.key=value"):
+        resolve(parsed("--set", word), CPU)
+
+
+def test_a_secret_on_the_command_line_is_not_repeated() -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(parsed("--set", "hf_token=hf_secret"), CPU)
+    assert "hf_secret" not in str(caught.value)
+
+
+# --- what the processes read -----------------------------------------------------------------------------------------
+
+
+def test_the_written_settings_mean_the_same_from_everywhere(tmp_path: Path) -> None:
+    config = written(tmp_path, "general: {hf_token: hf_secret, owner_port: 0, model_name: org/name}\n")
+    settings = load_settings(config)
+    where = places(settings, tmp_path)
+    settled = with_absolute_places(settings, where)
+    path = write_settings(settled, where)
+    assert path == tmp_path / "data" / "settings.yaml"
+    assert path.stat().st_mode & 0o077 == 0
+    again = load_settings(path)
+    assert again == settled
+    assert again.general.hf_token.get_secret_value() == "hf_secret"
+    assert again.general.owner_port > 0
+    assert places(again, Path("/elsewhere")) == where
+
+
+def test_a_local_model_is_found_from_everywhere(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    settings = Settings.model_validate({"general": {"model_name": "mine"}})
+    settled = with_absolute_places(settings, places(settings, tmp_path))
+    assert places(settled, Path("/elsewhere")).model == tmp_path / "mine"
