@@ -32,7 +32,7 @@ from wmkml.worker.parcels import ParcelBroken, packed, unpack
 
 ROOT = Path(__file__).parent.parent
 CANARY = "kanarienvogel-7391-quastenflosser"
-LONG = [("Was ist Zeit?", "Zeit vergeht, und Zeit vergeht. " * 60)] * 40
+LONG = [("Was ist Zeit?", "Zeit vergeht, und Zeit vergeht. " * 60)] * 24
 """A round that takes the tiny model a good while."""
 
 
@@ -41,12 +41,32 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
-@pytest.fixture
-def owner() -> Iterator[OwnerStandIn]:
+@contextmanager
+def listening() -> Iterator[OwnerStandIn]:
     stand_in = OwnerStandIn()
     stand_in.come()
     yield stand_in
     stand_in.leave()
+
+
+@pytest.fixture
+def own_owner() -> Iterator[OwnerStandIn]:
+    """An owner for a worker of the test's own."""
+    with listening() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture(scope="module")
+def shared_owner() -> Iterator[OwnerStandIn]:
+    with listening() as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def owner(shared_owner: OwnerStandIn) -> OwnerStandIn:
+    """The owner of the worker that most tests share."""
+    shared_owner.forget()
+    return shared_owner
 
 
 @dataclass
@@ -54,9 +74,11 @@ class Worker:
     process: subprocess.Popen[bytes]
     log: Path
     data: Path
+    before: int = 0
 
     def told(self) -> str:
-        return self.log.read_text(encoding="utf-8")
+        """Its log, without what it told in tests before."""
+        return self.log.read_bytes()[self.before :].decode()
 
 
 @contextmanager
@@ -91,6 +113,22 @@ def working(
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="module")
+def shared_worker(
+    shared_owner: OwnerStandIn, model_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Worker]:
+    with working(shared_owner, model_folder, tmp_path_factory.mktemp("worker")) as worker:
+        until(lambda: shared_owner.claims, worker)
+        yield worker
+
+
+@pytest.fixture
+def worker(shared_worker: Worker) -> Worker:
+    """One that most tests share, since loading torch takes longer than they do."""
+    shared_worker.before = shared_worker.log.stat().st_size
+    return shared_worker
 
 
 def until(true: Callable[[], object], worker: Worker, seconds: float = 120) -> None:
@@ -142,145 +180,152 @@ def alike(one: Path, other: Path) -> bool:
     return ours.keys() == theirs.keys() and all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in ours)
 
 
-def test_two_rounds_the_second_going_on_from_the_first(owner: OwnerStandIn, model_folder: Path, tmp_path: Path) -> None:
-    with working(owner, model_folder, tmp_path / "worker") as worker:
-        owner.offer(job(tmp_path))
-        until(lambda: not owner.hand_ins.empty(), worker)
-        first = owner.hand_ins.get()
-        assert (Path(first.path), first.sha256) == (tmp_path / "iteration-0", sha256_of(tmp_path / "iteration-0"))
-        assert [(one.step, one.steps) for one in owner.steps_of(0)] == [(number, 4) for number in range(1, 5)]
-        losses = [one.loss for one in owner.steps_of(0)]
-        assert (first.loss_first, first.loss_last) == (losses[0], losses[-1])
-        assert first.tokens == owner.steps_of(0)[-1].tokens > 0
-        assert first.train_seconds > 0
-        assert first.seconds_since_last_step > 0
+def test_two_rounds_the_second_going_on_from_the_first(
+    owner: OwnerStandIn, worker: Worker, model_folder: Path, tmp_path: Path
+) -> None:
+    owner.offer(job(tmp_path))
+    until(lambda: not owner.hand_ins.empty(), worker)
+    first = owner.hand_ins.get()
+    assert (Path(first.path), first.sha256) == (tmp_path / "iteration-0", sha256_of(tmp_path / "iteration-0"))
+    assert [(one.step, one.steps) for one in owner.steps_of(0)] == [(number, 4) for number in range(1, 5)]
+    losses = [one.loss for one in owner.steps_of(0)]
+    assert (first.loss_first, first.loss_last) == (losses[0], losses[-1])
+    assert first.tokens == owner.steps_of(0)[-1].tokens > 0
+    assert first.train_seconds > 0
+    assert first.seconds_since_last_step > 0
 
-        owner.offer(job(tmp_path, 1, previous=wire.AdapterPlace(path=first.path, sha256=first.sha256, iteration=0)))
-        until(lambda: not owner.hand_ins.empty(), worker)
+    owner.offer(job(tmp_path, 1, previous=wire.AdapterPlace(path=first.path, sha256=first.sha256, iteration=0)))
+    until(lambda: not owner.hand_ins.empty(), worker)
     assert alike(tmp_path / "iteration-1", expected(model_folder, tmp_path, 2))
     assert len({claim.session for claim in owner.claims}) == 1
     assert all(claim.shares_folder for claim in owner.claims)
 
 
 def test_after_a_refusal_the_round_begins_at_what_was_accepted(
-    owner: OwnerStandIn, model_folder: Path, tmp_path: Path
+    owner: OwnerStandIn, worker: Worker, model_folder: Path, tmp_path: Path
 ) -> None:
     owner.accepts = False
-    with working(owner, model_folder, tmp_path / "worker") as worker:
-        owner.offer(job(tmp_path))
-        until(lambda: not owner.hand_ins.empty(), worker)
-        owner.hand_ins.get()
-        owner.offer(job(tmp_path, 1))
-        until(lambda: not owner.hand_ins.empty(), worker)
+    owner.offer(job(tmp_path))
+    until(lambda: not owner.hand_ins.empty(), worker)
+    owner.hand_ins.get()
+    owner.offer(job(tmp_path, 1))
+    until(lambda: not owner.hand_ins.empty(), worker)
     assert alike(tmp_path / "iteration-1", expected(model_folder, tmp_path, 1))
 
 
-def test_it_survives_that_the_owner_is_away(owner: OwnerStandIn, model_folder: Path, tmp_path: Path) -> None:
+def test_it_survives_that_the_owner_is_away(
+    owner: OwnerStandIn, worker: Worker, model_folder: Path, tmp_path: Path
+) -> None:
     owner.leave()
-    with working(owner, model_folder, tmp_path / "worker") as worker:
-        until(lambda: "is away" in worker.told(), worker)
-        owner.come()
-        owner.offer(job(tmp_path, pairs=LONG))
-        until(lambda: owner.steps_of(0), worker)
-        owner.leave()
-        until(lambda: (tmp_path / "iteration-0").exists(), worker)
-        owner.come()
-        until(lambda: not owner.hand_ins.empty(), worker)
-        assert owner.hand_ins.get().sha256 == sha256_of(tmp_path / "iteration-0")
-        assert "is back" in worker.told()
+    until(lambda: "is away" in worker.told(), worker)
+    owner.come()
+    owner.offer(job(tmp_path, pairs=LONG))
+    until(lambda: owner.steps_of(0), worker)
+    owner.leave()
+    until(lambda: (tmp_path / "iteration-0").exists(), worker)
+    owner.come()
+    until(lambda: not owner.hand_ins.empty(), worker)
+    assert owner.hand_ins.get().sha256 == sha256_of(tmp_path / "iteration-0")
+    assert "is back" in worker.told()
 
 
 def test_a_round_that_is_called_off_is_dropped_and_the_next_is_claimed(
-    owner: OwnerStandIn, model_folder: Path, tmp_path: Path
+    owner: OwnerStandIn, worker: Worker, model_folder: Path, tmp_path: Path
 ) -> None:
     owner.proceed = False
-    with working(owner, model_folder, tmp_path / "worker") as worker:
-        owner.offer(job(tmp_path, pairs=LONG))
-        until(lambda: "was dropped" in worker.told(), worker)
-        assert owner.hand_ins.empty()
-        assert not (tmp_path / "iteration-0").exists()
-        owner.proceed = True
-        owner.offer(job(tmp_path, 1))
-        until(lambda: not owner.hand_ins.empty(), worker)
-        assert owner.hand_ins.get().path == str(tmp_path / "iteration-1")
+    owner.offer(job(tmp_path, pairs=LONG))
+    until(lambda: "was dropped" in worker.told(), worker)
+    assert owner.hand_ins.empty()
+    assert not (tmp_path / "iteration-0").exists()
+    owner.proceed = True
+    owner.offer(job(tmp_path, 1))
+    until(lambda: not owner.hand_ins.empty(), worker)
+    assert owner.hand_ins.get().path == str(tmp_path / "iteration-1")
 
 
-def test_a_sign_of_life_keeps_the_lease(owner: OwnerStandIn, model_folder: Path, tmp_path: Path) -> None:
-    with working(owner, model_folder, tmp_path / "worker") as worker:
-        owner.offer(job(tmp_path, pairs=LONG, lease=0.15))
-        until(lambda: any(report.step == 0 for _, report in owner.steps), worker)
+def test_a_sign_of_life_keeps_the_lease(
+    owner: OwnerStandIn, worker: Worker, model_folder: Path, tmp_path: Path
+) -> None:
+    owner.offer(job(tmp_path, pairs=LONG, lease=0.15))
+    until(lambda: any(report.step == 0 for _, report in owner.steps), worker)
+    until(lambda: not owner.hand_ins.empty(), worker)
 
 
-def test_a_round_that_cannot_be_trained_is_given_back(owner: OwnerStandIn, model_folder: Path, tmp_path: Path) -> None:
+def test_a_round_that_cannot_be_trained_is_given_back(
+    owner: OwnerStandIn, worker: Worker, model_folder: Path, tmp_path: Path
+) -> None:
     adapter = expected(model_folder, tmp_path, 1)
-    with working(owner, model_folder, tmp_path / "worker") as worker:
-        place = wire.AdapterPlace(path=str(adapter), sha256="0" * 64, iteration=0)
-        owner.offer(job(tmp_path, 1, previous=place))
-        until(lambda: not owner.failures.empty(), worker)
-        assert "sha256" in owner.failures.get()
-        owner.offer(job(tmp_path, 2))
-        until(lambda: not owner.hand_ins.empty(), worker)
+    place = wire.AdapterPlace(path=str(adapter), sha256="0" * 64, iteration=0)
+    owner.offer(job(tmp_path, 1, previous=place))
+    until(lambda: not owner.failures.empty(), worker)
+    assert "sha256" in owner.failures.get()
+    owner.offer(job(tmp_path, 2))
+    until(lambda: not owner.hand_ins.empty(), worker)
     assert not (tmp_path / "iteration-1").exists()
 
 
 def test_without_a_shared_folder_adapters_travel_both_ways(
-    owner: OwnerStandIn, model_folder: Path, tmp_path: Path
+    own_owner: OwnerStandIn, model_folder: Path, tmp_path: Path
 ) -> None:
-    owner.wants_upload = True
-    owner.adapters[0] = expected(model_folder, tmp_path, 1)
+    own_owner.wants_upload = True
+    own_owner.adapters[0] = expected(model_folder, tmp_path, 1)
     elsewhere = Path("/nowhere/runs/run-1/adapters")
-    with working(owner, model_folder, tmp_path / "worker", shares_folder=False) as worker:
-        place = wire.AdapterPlace(path=str(elsewhere / "iteration-0"), sha256=sha256_of(owner.adapters[0]), iteration=0)
-        owner.offer(job(elsewhere, 1, previous=place))
-        until(lambda: owner.hand_ins.qsize() == 2, worker)
-        body, sha256 = owner.uploads.get()
-        assert owner.hand_ins.get().sha256 == sha256
+    with working(own_owner, model_folder, tmp_path / "worker", shares_folder=False) as worker:
+        place = wire.AdapterPlace(
+            path=str(elsewhere / "iteration-0"), sha256=sha256_of(own_owner.adapters[0]), iteration=0
+        )
+        own_owner.offer(job(elsewhere, 1, previous=place))
+        until(lambda: own_owner.hand_ins.qsize() == 2, worker)
+        body, sha256 = own_owner.uploads.get()
+        assert own_owner.hand_ins.get().sha256 == sha256
         until(lambda: not (worker.data / "worker").exists(), worker)
-        assert not owner.claims[-1].shares_folder
+        assert not own_owner.claims[-1].shares_folder
     unpack(body, tmp_path / "received", sha256)
     assert sorted(path.name for path in (tmp_path / "received").iterdir()) == [CONFIG_FILE, WEIGHTS_FILE]
     assert alike(tmp_path / "received", expected(model_folder, tmp_path / "again", 2))
 
 
-def test_no_word_of_a_sample_is_in_the_log(owner: OwnerStandIn, model_folder: Path, tmp_path: Path) -> None:
-    with working(owner, model_folder, tmp_path / "worker") as worker:
-        owner.offer(job(tmp_path, pairs=[(f"Was ist {CANARY}?", f"{CANARY} ist ein Wort.")]))
-        until(lambda: not owner.hand_ins.empty(), worker)
-        owner.offer(job(tmp_path / "no such", 1, pairs=[(CANARY, CANARY)]))
-        until(lambda: not owner.hand_ins.empty(), worker)
-        assert "Round 0, step" in worker.told()
-        assert CANARY not in worker.told()
+def test_no_word_of_a_sample_is_in_the_log(
+    owner: OwnerStandIn, worker: Worker, model_folder: Path, tmp_path: Path
+) -> None:
+    owner.offer(job(tmp_path, pairs=[(f"Was ist {CANARY}?", f"{CANARY} ist ein Wort.")]))
+    until(lambda: not owner.hand_ins.empty(), worker)
+    owner.offer(job(tmp_path / "no such", 1, pairs=[(CANARY, CANARY)]))
+    until(lambda: not owner.hand_ins.empty(), worker)
+    assert "Round 0, step" in worker.told()
+    assert CANARY not in worker.told()
 
 
 def test_a_message_it_does_not_understand_is_told_without_a_word_of_it(
-    owner: OwnerStandIn, model_folder: Path, tmp_path: Path
+    owner: OwnerStandIn, worker: Worker, model_folder: Path, tmp_path: Path
 ) -> None:
-    broken = job(tmp_path, pairs=[(CANARY, CANARY)]).model_copy(update={"learning_rate": CANARY})
-    with working(owner, model_folder, tmp_path / "worker") as worker:
-        owner.offer(broken)
-        until(lambda: "learning_rate" in worker.told(), worker)
-        assert CANARY not in worker.told()
+    broken = job(tmp_path, pairs=[(CANARY, CANARY)]).model_dump() | {"learning_rate": CANARY}
+    owner.offer(broken)
+    until(lambda: "learning_rate" in worker.told(), worker)
+    assert CANARY not in worker.told()
 
 
-def test_a_wrong_key_is_told_and_tried_again(owner: OwnerStandIn, model_folder: Path, tmp_path: Path) -> None:
-    with working(owner, model_folder, tmp_path / "worker", key="another") as worker:
+def test_a_wrong_key_is_told_and_tried_again(own_owner: OwnerStandIn, model_folder: Path, tmp_path: Path) -> None:
+    with working(own_owner, model_folder, tmp_path / "worker", key="another") as worker:
         until(lambda: "WMKML_WORKER_KEY" in worker.told(), worker)
-        assert owner.refused_keys >= 1
+        assert own_owner.refused_keys >= 1
         assert worker.process.poll() is None
 
 
-def test_it_leaves_in_the_middle_of_a_round_when_told(owner: OwnerStandIn, model_folder: Path, tmp_path: Path) -> None:
-    with working(owner, model_folder, tmp_path / "worker") as worker:
-        owner.offer(job(tmp_path, pairs=LONG))
-        until(lambda: owner.steps_of(0), worker)
+def test_it_leaves_in_the_middle_of_a_round_when_told(
+    own_owner: OwnerStandIn, model_folder: Path, tmp_path: Path
+) -> None:
+    with working(own_owner, model_folder, tmp_path / "worker") as worker:
+        own_owner.offer(job(tmp_path, pairs=LONG))
+        until(lambda: own_owner.steps_of(0), worker)
         worker.process.send_signal(signal.SIGTERM)
         assert worker.process.wait(timeout=60) == 0, worker.told()
     assert "Traceback" not in worker.told()
     assert not (tmp_path / "iteration-0").exists()
 
 
-def test_a_missing_model_is_a_sentence(owner: OwnerStandIn, tmp_path: Path) -> None:
-    with working(owner, tmp_path / "no-model", tmp_path / "worker") as worker:
+def test_a_missing_model_is_a_sentence(own_owner: OwnerStandIn, tmp_path: Path) -> None:
+    with working(own_owner, tmp_path / "no-model", tmp_path / "worker") as worker:
         assert worker.process.wait(timeout=60) == 2
     assert "download_model.py" in worker.told()
     assert "Traceback" not in worker.told()

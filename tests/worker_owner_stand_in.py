@@ -30,22 +30,26 @@ class OwnerStandIn:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
         self.claims: list[wire.Claim] = []
+        self.refused_keys = 0
+        self.adapters: dict[int, Path] = {}
+        self._offered: queue.Queue[Any] = queue.Queue()
+        self.forget()
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def forget(self) -> None:
+        """Be as at first, for the next test: nothing was said of any round, and everything is accepted."""
         self.steps: list[tuple[int, wire.StepReport]] = []
         self.hand_ins: queue.Queue[wire.HandIn] = queue.Queue()
         self.failures: queue.Queue[str] = queue.Queue()
         self.uploads: queue.Queue[tuple[bytes, str]] = queue.Queue()
-        self.refused_keys = 0
         self.proceed = True
         self.wants_upload = False
         self.accepts = True
-        self.adapters: dict[int, Path] = {}
-        self._offered: queue.Queue[wire.RoundJob] = queue.Queue()
         self._uploaded: set[int] = set()
-        self._server: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
 
-    def offer(self, job: wire.RoundJob) -> None:
-        """The next claim gets this."""
+    def offer(self, job: wire.RoundJob | dict[str, Any]) -> None:
+        """The next claim gets this; a dict need not be a job that one can understand."""
         self._offered.put(job)
 
     def steps_of(self, iteration: int) -> list[wire.StepReport]:
