@@ -1,0 +1,270 @@
+"""Inference's one visible place of wiring: settings to an engine, an app around it, and how both begin and end.
+
+The port is taken first: whoever holds it is another instance that lives, and what is left of a dead one is ended only
+when there is none.  When the engine dies the process ends with status 1, and supervision starts a new one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from wmkml.config import Settings
+from wmkml.engine.building import build_engine
+from wmkml.engine.protocol import Engine
+from wmkml.engine.setup import EngineSetup, ModelUnusable
+from wmkml.inference import control, openai, refusals
+from wmkml.inference.access import Access
+from wmkml.inference.answering import Answering
+from wmkml.inference.metrics import Metrics
+from wmkml.inference.refusals import Refused
+from wmkml.inference.shelf import Shelf
+from wmkml.keys import Keys, KeysUnreadable, load_keys
+from wmkml.leftovers import end_children, end_leftovers, mark_of, mark_this_process
+from wmkml.osc import OscSender
+from wmkml.places import Places, places
+from wmkml.prompting import load_tokenizer
+from wmkml.wire import model_name
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+log = logging.getLogger(__name__)
+
+REPLICAS_VARIABLE = "WMKML_DATA_PARALLEL"
+"""Set by the launcher: on how many GPUs the engine runs."""
+
+WATCH_SECONDS = 0.25
+"""How often it is looked whether the engine lives."""
+
+STOP_SECONDS = 8.0
+"""How long an engine may take to end by itself."""
+
+
+def serve(settings: Settings, root: Path) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Returns:
+        0 when told to leave, 1 when the engine died, 2 when these settings cannot work.
+    """
+    logging.basicConfig(level=settings.general.logging, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for chatty in ("httpx", "httpcore", "urllib3", "filelock", "asyncio"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_without_words)
+    where = places(settings, root)
+    try:
+        listening = _bound(settings.inference.inference_host, settings.general.inference_port)
+    except OSError as error:
+        print(
+            f"Port {settings.general.inference_port} of {settings.inference.inference_host} cannot be used "
+            f"({error.strerror}). Stop what listens there, or set general.inference_port.",
+            file=sys.stderr,
+        )
+        return 2
+    mark = mark_of("inference", where.data)
+    if ended := end_leftovers(mark):
+        log.warning("%d processes of an earlier instance were left and have been ended.", ended)
+    mark_this_process(mark)
+    try:
+        keys = load_keys(where)
+        setup = engine_setup(settings, where)
+        tokenizer = load_tokenizer(where.model)
+        engine = build_engine(settings.inference.engine, setup)
+    except (ModelUnusable, KeysUnreadable, ValueError, OSError) as error:
+        print(f"Inference cannot start: {error}", file=sys.stderr)
+        return 2
+    status, begun = asyncio.run(_serve(settings, root, keys, engine, tokenizer, listening))
+    end_children()
+    if not begun:
+        # A thread is still loading the model, and Python would wait for it.
+        logging.shutdown()
+        os._exit(status)
+    return status
+
+
+def engine_setup(settings: Settings, where: Places) -> EngineSetup:
+    """What the engine is started with, by the settings and this machine's cores."""
+    import torch
+
+    inference, tuning = settings.inference, settings.finetuning
+    on_cpu = not torch.cuda.is_available()
+    threads = inference.cpu_threads
+    if not threads and on_cpu:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        # A worker on few cores runs at the lowest priority beside the engine; on many it has cores of its own.
+        threads = cores if cores <= 4 else cores - (tuning.worker_threads or cores // 2)
+    return EngineSetup(
+        model=where.model,
+        # One for each round, one more for what is replaced under way, and one for a reload by hand.
+        adapters=tuning.num_total_iters + 2,
+        rank=tuning.lora_r,
+        window=inference.max_model_len,
+        dtype=inference.dtype,
+        sequences=inference.max_num_seqs,
+        batched_tokens=inference.max_num_batched_tokens or (64 if on_cpu else 2048),
+        threads=threads,
+        kv_cache_gib=inference.kv_cache_gib,
+        gpu_share=inference.gpu_memory_utilization,
+        replicas=int(os.environ.get(REPLICAS_VARIABLE) or 1),
+    )
+
+
+class Service:
+    """The app, and the parts of it that begin and end."""
+
+    def __init__(
+        self, settings: Settings, root: Path, keys: Keys, engine: Engine, tokenizer: PreTrainedTokenizerBase
+    ) -> None:
+        where = places(settings, root)
+        general = settings.general
+        self.engine = engine
+        self.osc = OscSender(settings.osc_targets)
+        self.metrics = Metrics()
+        self.shelf = Shelf(engine, where.data / "serving")
+        answering = Answering(settings, engine, tokenizer, self.shelf, self.osc, self.metrics)
+        limit = general.max_prompt_bytes * 4
+        owner_host = "127.0.0.1" if general.owner_host in ("", "0.0.0.0", "::") else general.owner_host
+        controls = control.Controls(
+            engine=engine,
+            shelf=self.shelf,
+            osc=self.osc,
+            metrics=self.metrics,
+            base=general.model_name,
+            owner=f"http://{f'[{owner_host}]' if ':' in owner_host else owner_host}:{general.owner_port}",
+            roots=(where.models, where.runs),
+            start=root,
+            limit=limit,
+        )
+
+        @functools.lru_cache(maxsize=4096)
+        def decode(token: int) -> str:
+            return str(tokenizer.decode([token]))
+
+        app = FastAPI(title="Watch me kill my language: inference", docs_url=None, redoc_url=None, openapi_url=None)
+        refusals.install(app)
+        app.include_router(openai.routes(answering, self._models(general.model_name), decode, limit))
+        app.include_router(control.routes(controls))
+        self.app: ASGIApp = Access(_Loading(app, engine), keys, general.trusted_hosts)
+
+    def _models(self, base: str) -> functools.partial[list[str]]:
+        return functools.partial(lambda shelf: [model_name(one, base) for one in shelf.iterations], self.shelf)
+
+
+class _Loading:
+    """ASGI middleware: until the engine answers, and once it is dead, only `/healthz`, `/metrics` and `/language` do."""
+
+    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+        self._app = app
+        self._engine = engine
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        ready = scope["type"] != "http" or scope["path"] in ("/healthz", "/metrics", "/language")
+        if ready or self._engine.alive():
+            await self._app(scope, receive, send)
+            return
+        refused = Refused(503, "The model is being loaded; ask again in a moment.", "loading")
+        await refusals.told(scope["path"], refused)(scope, receive, send)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signals: it would end the process before the engine's children have ended."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for one in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(one, lambda: setattr(self, "should_exit", True))
+        yield
+
+
+async def _serve(
+    settings: Settings,
+    root: Path,
+    keys: Keys,
+    engine: Engine,
+    tokenizer: PreTrainedTokenizerBase,
+    listening: socket.socket,
+) -> tuple[int, bool]:
+    """Serve; returns the exit status, and whether the engine had begun (or failed to)."""
+    service = Service(settings, root, keys, engine, tokenizer)
+    server = _Server(
+        uvicorn.Config(
+            service.app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=2,
+        )
+    )
+    tending = asyncio.create_task(_tend(service, server))
+    await server.serve(sockets=[listening])
+    status = 1 if tending.done() else 0
+    begun = tending.done() or engine.alive()
+    tending.cancel()
+    await asyncio.gather(tending, return_exceptions=True)
+    if begun:
+        await service.shelf.end_all_answers()
+        try:
+            await asyncio.wait_for(engine.stop(), STOP_SECONDS)
+        except TimeoutError:
+            log.warning("The engine did not end by itself.")
+    service.osc.close()
+    return status, begun
+
+
+async def _tend(service: Service, server: uvicorn.Server) -> None:
+    """Start the engine and watch it; returns once it cannot answer any more, having told the server to end."""
+    engine = service.engine
+    log.info("The model is being loaded (%s).", engine.name)
+    try:
+        await engine.start()
+        log.info("Ready: answers of at most %d tokens with their prompt.", engine.window)
+        while engine.alive():  # noqa: ASYNC110  (an engine that dies sets no event)
+            await asyncio.sleep(WATCH_SECONDS)
+        log.error("The engine has ended; so does this process, and a new one begins.")
+        await service.shelf.end_all_answers()
+    except Exception:
+        # Before any word was read: this traceback is the operator's only clue.
+        log.exception("The engine did not start.")
+    finally:
+        server.should_exit = True
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, kind, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, kind)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(2048)
+    except OSError:
+        listening.close()
+        raise
+    listening.set_inheritable(False)
+    return listening
+
+
+def _without_words(record: logging.LogRecord) -> bool:
+    """Take the exception's text, which may quote a request, out of uvicorn's log; where it arose stays."""
+    if record.exc_info and record.exc_info[0] is not None:
+        frames = traceback.extract_tb(record.exc_info[2])
+        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
+        record.msg, record.args = "%s at %s", (record.exc_info[0].__name__, place)
+        record.exc_info = record.exc_text = None
+    return True
