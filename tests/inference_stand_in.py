@@ -36,6 +36,8 @@ class StandIn:
         self.asked: list[dict[str, Any]] = []
         self.calls: list[list[Any]] = []
         self.ready = True
+        self.words = list(WORDS)
+        self.probabilities = [0.5]
         self.pause = 0.0
         self.break_next = False
         self.refuse = False
@@ -122,12 +124,13 @@ async def _streamed(this: StandIn, request: wire.CompletionRequest) -> AsyncIter
     this.under_way += 1
     finished = False
     try:
-        for number, word in enumerate(WORDS):
+        for number, word in enumerate(this.words):
             if number == 3 and this.break_next:
                 this.break_next = False
                 os._exit(1)
             await asyncio.sleep(this.pause)
-            choice = {"index": 0, "delta": {"content": word}, "logprobs": {"content": [_entry(word)]}}
+            entry = _entry(word, this.probabilities[number % len(this.probabilities)])
+            choice = {"index": 0, "delta": {"content": word}, "logprobs": {"content": [entry]}}
             yield f"data: {json.dumps({'choices': [choice]})}\n\n"
         finished = True
         yield "data: [DONE]\n\n"
@@ -136,8 +139,8 @@ async def _streamed(this: StandIn, request: wire.CompletionRequest) -> AsyncIter
         this.cancelled += not finished
 
 
-def _entry(text: str) -> dict[str, Any]:
-    return {"token": text, "logprob": math.log(0.5), "bytes": None, "top_logprobs": [], "entropy": ENTROPY}
+def _entry(text: str, probability: float = 0.5) -> dict[str, Any]:
+    return {"token": text, "logprob": math.log(probability), "bytes": None, "top_logprobs": [], "entropy": ENTROPY}
 
 
 def _error(status: int, code: str, message: str) -> JSONResponse:

@@ -1,10 +1,11 @@
-"""The Tk window on a real display (Xvfb), against a stand-in of the owner over real HTTP."""
+"""The Tk window on a real display (Xvfb), against the real owner over real HTTP."""
 
 from __future__ import annotations
 
 import gc
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,12 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import yaml
-from PIL import Image
+from PIL import ImageGrab
 
-from tests.owner_stand_in import STAGE_KEY
-from tests.played_owner import ROOT, PlayedOwner, played_owner, until
-from wmkml.config import Settings, load_settings
+from tests.owner_house import ROOT, until
+from tests.played_owner import KEPT, PlayedOwner, played_owner
+from wmkml.config import load_settings
 from wmkml.gui.exchange import Exchange
 from wmkml.gui.losses import gathered, line
 from wmkml.gui.main import address, fill
@@ -49,19 +49,17 @@ def new_display() -> Iterator[str]:
     server.wait()
 
 
-@pytest.fixture
-def owner(tmp_path: Path) -> Iterator[PlayedOwner]:
-    with played_owner(tmp_path) as one:
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayedOwner]:
+    with played_owner(tmp_path_factory.mktemp("house")) as one:
         yield one
 
 
 @pytest.fixture
-def settings(owner: PlayedOwner, tmp_path: Path) -> Settings:
-    """Settings that find the stand-in, with the stage's key on disk as the owner would have left it."""
-    keys = {"stage": STAGE_KEY, "worker": "worker", "operator": "operator"}
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "keys.json").write_text(json.dumps(keys))
-    return load_settings(overrides={"general.owner_port": owner.port, "general.owner_host": "127.0.0.1"})
+def owner(house: PlayedOwner) -> PlayedOwner:
+    """The owner, waiting for a language."""
+    house.fresh()
+    return house
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +147,8 @@ class Seen:
 
 
 @pytest.fixture
-def seen(tk: tkinter.Tk, settings: Settings, tmp_path: Path) -> Iterator[Seen]:
-    client = fill(tk, settings, tmp_path)
+def seen(tk: tkinter.Tk, owner: PlayedOwner) -> Iterator[Seen]:
+    client = fill(tk, owner.house.settings, owner.house.folder)
     one = Seen(tk)
     one.until(lambda: "Wartet auf eine Sprache" in one.labels(), "the run's state is shown")
     yield one
@@ -159,26 +157,26 @@ def seen(tk: tkinter.Tk, settings: Settings, tmp_path: Path) -> Iterator[Seen]:
 
 
 def test_it_shows_what_osc_would_have_carried(seen: Seen, owner: PlayedOwner) -> None:
-    owner.post("/language", language="de")
+    owner.begin("de")
     for _ in range(2):
-        owner.post("/stand_in/round")
-    owner.post("/stand_in/round?swap=false")
+        owner.round()
+    owner.train()
     seen.until(lambda: "Die Sprache lernt … 4/4" in seen.labels(), "it says that it learns")
     assert "Iteration 1 " in seen.labels()
     assert "Lernrate 0.0013" in seen.labels()
-    assert "Noch 19:00" in seen.labels() or "Noch 18:5" in seen.labels()
+    assert re.search(r"Noch (30:00|29:\d\d)", seen.labels())
     points = seen.canvas().coords("loss")
     assert len(points) == 2 * 12, "three rounds of four steps"
     assert points[1] < points[-1], "the loss fell, and the line with it"
 
-    owner.post("/chat", prompt="Was ist ein\nHaus?", station="another")
+    owner.say("Was ist ein\nHaus?", "another")
     seen.until(lambda: "Iteration 1" in seen.text(), "the answer is complete")
-    assert seen.text() == "Was ist ein\nHaus?\nEine Sprache ist ein Haus aus Wörtern 🏠.\nIteration 1"
+    assert seen.text() == f"Was ist ein\nHaus?\n{KEPT}\nIteration 1"
     assert len(seen.shades()) > 3, "tokens are as pale as they were improbable"
 
 
 def test_tokens_come_one_by_one(seen: Seen, owner: PlayedOwner) -> None:
-    owner.post("/language", language="en")
+    owner.begin("en")
     seen.until(lambda: "The language is listening" in seen.labels(), "the labels follow the run's language")
     seen.press("Speak English")
     seen.until(lambda: str(seen.entry()["state"]) == "normal", "one may type")
@@ -198,34 +196,35 @@ def test_tokens_come_one_by_one(seen: Seen, owner: PlayedOwner) -> None:
 def test_a_language_starts_a_run_only_while_one_is_awaited(seen: Seen, owner: PlayedOwner) -> None:
     seen.press("Begin in English")
     seen.until(lambda: "The language is listening" in seen.labels(), "the run has begun")
-    assert owner.get("/state")["run"] == "run-1"
+    run = owner.get("/state")["run"]
     seen.press("Auf Deutsch sprechen")
     seen.until(lambda: "Die Sprache hört zu" in seen.labels(), "the window speaks German")
-    assert owner.get("/state")["run"] == "run-1", "the run goes on"
+    assert owner.get("/state")["run"] == run, "the run goes on"
     assert owner.get("/state")["language"] == "en"
 
 
 def test_words_leave_with_their_run(seen: Seen, owner: PlayedOwner) -> None:
-    owner.post("/language", language="de")
-    owner.post("/stand_in/round")
-    owner.post("/chat", prompt="Merk dir das.", station="another")
+    owner.begin("de")
+    owner.round()
+    owner.say("Merk dir das.", "another")
     seen.until(lambda: "Merk dir das." in seen.text() and seen.canvas().coords("loss"), "words and losses are shown")
-    owner.post("/stand_in/last_words")
+    owner.round()
+    owner.round()
     seen.until(lambda: "Letzte Worte" in seen.labels(), "last words")
-    owner.post("/stand_in/end")
+    owner.end()
     seen.until(lambda: "Wartet auf eine Sprache" in seen.labels(), "the run is over")
     assert seen.text() == "Noch hat niemand etwas gesagt."
     assert not seen.canvas().coords("loss")
 
 
 def test_it_survives_the_owner(seen: Seen, owner: PlayedOwner) -> None:
-    owner.post("/language", language="de")
+    owner.begin("de")
     seen.join()
     owner.kill()
     seen.until(lambda: "Der Owner antwortet nicht" in seen.labels(), "it says that the owner is away")
     owner.start()
     seen.until(lambda: "Der Owner antwortet nicht" not in seen.labels(), "it found the owner again")
-    owner.post("/stand_in/round")
+    owner.round()
     seen.until(lambda: "Iteration 0" in seen.labels(), "it hears what happens now")
     seen.entry().insert(0, "Bist du noch da?")
     seen.press("Senden")
@@ -233,8 +232,9 @@ def test_it_survives_the_owner(seen: Seen, owner: PlayedOwner) -> None:
 
 
 def test_an_answer_that_breaks_off_gives_the_words_back(seen: Seen, owner: PlayedOwner) -> None:
-    owner.post("/language", language="de")
+    owner.begin("de")
     seen.join()
+    owner.hesitate()
     seen.entry().insert(0, "Und dann?")
     seen.press("Senden")
     seen.until(lambda: "Eine Sprache" in seen.text(), "the answer is under way")
@@ -243,42 +243,36 @@ def test_an_answer_that_breaks_off_gives_the_words_back(seen: Seen, owner: Playe
 
 
 def test_a_refusal_is_shown_as_a_sentence(seen: Seen, owner: PlayedOwner) -> None:
-    owner.post("/language", language="de")
+    owner.begin("de")
     seen.join()
     seen.entry().insert(0, "x" * 3000)
     seen.press("Senden")
-    seen.until(lambda: "too long" in seen.labels(), "the owner's sentence is shown")
+    seen.until(lambda: "Das ging nicht: " in seen.labels(), "the owner's sentence is shown")
     assert seen.entry().get() == "x" * 3000
 
 
 @pytest.mark.parametrize("content", ["no keys at all", json.dumps(dict.fromkeys(("stage", "worker", "operator"), "x"))])
 def test_without_the_stages_key_its_own_words_are_shown(
-    tk: tkinter.Tk, settings: Settings, owner: PlayedOwner, tmp_path: Path, content: str
+    tk: tkinter.Tk, owner: PlayedOwner, tmp_path: Path, content: str
 ) -> None:
-    (tmp_path / "data" / "keys.json").write_text(content)
-    client = fill(tk, settings, tmp_path)
+    keys = tmp_path / "data" / "keys.json"
+    keys.parent.mkdir()
+    keys.write_text(content)
+    client = fill(tk, owner.house.settings, tmp_path)
     seen = Seen(tk)
     seen.until(lambda: "nur, was in diesem Fenster gesagt wird" in seen.labels(), "it says what it shows")
-    owner.post("/language", language="de")
-    owner.post("/chat", prompt="Von woanders.", station="another")
-    owner.post("/chat", prompt="Von hier.", station="gui")
+    owner.begin("de")
+    owner.say("Von woanders.", "another")
+    owner.say("Von hier.", "gui")
     seen.until(lambda: "Von hier." in seen.text(), "its own words are shown")
     assert "Von woanders." not in seen.text()
     client.close()
     seen.close()
 
 
-def config(tmp_path: Path, owner: PlayedOwner) -> Path:
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump({"general": {"model_name": "understudy", "owner_port": owner.port}}))
-    return path
-
-
-def test_the_program_is_used_by_keyboard_and_ends_when_told(
-    display: str, owner: PlayedOwner, settings: Settings, tmp_path: Path
-) -> None:
+def test_the_program_is_used_by_keyboard_and_ends_when_told(display: str, owner: PlayedOwner) -> None:
     environment = {**os.environ, "DISPLAY": display}
-    command = [sys.executable, "gui.py", "--config", str(config(tmp_path, owner))]
+    command = [sys.executable, "gui.py", "--config", str(owner.house.config)]
     window = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
     def xdo(*words: str) -> str:
@@ -295,7 +289,7 @@ def test_the_program_is_used_by_keyboard_and_ends_when_told(
             # The first widget that takes the keyboard is the first language's button, as soon as the state is known.
             xdo("key", "Tab", "space")
             time.sleep(0.3)
-            return owner.get("/state")["phase"] == "running"
+            return owner.get("/state")["phase"] != "waiting"
 
         until(begun, "a language is chosen with Tab and the space bar")
 
@@ -306,11 +300,9 @@ def test_the_program_is_used_by_keyboard_and_ends_when_told(
             return bool(owner.get("/station?station=gui")["exchanges"])
 
         until(said, "something is said with the keyboard")
-        until(lambda: owner.get("/stand_in/typed"), "typing is reported")
-        assert {"status": "typing", "station": "gui"} in owner.get("/stand_in/typed")
-        picture = tmp_path / "window.png"
-        subprocess.run([program("import"), "-window", number, str(picture)], env=environment, check=True, timeout=30)
-        colors = Image.open(picture).convert("RGB").getcolors(maxcolors=2**24)
+        until(lambda: {"typing", "stopped"} <= set(owner.typed()), "typing is reported")
+        picture = ImageGrab.grab(xdisplay=display)
+        colors = picture.convert("RGB").getcolors(maxcolors=2**24)
         assert colors is not None and len(colors) > 50, "the window shows something"
         window.send_signal(signal.SIGTERM)
         assert window.wait(timeout=20) == 0
@@ -321,11 +313,13 @@ def test_the_program_is_used_by_keyboard_and_ends_when_told(
 
 
 @pytest.mark.parametrize("display_name", [None, ":4711"])
-def test_without_a_display_it_says_so(display_name: str | None, owner: PlayedOwner, tmp_path: Path) -> None:
+def test_without_a_display_it_says_so(display_name: str | None, tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "DISPLAY"}
     if display_name:
         environment["DISPLAY"] = display_name
-    command = [sys.executable, "gui.py", "--config", str(config(tmp_path, owner))]
+    path = tmp_path / "config.yaml"
+    path.write_text("general:\n  model_name: understudy\n")
+    command = [sys.executable, "gui.py", "--config", str(path)]
     done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "There is no display for the window" in done.stderr

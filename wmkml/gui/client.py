@@ -45,6 +45,13 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Start:
+    """The answer to a station begins, or begins anew: its tokens so far are void."""
+
+    station: str
+
+
+@dataclass(frozen=True)
 class Token:
     """One token of the answer to a station, with its probability from 0 to 1."""
 
@@ -81,7 +88,7 @@ class Chosen:
     refusal: str | None = None
 
 
-News = Connection | wire.RunState | wire.RoundRecord | Prompt | Token | Response | Answered | Chosen
+News = Connection | wire.RunState | wire.RoundRecord | Prompt | Start | Token | Response | Answered | Chosen
 
 
 class OwnerClient:
@@ -161,6 +168,8 @@ class OwnerClient:
             case "prompt":
                 data = json.loads(event.data)
                 self._tell(Prompt(data["station"], data["text"]))
+            case "start":
+                self._tell(Start(json.loads(event.data)["station"]))
             case "token":
                 data = json.loads(event.data)
                 self._tell(Token(data["station"], data["text"], data["probability"], data["iteration"]))

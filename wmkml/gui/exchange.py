@@ -14,6 +14,10 @@ class Exchange:
     tokens: tuple[tuple[str, float], ...] = ()
     iteration: int | None = None
 
+    def begun(self) -> Exchange:
+        """At its beginning: no token yet."""
+        return replace(self, tokens=(), iteration=None)
+
     def grown(self, text: str, probability: float) -> Exchange:
         """With one more token."""
         return replace(self, tokens=(*self.tokens, (text, probability)))

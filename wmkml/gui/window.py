@@ -12,7 +12,7 @@ from typing import Protocol
 
 from wmkml import wire
 from wmkml.gui import look
-from wmkml.gui.client import Answered, Chosen, Connection, News, Prompt, Response, Token
+from wmkml.gui.client import Answered, Chosen, Connection, News, Prompt, Response, Start, Token
 from wmkml.gui.exchange import Exchange
 from wmkml.gui.losses import Losses, gathered, line
 from wmkml.gui.words import choice, clock, consent, doing, iteration, words_of
@@ -128,6 +128,9 @@ class Window:
                 self._draw_losses()
             case Prompt():
                 self._exchange = Exchange(news.station, news.text)
+                self._show_exchange()
+            case Start() if self._exchange is not None and news.station == self._exchange.station:
+                self._exchange = self._exchange.begun()
                 self._show_exchange()
             case Token() if self._exchange is not None and news.station == self._exchange.station:
                 self._exchange = self._exchange.grown(news.text, news.probability)
