@@ -244,6 +244,6 @@ def test_a_data_folder_with_a_long_path(tmp_path: Path) -> None:
 def test_secrets_are_for_their_owner_alone(standins: Standins) -> None:
     standins.launch()
     standins.healthy()
-    for name in ("settings.yaml", "supervisor/supervisord.conf"):
+    for name in ("settings.yaml", "supervisor/supervisord.conf", "logs/owner.log", "logs/supervisord.log"):
         assert (standins.data / name).stat().st_mode & 0o077 == 0
     assert (standins.data / "logs").stat().st_mode & 0o077 == 0

@@ -1,12 +1,11 @@
-"""Becomes one supervised program: `python -m wmkml.cluster.child --nice N -- COMMAND …`.
+"""Becomes one supervised program: `python -m wmkml.cluster.child COMMAND …`.
 
-Sees to it that the program ends when supervisord is killed, sets its niceness, and is replaced by it.
+Sees to it that the program ends when supervisord is killed, and is replaced by it.
 Standard library alone: it stands between every restart and the program.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 
@@ -15,15 +14,11 @@ from wmkml.cluster.parent import end_with_parent
 
 def main() -> None:
     """Never returns: the process becomes the command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--nice", type=int, default=0)
-    parser.add_argument("command", nargs="+")
-    arguments = parser.parse_args()
+    command = sys.argv[1:]
+    # Elsewhere the tie would not survive the exec; supervisord itself is tied to the launcher all the same.
     if sys.platform == "linux":
         end_with_parent(os.getppid())
-    if arguments.nice:
-        os.nice(arguments.nice)
-    os.execvp(arguments.command[0], arguments.command)
+    os.execvp(command[0], command)
 
 
 if __name__ == "__main__":

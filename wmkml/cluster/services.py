@@ -68,13 +68,10 @@ def _program(process: Process, plan: Plan, settings_file: Path) -> Program:
         "--engine",
         settings.inference.engine,
     )
-    # Beside an engine on the same cores the trainer must yield: the streams of visitors come first.
-    training_beside = process.name == "worker" and not process.gpus
     return Program(
         process.name,
         command,
         process.environment,
-        nice=19 if training_beside else 0,
         restart="unexpected" if process.name == "gui" else "always",
         stop_seconds=STOP_SECONDS[process.name],
     )

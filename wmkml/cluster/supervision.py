@@ -48,7 +48,6 @@ class Program:
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    nice: int = 0
     restart: Literal["always", "unexpected"] = "always"
     stop_seconds: int = 10
     retries: int = RETRIES
@@ -87,8 +86,6 @@ def write_configuration(place: Supervision, programs: Sequence[Program], root: P
         "nodaemon=true",
         "silent=true",
         "nocleanup=true",
-        # What services write holds visitors' words: for nobody else on this machine.
-        "umask=077",
         f"directory={_value(root)}",
         f"logfile={_value(place.logs / 'supervisord.log')}",
         f"logfile_maxbytes={LOG_BYTES}",
@@ -111,7 +108,7 @@ def write_configuration(place: Supervision, programs: Sequence[Program], root: P
 
 
 def _section(place: Supervision, program: Program, priority: int, root: Path) -> list[str]:
-    door = [sys.executable, "-m", "wmkml.cluster.child", "--nice", str(program.nice), "--", *program.command]
+    door = [sys.executable, "-m", "wmkml.cluster.child", *program.command]
     pairs = ",".join(f'{key}="{_value(value)}"' for key, value in program.environment.items())
     return [
         f"[program:{program.name}]",
@@ -156,6 +153,8 @@ def start_supervisor(place: Supervision, marker: str, root: Path) -> subprocess.
             stdout=errors,
             stderr=errors,
             start_new_session=True,
+            # What services write holds visitors' words: for nobody else on this machine.
+            umask=0o077,
         )
 
 

@@ -204,4 +204,7 @@ def dump(settings: Settings) -> str:
     """All settings as YAML that `load_settings` reads back, secrets in the clear: for a file only its owner can read."""
     content = settings.model_dump(mode="json")
     content["general"]["hf_token"] = settings.general.hf_token.get_secret_value()
+    if "lr_precision" not in settings.finetuning.model_fields_set:
+        # Obsolete: an operator who never wrote it shall not be told of it.
+        del content["finetuning"]["lr_precision"]
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
