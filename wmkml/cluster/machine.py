@@ -115,13 +115,24 @@ def visible(gpus: tuple[Gpu, ...], chosen: str | None) -> tuple[Gpu, ...]:
 
 
 def gpus_told(answer: str) -> tuple[Gpu, ...]:
-    """Read `nvidia-smi`'s lines `index, name, total MiB, free MiB`.  Lines without numbers (no memory of its own) are left out."""
+    """Read `nvidia-smi`'s lines `index, name, total MiB, free MiB`; other lines are left out.
+
+    A GPU that names no memory of its own (`[N/A]`) uses the machine's.
+    """
     found = []
     for line in answer.splitlines():
         parts = [part.strip() for part in line.split(",")]
-        if len(parts) >= 4 and all(part.isdigit() for part in (parts[0], parts[-2], parts[-1])):
-            name = ", ".join(parts[1:-2])
-            found.append(Gpu(int(parts[0]), name, int(parts[-2]) / 1024, int(parts[-1]) / 1024))
+        if len(parts) < 4 or not parts[0].isdigit():
+            continue
+        index, name, total, free = int(parts[0]), ", ".join(parts[1:-2]), parts[-2], parts[-1]
+        found.append(
+            Gpu(
+                index,
+                name,
+                int(total) / 1024 if total.isdigit() else memory_gib(),
+                int(free) / 1024 if free.isdigit() else None,
+            )
+        )
     return tuple(found)
 
 
