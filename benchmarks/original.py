@@ -50,6 +50,7 @@ def train_as_the_original(
     learning_rate: float,
     epochs: int = 2,
     batch_size: int = 256,
+    bf16: bool = False,
     seed: int = 0,
 ) -> list[float]:
     """Train a PEFT model on (prompt, answer) pairs with a new Trainer; the loss of every step."""
@@ -65,6 +66,7 @@ def train_as_the_original(
             weight_decay=0.0,
             max_grad_norm=1.0,
             optim="adamw_torch",
+            bf16=bf16,
             seed=seed,
             use_cpu=model.device.type == "cpu",
             logging_steps=1,
