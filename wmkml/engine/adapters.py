@@ -11,12 +11,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 
 from wmkml.engine.protocol import Adapter, AdapterRefused
+
+if TYPE_CHECKING:
+    import torch
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -84,6 +86,8 @@ def _checked_rank(path: Path, expected: int) -> int:
 
 
 def _check_tensors(tensors: Mapping[str, torch.Tensor], rank: int, shapes: Mapping[str, tuple[int, int]]) -> None:
+    import torch  # takes seconds, and a service has a port to take before
+
     sides: dict[str, set[str]] = {}
     for name, tensor in tensors.items():
         match = _KEY.fullmatch(name)

@@ -135,8 +135,8 @@ class Shelf:
                 entry.retired = True
             await end_answers(gone)
             for entry in gone:
-                if entry.users == 0:
-                    await self._drop(entry)
+                # Whoever still holds it has no answer under way in the engine, and is told so when it asks.
+                await self._drop(entry)
             return [entry.iteration for entry in gone]
 
     async def end_all_answers(self) -> None:
