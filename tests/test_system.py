@@ -284,6 +284,7 @@ def an_adapter(cluster: Processes) -> Path:
 
 
 def test_the_word_is_in_the_store_while_the_run_lives_and_nowhere_when_it_is_over(cluster: Processes) -> None:
+    assert cluster.settings.general.logging == "DEBUG", "the level that tells most"
     end = ask(cluster, f"Mein Wort ist {CANARY}.")
     assert CANARY in pairs(cluster)[end.pair]["prompt"]
     shutil.rmtree(cluster.places.models)  # the tests' own adapters, one of which is a text file with the word
@@ -296,7 +297,6 @@ def test_the_word_is_in_the_store_while_the_run_lives_and_nowhere_when_it_is_ove
     for name in ("worker", "inference", "owner"):
         cluster.end(name)
     assert files_with(CANARY, cluster.places.data) == []
-    assert "DEBUG" in cluster.log("owner") + cluster.log("inference"), "nothing was logged at the level that tells most"
 
 
 def files_with(word: str, folder: Path) -> list[Path]:
