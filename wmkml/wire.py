@@ -49,7 +49,7 @@ class GenerateGui(DoorMessage):
     prompt: str
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
-    station: str | None = None
+    station: Annotated[str, Field(max_length=64)] | None = None
 
 
 class GenerateGuiReply(Message):
@@ -71,7 +71,7 @@ class TypingEvent(DoorMessage):
     """`POST :8000/typing_event`."""
 
     status: Literal["typing", "stopped"]
-    station: str | None = None
+    station: Annotated[str, Field(max_length=64)] | None = None
 
 
 class ReloadRequest(DoorMessage):
