@@ -208,7 +208,7 @@ class House:
         return until(once, "a round")
 
     def step(self, job: dict[str, Any], step: int = 1, steps: int = 2, **more: Any) -> bool:
-        body = {"step": step, "steps": steps, "loss": 2.0 / step, "learning_rate": 0.1, "tokens": 10} | more
+        body = {"step": step, "steps": steps, "loss": 2.0 / max(1, step), "learning_rate": 0.1, "tokens": 10} | more
         reply = self.work(f"rounds/{job['run']}/{job['iteration']}/{job['attempt']}/step", body)
         assert reply.status_code == 200, reply.text
         return bool(reply.json()["proceed"])

@@ -95,20 +95,26 @@ class Asking:
 
     async def seed(self, run: LiveRun) -> None:
         """Have the base model answer the persistent prompt, so that round 0 has live pairs."""
-        prompt = self.settings.persistent_prompt(run.language)
-        while (
-            missing := self.settings.inference.num_generated_responses - run.store.persistent_answered(run.iteration)
-        ) > 0:
-            said = await self.ask(run, run.language, prompt, missing, "panel", entropy=True)
-            await self.store(run, "persistent", run.language, prompt, said, live=True)
+        wanted = self.settings.inference.num_generated_responses
+        while (missing := wanted - run.store.persistent_answered(run.iteration)) > 0:
+            if not await self._persistent(run, missing, live=True):
+                return
 
     async def for_the_record(self, run: LiveRun) -> None:
         """Have the iteration that answers now answer the persistent prompt, once; no round trains on it."""
         if run.store.persistent_answered(run.iteration):
             return
+        await self._persistent(run, 1, live=False)
+
+    async def _persistent(self, run: LiveRun, count: int, *, live: bool) -> bool:
         prompt = self.settings.persistent_prompt(run.language)
-        said = await self.ask(run, run.language, prompt, 1, "panel", entropy=True)
-        await self.store(run, "persistent", run.language, prompt, said, live=False)
+        try:
+            said = await self.ask(run, run.language, prompt, count, "panel", entropy=True)
+        except Refused as refusal:
+            log.error("Inference refuses finetuning.persistent_prompt: %s", refusal)
+            return False
+        await self.store(run, "persistent", run.language, prompt, said, live)
+        return True
 
 
 class Echoes:

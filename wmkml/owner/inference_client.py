@@ -110,8 +110,11 @@ class InferenceClient:
         return ReloadReply.model_validate(said)
 
     async def current(self, iteration: int) -> None:
-        """This iteration answers from now on."""
-        await self._call("POST", "/current", CurrentIteration(iteration=iteration).model_dump())
+        """This iteration answers from now on.  Raises Away also when inference has lost its adapter."""
+        try:
+            await self._call("POST", "/current", CurrentIteration(iteration=iteration).model_dump())
+        except Refused as refusal:
+            raise Away(str(refusal)) from None
 
     async def unload_all(self) -> None:
         """Forget every adapter."""

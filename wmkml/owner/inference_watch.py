@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from wmkml.owner.inference_client import Absent, Away, InferenceClient
+from wmkml.owner.inference_client import Absent, Away, InferenceClient, Refused
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class InferenceWatch:
 
     async def watch(self) -> None:
         """Look after inference for ever."""
-        missed = 0
+        missed, refused = 0, False
         while True:
             self._doubt.clear()
             try:
@@ -85,6 +85,10 @@ class InferenceWatch:
                 self._absent()
             except Away:
                 missed += 1
+            except Refused as refusal:
+                if not refused:
+                    log.error("Inference will not be led by this owner: %s", refusal)
+                refused = True
             if missed >= PATIENCE and self.ready:
                 log.warning("Inference is away; prompts wait until it is back.")
                 self.lost()

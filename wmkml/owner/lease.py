@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from wmkml.owner.live_run import LiveRun
-from wmkml.owner.rounds import Rounds
+from wmkml.owner.rounds import Rounds, Verdict
 from wmkml.owner.run_folder import adapter_folder, append_line
 from wmkml.owner.schema import Round
 from wmkml.wire import AdapterPlace, Claim, HandIn, HandInReply, RoundFailure, RoundJob, StepReport
@@ -116,7 +116,7 @@ async def hand_in(rounds: Rounds, iteration: int, attempt: int, said: HandIn) ->
             said.seconds_since_last_step,
         )
         one.loss_first, one.loss_last = said.loss_first, said.loss_last
-        rounds.received = received
+        rounds.received, rounds.verdict = received, Verdict()
         rounds.save(one)
         rounds.changed.beat()
     elif one.sha256 != said.sha256:

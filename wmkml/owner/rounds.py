@@ -125,7 +125,6 @@ class Rounds:
         )
         self.save(one)
         self.verdict.say(False, reason)
-        self.verdict = Verdict()
         self.changed.beat()
 
     async def _open(self, number: int) -> Round:

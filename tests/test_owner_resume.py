@@ -1,0 +1,202 @@
+"""Owner or inference are killed at any moment: the run goes on where it was, and nobody's words are lost."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx_sse
+import pytest
+
+from tests.owner_house import House, until
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    house = House(tmp_path)
+    try:
+        yield house.start()
+    finally:
+        house.stop()
+
+
+def restart(house: House) -> None:
+    house.kill_owner()
+    house.start_owner()
+    until(lambda: house.state()["inference"] == "ready", "inference to be seen")
+
+
+def test_an_acknowledged_pair_survives_a_kill_at_that_moment(house: House) -> None:
+    house.begin("de")
+    with httpx_sse.connect_sse(house.owner, "POST", "/chat", json={"prompt": "bleib"}) as source:
+        for event in source.iter_sse():
+            if event.event == "end":
+                house.kill_owner()
+                break
+    house.start_owner()
+    assert [pair["prompt"] for pair in house.pairs("visitor")] == ["bleib"]
+    assert [one["prompt"] for one in house.owner.get("/station").json()["exchanges"]] == ["bleib"]
+
+
+def test_the_run_its_clock_and_its_conversations_go_on(house: House) -> None:
+    house.begin("en")
+    house.chat("hello", station="a", language="de")
+    before = house.state()
+    restart(house)
+    after = house.state()
+    assert (after["run"], after["phase"], after["language"]) == (before["run"], "running", "en")
+    assert after["elapsed_seconds"] > before["elapsed_seconds"]
+    house.chat("and now", station="a")
+    asked = [one for one in house.known()["asked"] if one["audience"] == "visitor"][-1]
+    assert [message["content"] for message in asked["messages"]] == [
+        house.settings.inference.system_prompts["de"],
+        "hello",
+        "Ein Haus aus Wörtern.",
+        "and now",
+    ]
+
+
+def test_an_open_round_is_offered_as_it_was(house: House) -> None:
+    house.begin("de")
+    until(lambda: house.state()["round"], "round 0")
+    house.chat("das kam danach")
+    restart(house)
+    job = house.claim()
+    assert (job["iteration"], job["attempt"]) == (0, 1)
+    assert "das kam danach" not in {sample["prompt"] for sample in job["samples"]}
+    assert house.train(job)["accepted"]
+
+
+def test_a_round_trained_through_a_restart_is_accepted(house: House) -> None:
+    house.begin("de")
+    job = house.claim()
+    assert house.step(job)
+    restart(house)
+    assert house.train(job)["accepted"]
+    house.until_iteration(0)
+    assert house.claim()["previous"]["path"] == job["folder"]
+
+
+def test_an_adapter_that_was_held_is_switched_in_after_a_restart(tmp_path: Path) -> None:
+    house = House(tmp_path, **{"finetuning.minimum_iteration_time": 3.0})
+    try:
+        house.start()
+        house.begin("de")
+        assert house.train(house.claim())["accepted"]
+        assert house.state()["round"]["status"] == "held"
+        restart(house)
+        house.until_iteration(0)
+        assert house.chat("wer?")[0][1]["iteration"] == 0
+    finally:
+        house.stop()
+
+
+def test_accepted_adapters_and_round_numbers_go_on(house: House) -> None:
+    house.begin("de")
+    house.train(house.claim())
+    house.until_iteration(0)
+    restart(house)
+    assert house.state()["iteration"] == 0
+    assert house.chat("wer?")[0][1]["iteration"] == 0
+    assert house.claim()["iteration"] == 1
+
+
+def test_last_words_go_on(house: House) -> None:
+    house.begin("de")
+    for _ in range(3):
+        house.train(house.claim())
+    left = house.until_phase("last_words")["time_left_seconds"]
+    restart(house)
+    state = house.state()
+    assert (state["phase"], state["iteration"]) == ("last_words", 2)
+    assert 0 < state["time_left_seconds"] < left
+
+
+def test_who_waited_waits_on(house: House) -> None:
+    house.begin("de")
+    house.end()
+    restart(house)
+    assert house.state()["phase"] == "waiting"
+    until(lambda: not list(house.places.runs.iterdir()), "the empty folder")
+
+
+def test_a_run_started_while_inference_is_away_knows_nothing_of_the_last(house: House) -> None:
+    house.begin("de")
+    house.train(house.claim())
+    house.until_iteration(0)
+    house.behave(ready=False)
+    until(lambda: house.state()["inference"] == "away", "inference to be away")
+    house.begin("de", phase="seeding")
+    house.kill_owner()
+    house.start_owner()
+    house.behave(ready=True)
+    house.until_phase("running")
+    assert house.known()["loaded"] == {}
+    assert house.known()["calls"][-2:] == [["unload", ["iteration-0"], True], ["current", -1]]
+    assert house.chat("wer?")[0][1]["iteration"] == -1
+
+
+def test_inference_that_comes_back_gets_its_adapters_the_current_one_first(house: House) -> None:
+    house.begin("de")
+    for number in range(2):
+        house.train(house.claim())
+        house.until_iteration(number)
+    house.kill_inference()
+    until(lambda: house.state()["inference"] == "away", "inference to be away")
+    house.start_inference()
+    until(lambda: house.state()["inference"] == "ready", "inference to be back")
+    known = house.known()
+    assert [call[:2] for call in known["calls"]] == [["reload", 1], ["reload", 0], ["current", 1]]
+    assert house.chat("wer?")[0][1]["iteration"] == 1
+
+
+def test_a_prompt_waits_for_inference(house: House) -> None:
+    house.begin("de")
+    house.kill_inference()
+    answers: list[list[tuple[str, dict[str, Any]]]] = []
+    asking = threading.Thread(target=lambda: answers.append(house.chat("hörst du mich?")))
+    asking.start()
+    until(lambda: house.state()["inference"] == "away", "inference to be away")
+    house.start_inference()
+    asking.join(60)
+    assert [name for name, _ in answers[0]] == ["start", *["token"] * 8, "end"]
+    assert answers[0][0][1]["restarted"] is False
+
+
+def test_a_stream_that_breaks_is_asked_again(house: House) -> None:
+    house.begin("de")
+    until(lambda: house.state()["round"], "round 0")
+    house.behave(break_next=True)
+    heard: list[tuple[str, dict[str, Any]]] = []
+
+    def ask() -> None:
+        with httpx_sse.connect_sse(house.owner, "POST", "/chat", json={"prompt": "und weiter?"}) as source:
+            heard.extend((event.event, json.loads(event.data)) for event in source.iter_sse())
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    assert house.inference_process is not None
+    house.inference_process.wait(30)
+    house.start_inference()
+    asking.join(60)
+    starts = [data["restarted"] for name, data in heard if name == "start"]
+    assert starts == [False, True]
+    assert heard[-1][0] == "end"
+    assert house.counts()["visitor"] == 1
+
+
+def test_an_adapter_held_while_inference_dies_is_loaded_again(tmp_path: Path) -> None:
+    house = House(tmp_path, **{"finetuning.minimum_iteration_time": 6.0})
+    try:
+        house.start()
+        house.begin("de")
+        assert house.train(house.claim())["accepted"]
+        house.kill_inference()
+        house.start_inference()
+        house.until_iteration(0)
+        assert house.chat("wer?")[0][1]["iteration"] == 0
+    finally:
+        house.stop()

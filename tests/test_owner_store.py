@@ -1,0 +1,191 @@
+"""A run's database and folder: durable, and gone without a trace."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wmkml.config import load_settings
+from wmkml.owner import run_folder
+from wmkml.owner.dataset_answers import KeptAnswers
+from wmkml.owner.schema import AcceptedAdapter, NewPair, Round
+from wmkml.owner.store import RunStore, StoreClosed
+
+SETTINGS = load_settings(None, overrides={"general.hf_token": "hf_secret"})
+CANARY = "Xylophonquappe"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+def pair(prompt: str = "Frage", answer: str = "Antwort. Und", kept: int = 8, **more: object) -> NewPair:
+    given = {"source": "visitor", "station": "", "language": "de", "iteration": -1, "live": True}
+    return NewPair(**{**given, "prompt": prompt, "answer": answer, "kept": kept, **more})  # type: ignore[arg-type]
+
+
+def all_bytes(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_what_was_stored_survives_a_kill_at_once(runs: Path) -> None:
+    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    store.close()
+    program = (
+        "import sys, os; from pathlib import Path; from tests.test_owner_store import pair; "
+        "from wmkml.owner.store import RunStore; store = RunStore(Path(sys.argv[1])); "
+        "store.add_pairs([pair('erste'), pair('zweite')]); os.kill(os.getpid(), 9)"
+    )
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", program, str(folder / "run.sqlite")], cwd=root, check=False)
+    assert done.returncode == -9
+    found = run_folder.find(runs)
+    assert found is not None
+    assert [row["prompt"] for row in found[1].all_pairs()] == ["erste", "zweite"]
+    found[1].close()
+
+
+def test_pairs_are_stored_all_or_none(runs: Path) -> None:
+    _, store = run_folder.make(runs, "r", "de", SETTINGS)
+    with pytest.raises(Exception, match="NOT NULL"):
+        store.add_pairs([pair(), pair(answer=None)])
+    assert store.counts()["visitor"] == 0
+    store.close()
+
+
+def test_a_conversation_is_its_stations_own_and_cut(runs: Path) -> None:
+    _, store = run_folder.make(runs, "r", "de", SETTINGS)
+    store.add_pairs(
+        [
+            pair("alt", carried=True),
+            pair("eins"),
+            pair("fremd", station="andere"),
+            pair("echo", source="echo"),
+            pair("zwei"),
+        ]
+    )
+    assert [(one.prompt, one.text) for one in store.exchanges("")] == [("eins", "Antwort."), ("zwei", "Antwort.")]
+    assert [one.prompt for one in store.exchanges("", newest=1)] == ["zwei"]
+    assert store.stations() == {"", "andere"}
+    store.close()
+
+
+def test_rounds_come_back_as_they_were(runs: Path) -> None:
+    _, store = run_folder.make(runs, "r", "de", SETTINGS)
+    one = Round(0, "handed_in", 2, 0.0015, [3, 3, 1], 7, 1.5, path="/p", sha256="s", since_last_step=0.2)
+    store.save_round(one)
+    assert store.rounds() == [one]
+    store.accept(AcceptedAdapter(0, "/p", "s", from_round=True), one)
+    assert [round.status for round in store.rounds()] == ["accepted"]
+    row = store.run()
+    assert row is not None and row.iteration == 0
+    assert store.adapters() == [AcceptedAdapter(0, "/p", "s", from_round=True)]
+    store.close()
+
+
+def test_a_closed_store_keeps_nothing(runs: Path) -> None:
+    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    store.close()
+    store.close()
+    with pytest.raises(StoreClosed):
+        store.add_pairs([pair()])
+    with pytest.raises(StoreClosed):
+        store.counts()
+    assert sorted(path.name for path in folder.iterdir()) == ["adapters", "run.json", "run.sqlite"]
+
+
+def test_the_settings_lie_beside_the_run_with_secrets_masked(runs: Path) -> None:
+    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    store.close()
+    about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    assert about["settings"]["finetuning"]["num_total_iters"] == 9
+    assert b"hf_secret" not in all_bytes(runs)
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_buried_run_has_no_word_left_and_its_adapters_until_they_are_unloaded(runs: Path) -> None:
+    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    store.add_pairs([pair(CANARY, CANARY)])
+    adapter = run_folder.adapter_folder(folder, 0, 1)
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    run_folder.append_line(folder, "losses.jsonl", {"loss": 1.0})
+    store.close()
+    assert CANARY.encode() in all_bytes(runs)
+
+    run_folder.bury(folder)
+    assert CANARY.encode() not in all_bytes(runs)
+    assert (adapter / "adapter_model.safetensors").is_file()
+    assert run_folder.find(runs) is None and run_folder.find(runs, over=True) is None
+    run_folder.empty_graves(runs)
+    assert list(runs.iterdir()) == []
+
+
+def test_a_burial_that_was_interrupted_is_finished(runs: Path) -> None:
+    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    store.add_pairs([pair(CANARY)])
+    store.close()
+    run_folder.give_up(folder)
+    assert run_folder.find(runs) is None
+    run_folder.tidy(runs)
+    assert CANARY.encode() not in all_bytes(runs)
+    run_folder.empty_graves(runs)
+    assert list(runs.iterdir()) == []
+
+
+def test_half_made_and_half_removed_folders_go(runs: Path) -> None:
+    for name in (f"{run_folder.UNFINISHED}a", f"{run_folder.GONE}b"):
+        (runs / name / "adapters").mkdir(parents=True)
+    run_folder.tidy(runs)
+    assert list(runs.iterdir()) == []
+
+
+def test_only_adapters_go_where_the_words_shall_stay(runs: Path) -> None:
+    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    store.add_pairs([pair(CANARY)])
+    store.set_phase("waiting", 3.0)
+    store.close()
+    run_folder.give_up_adapters(folder)
+    run_folder.empty_graves(runs)
+    assert not (folder / "adapters").exists()
+    found = run_folder.find(runs, over=True)
+    assert found is not None and found[1].all_pairs()[0]["prompt"] == CANARY
+    found[1].close()
+
+
+def test_runs_of_the_laboratory_are_left_alone(runs: Path) -> None:
+    other = runs / "zz-laboratory"
+    (other / "adapters").mkdir(parents=True)
+    (other / "run.json").write_text('{"kind": "laboratory"}', encoding="utf-8")
+    RunStore(other / "run.sqlite").close()
+    run_folder.tidy(runs)
+    assert run_folder.find(runs) is None
+    assert (other / "run.json").is_file()
+
+
+def test_the_newest_run_goes_on(runs: Path) -> None:
+    for name in ("20260101-000000-de-aaaa", "20260102-000000-de-aaaa"):
+        run_folder.make(runs, name, "de", SETTINGS)[1].close()
+    found = run_folder.find(runs)
+    assert found is not None and found[0].name == "20260102-000000-de-aaaa"
+    found[1].close()
+
+
+def test_base_answers_are_kept_by_model_language_and_prompt(tmp_path: Path) -> None:
+    path = tmp_path / "base_answers.sqlite"
+    kept = KeptAnswers(path, "a")
+    kept.put("de", "Frage", "Antwort")
+    kept.close()
+    kept, other = KeptAnswers(path, "a"), KeptAnswers(path, "b")
+    assert kept.get("de", "Frage") == "Antwort"
+    assert kept.get("en", "Frage") is None
+    assert other.get("de", "Frage") is None
+    kept.forget("de", ["Frage"])
+    assert kept.get("de", "Frage") is None
+    kept.close()
+    other.close()
