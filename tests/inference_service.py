@@ -68,7 +68,7 @@ class Service:
                 found.append((message.address, list(message.params)))
         return found
 
-    def wait_until_ready(self, seconds: float = 120) -> None:
+    def wait_until_ready(self, seconds: float = 280) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             if self.process.poll() is not None:
@@ -115,9 +115,7 @@ def running(
         engine,
     ]
     with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "2"}
-        )
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     service = Service(process, folder, port if config["general"]["inference_port"] == port else 0, owner_port, osc)
     try:
         if ready:

@@ -451,6 +451,21 @@ def test_told_to_leave_it_leaves_with_everything(model: Path, tmp_path: Path) ->
     assert "Traceback" not in service.log
 
 
+@pytest.mark.parametrize("engine", ["transformers", pytest.param("vllm", marks=pytest.mark.vllm)])
+def test_told_to_leave_while_loading_it_leaves_at_once_with_its_children(
+    model: Path, tmp_path: Path, engine: str
+) -> None:
+    with running(tmp_path, model, engine, ready=False) as service:
+        while "being loaded" not in service.log:
+            assert service.process.poll() is None
+            threading.Event().wait(0.05)
+        assert service.http.get("/healthz").status_code == 503
+        assert service.ask().json()["error"]["code"] == "loading"
+        service.process.terminate()
+        assert service.process.wait(30) == 0
+        assert marked(service) == []
+
+
 def test_the_door_explains_itself() -> None:
     said = subprocess.run([sys.executable, str(DOOR), "--help"], capture_output=True, text=True, timeout=60, check=True)
     assert "--engine" in said.stdout

@@ -87,12 +87,8 @@ def serve(settings: Settings, root: Path) -> int:
     except (ModelUnusable, KeysUnreadable, ValueError, OSError) as error:
         print(f"Inference cannot start: {error}", file=sys.stderr)
         return 2
-    status, begun = asyncio.run(_serve(settings, root, keys, engine, tokenizer, listening))
+    status = asyncio.run(_serve(settings, root, keys, engine, tokenizer, listening))
     end_children()
-    if not begun:
-        # A thread is still loading the model, and Python would wait for it.
-        logging.shutdown()
-        os._exit(status)
     return status
 
 
@@ -198,8 +194,8 @@ async def _serve(
     engine: Engine,
     tokenizer: PreTrainedTokenizerBase,
     listening: socket.socket,
-) -> tuple[int, bool]:
-    """Serve; returns the exit status, and whether the engine had begun (or failed to)."""
+) -> int:
+    """Serve; returns the exit status."""
     service = Service(settings, root, keys, engine, tokenizer)
     server = _Server(
         uvicorn.Config(
@@ -215,17 +211,20 @@ async def _serve(
     tending = asyncio.create_task(_tend(service, server))
     await server.serve(sockets=[listening])
     status = 1 if tending.done() else 0
-    begun = tending.done() or engine.alive()
+    if not tending.done() and not engine.alive():
+        # A thread is still loading the model; neither it nor the process can be ended otherwise.
+        end_children()
+        logging.shutdown()
+        os._exit(status)
     tending.cancel()
     await asyncio.gather(tending, return_exceptions=True)
-    if begun:
-        await service.shelf.end_all_answers()
-        try:
-            await asyncio.wait_for(engine.stop(), STOP_SECONDS)
-        except TimeoutError:
-            log.warning("The engine did not end by itself.")
+    await service.shelf.end_all_answers()
+    try:
+        await asyncio.wait_for(engine.stop(), STOP_SECONDS)
+    except TimeoutError:
+        log.warning("The engine did not end by itself.")
     service.osc.close()
-    return status, begun
+    return status
 
 
 async def _tend(service: Service, server: uvicorn.Server) -> None:
