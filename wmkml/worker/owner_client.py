@@ -75,8 +75,13 @@ class OwnerClient:
         return _parsed(wire.StepReply, await self._send("POST", f"{_place(job)}/step", report))
 
     async def hand_in(self, job: wire.RoundJob, hand_in: Callable[[], wire.HandIn]) -> wire.HandInReply:
-        """Hand the adapter in; waits for the owner if it is away.  The message is made anew at every try."""
-        return _parsed(wire.HandInReply, await self._patiently("POST", f"{_place(job)}/hand_in", hand_in))
+        """Hand the adapter in and wait for the verdict, which comes when inference has loaded it, or for an owner that is away.
+
+        The message is made anew at every try.
+        """
+        return _parsed(
+            wire.HandInReply, await self._patiently("POST", f"{_place(job)}/hand_in", hand_in, timeout=120.0)
+        )
 
     async def failed(self, job: wire.RoundJob, reason: str) -> None:
         """Give the round back; waits for the owner if it is away."""
