@@ -20,10 +20,15 @@ import httpx
 import psutil
 import pytest
 
+from wmkml.cluster.arguments import Resolved
+from wmkml.cluster.launching import CannotStart
+from wmkml.cluster.machine import Machine, pretended_gpus
 from wmkml.cluster.ports import free_port
-from wmkml.cluster.record import read_record
+from wmkml.cluster.record import ClusterLock, read_record
+from wmkml.cluster.rehearsing import rehearsal_settings, rehearse
 from wmkml.cluster.supervision import MARKER_VARIABLE, Supervisor
 from wmkml.cluster.sweep import end_marked, marked
+from wmkml.config import Settings
 
 ROOT = Path(__file__).parent.parent
 
@@ -247,3 +252,45 @@ def test_secrets_are_for_their_owner_alone(standins: Standins) -> None:
     for name in ("settings.yaml", "supervisor/supervisord.conf", "logs/owner.log", "logs/supervisord.log"):
         assert (standins.data / name).stat().st_mode & 0o077 == 0
     assert (standins.data / "logs").stat().st_mode & 0o077 == 0
+
+
+# --- the rehearsal's own cluster -------------------------------------------------------------------------------------
+
+
+def test_a_rehearsal_beside_a_cluster_on_the_gpus_is_refused(tmp_path: Path) -> None:
+    resolved = Resolved(Settings(), tmp_path, ())
+    machine = Machine(pretended_gpus("1"), 8, 64.0, False, True)
+    with ClusterLock(tmp_path / "data"), pytest.raises(CannotStart, match="the GPUs are its own"):
+        rehearse(resolved, machine, 1, None)
+
+
+def test_a_rehearsal_touches_nothing_of_the_installation(tmp_path: Path) -> None:
+    settings = Settings.model_validate(
+        {"general": {"osc_ip": "10.0.0.7", "osc_port": 9000, "osc_hosts": ["10.0.0.8:9000"], "keep_runs": True}}
+    )
+    own = rehearsal_settings(settings, 3, tmp_path / "own")
+    assert {own.general.owner_port, own.general.inference_port}.isdisjoint({8000, 8011})
+    assert [host for host, _ in own.osc_targets] == ["127.0.0.1"]
+    assert own.general.data_folder == str(tmp_path / "own")
+    assert own.finetuning.num_total_iters == 3
+    assert own.finetuning.minimum_iteration_time < settings.finetuning.minimum_iteration_time
+    assert own.finetuning.learning_rate == settings.finetuning.learning_rate
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--rehearse", "0"], "--rehearse 0 is not allowed"),
+        (["--report", "r.json"], "--report belongs to --rehearse"),
+        (["--rehearse", "1", "--report", "/nowhere/r.json"], "its folder does not exist"),
+        (["--config", "/nowhere.yaml"], "does not exist"),
+        (["--set", "finetuning.batch_sise=8"], "did you mean batch_size?"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_a_sentence(words: list[str], told: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "wmkml.cluster", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr

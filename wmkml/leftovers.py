@@ -36,12 +36,12 @@ def end_leftovers(mark: str) -> int:
     """
     me = psutil.Process()
     spared = {me.pid, *(one.pid for one in me.parents()), *(one.pid for one in me.children(recursive=True))}
-    return _kill([one for one in psutil.process_iter() if one.pid not in spared and _carries(one, mark)])
+    return kill([one for one in psutil.process_iter() if one.pid not in spared and carries(one, VARIABLE, mark)])
 
 
 def end_children() -> int:
     """Kill every descendant of this process; returns how many there were."""
-    return _kill(psutil.Process().children(recursive=True))
+    return kill(psutil.Process().children(recursive=True))
 
 
 def mark_this_process(mark: str) -> None:
@@ -49,15 +49,21 @@ def mark_this_process(mark: str) -> None:
     os.environ[VARIABLE] = mark
 
 
-def _carries(process: psutil.Process, mark: str) -> bool:
+def carries(process: psutil.Process, variable: str, value: str) -> bool:
+    """Whether a process of this user lives and was started with `variable=value` in its environment."""
     try:
-        return process.environ().get(VARIABLE) == mark and process.status() != psutil.STATUS_ZOMBIE
+        return process.environ().get(variable) == value and process.status() != psutil.STATUS_ZOMBIE
     except (psutil.Error, OSError):
         # Another user's, the kernel's, or gone while we looked: none of ours.
         return False
 
 
-def _kill(processes: list[psutil.Process]) -> int:
+def kill(processes: list[psutil.Process]) -> int:
+    """Kill these processes and wait until they are gone; returns how many there were.
+
+    Raises:
+        RuntimeError: one of them cannot be killed.
+    """
     for process in processes:
         try:
             process.kill()

@@ -37,6 +37,9 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.report is not None and arguments.rehearse is None:
         print("--report belongs to --rehearse N.", file=sys.stderr)
         return 2
+    if arguments.report is not None and not arguments.report.resolve().parent.is_dir():
+        print(f"--report {arguments.report}: its folder does not exist; make it first.", file=sys.stderr)
+        return 2
     try:
         machine = detect()
         resolved = resolve(arguments, machine)

@@ -26,7 +26,7 @@ from wmkml.cluster.resolving import with_absolute_places, write_settings
 from wmkml.cluster.running import Cluster
 from wmkml.cluster.services import Service, inference_url, owner_url, services_of
 from wmkml.cluster.supervision import MARKER_VARIABLE
-from wmkml.cluster.sweep import marked
+from wmkml.cluster.sweep import end_marked, marked
 from wmkml.places import places
 
 TEND_SECONDS = 1.0
@@ -156,13 +156,14 @@ def _stop_on_signals() -> threading.Event:
 
 def _let_an_earlier_one_end(data: Path, stop: threading.Event) -> None:
     """A launcher that was killed leaves its supervisor a few seconds in which it ends everything in order."""
-    told = False
+    if not marked(MARKER_VARIABLE, str(data)):
+        return
+    say("An earlier cluster on this data folder is still ending; waiting for it.")
     for _ in range(150):
-        if not marked(MARKER_VARIABLE, str(data)) or stop.wait(0.1):
+        if stop.wait(0.1) or not marked(MARKER_VARIABLE, str(data)):
             return
-        if not told:
-            say("An earlier cluster on this data folder is still ending; waiting for it.")
-            told = True
+    # The lock is ours, so nobody looks after them any more.
+    say(f"Ended what it had left behind: {', '.join(end_marked(MARKER_VARIABLE, str(data)))}.")
 
 
 def _download(plan: Plan, settings_file: Path, stop: threading.Event) -> bool:

@@ -58,9 +58,6 @@ class Cluster:
 
     def start(self) -> bool:
         """Start everything; returns once the first service is ready, False when told to stop before."""
-        left = end_marked(MARKER_VARIABLE, str(self._data))
-        if left:
-            self._say(f"Ended what an earlier cluster had left behind: {', '.join(left)}.")
         write_configuration(self.place, [service.program for service in self._services], self._root)
         return self._start_supervised()
 
