@@ -23,7 +23,8 @@ from wmkml.places import places
 from wmkml.rehearsal import play
 
 MINIMUM_ITERATION_SECONDS = 8.0
-LAST_WORDS_SECONDS = 5.0
+LAST_WORDS_SECONDS = 15.0
+"""Long enough that visitors finish what they ask in them, and that the store can be compared before it is deleted."""
 LONGEST_ROUND_SECONDS = 600.0
 """The run's clock must not end a rehearsal before its rounds are done."""
 
