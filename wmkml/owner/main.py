@@ -63,7 +63,15 @@ def serve(settings: Settings, root: Path) -> int:
 
     app = make_app(settings, where_things_are, keys, crashed)
     server = uvicorn.Server(
-        uvicorn.Config(app, access_log=False, log_config=None, timeout_graceful_shutdown=LEAVE_SECONDS, lifespan="on")
+        uvicorn.Config(
+            app,
+            access_log=False,
+            log_config=None,
+            timeout_graceful_shutdown=LEAVE_SECONDS,
+            lifespan="on",
+            proxy_headers=False,  # whom a proxy speaks for is weighed by `reading.trusted`, and never believed blindly
+            server_header=False,
+        )
     )
     with listening:
         server.run(sockets=[listening])
