@@ -139,7 +139,8 @@ async def _work(settings: Settings, where: Places, url: str, threads: int, *, ni
     if own_folder.exists():
         # A worker that was killed may have left an adapter here that learned a visitor's words.
         shutil.rmtree(own_folder)
-    trainer = await apart(lambda: make_trainer(settings, where.model), nice=nice, threads=threads)
+    # Loading is short and once; of the lowest priority it would take minutes on a busy machine.
+    trainer = await apart(lambda: make_trainer(settings, where.model), nice=False, threads=threads)
     claim = wire.Claim(worker=socket.gethostname(), session=uuid.uuid4().hex, shares_folder=tuning.worker_shares_folder)
     owner = OwnerClient(url, lambda: os.environ.get(KEY_VARIABLE) or load_keys(where).worker, claim)
     bench = Bench(trainer, owner, own_folder, tuning.worker_shares_folder, nice, threads)
