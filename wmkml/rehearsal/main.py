@@ -100,7 +100,10 @@ async def _rehearse(
         receiver = await _listen(settings, osc_port)
         if receiver is not None:
             stack.callback(receiver.close)
-        quiet = await _quiet(settings, visitors, stack, keys) if owner is None else []
+        try:
+            quiet = await _quiet(settings, visitors, stack, keys) if owner is None else []
+        except httpx.HTTPError as error:
+            raise CannotRehearse(f"inference does not answer as it should ({type(error).__name__}).") from None
         if not quiet:
             tell("Nothing could be asked before the run, so there is no quiet figure.")
         run = Run(settings, client, keys, visitors, expected, Watch(state))

@@ -75,7 +75,10 @@ class Run:
                 await _first_event(tuning.last_iteration_time / 3, follower, self.watch.ended)
             stop.set()
             await asyncio.gather(*talks, *(task for _, task in self.probes))
-            problems = await self._judge(over)
+            try:
+                problems = await self._judge(over)
+            except (httpx.HTTPError, CannotRehearse) as error:
+                problems = [f"The owner could not be asked for what it stored ({type(error).__name__})."]
             if over:
                 await _first_event(tuning.last_iteration_time + 60, follower, self.watch.ended)
                 if not self.watch.ended.is_set():
