@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _INCOMPLETE = "\ufffd"
-_LONGEST_CHARACTER = 4
-"""Tokens: a character has at most four bytes, so that more tokens than this are not still waiting for its end."""
+_PATIENCE = 8
+"""Tokens: a character has at most four bytes, and some silent ones may stand before; after so many none is coming."""
 
 
 def entropy(top: Sequence[tuple[int, float]]) -> float:
@@ -40,7 +40,7 @@ class Detokenizer:
         self._ids.append(token)
         text = self._fresh()
         waiting = len(self._ids) - self._read
-        if not text or (text.endswith(_INCOMPLETE) and waiting < _LONGEST_CHARACTER):
+        if not text or (text.endswith(_INCOMPLETE) and waiting < _PATIENCE):
             return ""
         self._context, self._read = self._read, len(self._ids)
         return text
