@@ -19,7 +19,8 @@ from wmkml.cluster.sweep import end_marked, marked
 
 ROOT = Path(__file__).parent.parent
 
-START_SECONDS = 280
+START_SECONDS = 570
+"""Half a minute on a quiet machine; a crowded one takes minutes."""
 
 
 class Operated:
@@ -115,7 +116,7 @@ def test_a_killed_engine_comes_back_and_leaves_nothing(operated: Operated) -> No
     assert children, "vLLM has children"
     os.kill(before["inference_owner.py"], signal.SIGKILL)
     until(lambda: None if operated.healthy(operated.inference) else True, "the engine's end")
-    until(lambda: operated.healthy(operated.inference) or None, "the engine's return", 200)
+    until(lambda: operated.healthy(operated.inference) or None, "the engine's return", 400)
     after = operated.doors()
     assert after["inference_owner.py"] != before["inference_owner.py"]
     assert after["owner.py"] == before["owner.py"]
