@@ -142,7 +142,8 @@ class Finetuning(Section):
     )
     max_length: Annotated[int, Field(ge=16)] = _added(512, "A sample is cut at so many tokens.")
     precision: Literal["auto", "bfloat16", "float32", "nf4"] = _added(
-        "auto", "Of the frozen base model in training. auto: bfloat16, or nf4 where a GPU is too small for it."
+        "auto",
+        "Of the frozen base model in training. auto: bfloat16, or nf4 where a GPU is too small for it; on a CPU without AMX, float32.",
     )
     optimizer: Literal["auto", "adamw_8bit", "adamw"] = _added(
         "auto", "auto: 8-bit AdamW (bitsandbytes) on a GPU, AdamW elsewhere."
@@ -269,7 +270,7 @@ class Settings(Section):
                 f"finetuning.dataset_array names datasets for {len(tuning.dataset_array)} of {tuning.num_total_iters} "
                 "iterations: the rest have no backup words and train on what visitors said alone."
             )
-        if "lr_precision" in tuning.model_fields_set:
+        if tuning.lr_precision != Finetuning().lr_precision:
             told.append("finetuning.lr_precision is obsolete and not used.")
         return told
 
