@@ -112,7 +112,8 @@ def test_streamed_and_whole_answers_are_the_same(client: openai.OpenAI, model: P
 def test_n_answers_of_one_prompt(client: openai.OpenAI, model: Path) -> None:
     said = client.chat.completions.create(model=str(model), messages=HELLO, n=6, temperature=1.5, max_tokens=12)
     assert [one.index for one in said.choices] == list(range(6))
-    assert len({one.message.content for one in said.choices}) == 6
+    # A random model may stop at once, twice.
+    assert len({one.message.content for one in said.choices}) >= 3
     streamed = client.chat.completions.create(
         model=str(model), messages=HELLO, n=3, temperature=1.5, max_tokens=12, stream=True
     )

@@ -101,8 +101,7 @@ def engine_setup(settings: Settings, where: Places) -> EngineSetup:
     threads = inference.cpu_threads
     if not threads and on_cpu:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        # A worker on few cores runs at the lowest priority beside the engine; on many it has cores of its own.
-        threads = cores if cores <= 4 else cores - (tuning.worker_threads or cores // 2)
+        threads = max(1, cores - (tuning.worker_threads or (1 if cores <= 4 else cores // 2)))
     return EngineSetup(
         model=where.model,
         # One for each round, one more for what is replaced under way, and one for a reload by hand.
