@@ -1,6 +1,6 @@
 """Build the understudy, the small bilingual model that ships with the project, or ask it something.
 
-    python -m wmkml understudy build --minutes 25
+    python -m wmkml understudy build
     python -m wmkml understudy ask "Was ist eine Katze?" --language de
 
 `build` trains from nothing, resumes an unfinished build of the same recipe, and writes the model to --out.
@@ -14,14 +14,21 @@ from pathlib import Path
 
 WORK_FOLDER = Path("data/understudy-build")
 
+SHIPPED_STEPS = 900
+"""What the shipped model was trained with; tens of minutes on one core."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the two actions and their options."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="build|ask")
     build = actions.add_parser("build", help="train the model from nothing, or go on with an unfinished build")
     length = build.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float, default=25.0, help="train about that long (default: 25)")
-    length.add_argument("--steps", type=int, help="train exactly that many steps; with the seed this fixes the result")
+    length.add_argument("--minutes", type=float, help="train about that long, instead of by steps")
+    length.add_argument(
+        "--steps",
+        type=int,
+        help=f"train exactly that many steps (default: {SHIPPED_STEPS}, as the shipped model); with the seed this fixes the result",
+    )
     build.add_argument("--out", type=Path, help="folder of the finished model (default: the shipped model's)")
     build.add_argument(
         "--work", type=Path, default=WORK_FOLDER, help=f"folder of the unfinished build (default: {WORK_FOLDER})"
@@ -49,13 +56,15 @@ def main(arguments: argparse.Namespace) -> int:
     from wmkml.understudy.build import Recipe, build
 
     if arguments.action == "build":
-        if arguments.minutes <= 0 or (arguments.steps is not None and arguments.steps < 1):
+        if (arguments.minutes is not None and arguments.minutes <= 0) or (
+            arguments.steps is not None and arguments.steps < 1
+        ):
             print("--minutes and --steps must be above zero.", file=sys.stderr)
             return 2
         recipe = Recipe(
             seed=arguments.seed,
-            steps=arguments.steps,
-            minutes=arguments.minutes,
+            steps=None if arguments.minutes else arguments.steps or SHIPPED_STEPS,
+            minutes=arguments.minutes or 0.0,
             threads=arguments.threads,
             tokens_per_batch=arguments.tokens_per_batch or TOKENS_PER_BATCH,
             bfloat16=arguments.bfloat16,

@@ -36,7 +36,7 @@ class Recipe:
 
     seed: int = 1
     steps: int | None = None
-    minutes: float = 25.0
+    minutes: float = 0.0
     threads: int = 1  # where others use the machine, two threads wait for each other more than they gain
     tokens_per_batch: int = TOKENS_PER_BATCH
     bfloat16: bool = False  # twice as fast on a CPU with AMX, half as fast without
