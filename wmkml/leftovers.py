@@ -47,6 +47,8 @@ def end_children() -> int:
 def mark_this_process(mark: str) -> None:
     """Have every child that is started from now on carry the mark."""
     os.environ[VARIABLE] = mark
+    # vLLM's children give themselves titles, and setproctitle would write them over their environment.
+    os.environ["SPT_NOENV"] = "1"
 
 
 def carries(process: psutil.Process, variable: str, value: str) -> bool:
