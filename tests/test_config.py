@@ -43,14 +43,13 @@ def test_config_yaml_names_every_setting() -> None:
     content = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     assert list(content) == list(sections())
     for section, model in sections().items():
-        # The one obsolete key stands there as a comment: set, it would be told of at every start.
-        assert set(model.model_fields) - set(content[section]) == (
-            {"lr_precision"} if section == "finetuning" else set()
-        )
+        assert set(content[section]) == set(model.model_fields)
 
 
 def test_config_yaml_holds_the_defaults_but_for_the_data_sets() -> None:
-    assert set(differences(load_settings(ROOT / "config.yaml"))) == {"finetuning.dataset_array"}
+    settings = load_settings(ROOT / "config.yaml")
+    assert set(differences(settings)) == {"finetuning.dataset_array"}
+    assert settings.notices() == []
 
 
 def test_config_yaml_marks_what_the_original_has_not() -> None:
@@ -189,6 +188,26 @@ def test_without_a_gpu_the_understudy_runs_and_it_is_told() -> None:
     resolved = resolve(parsed("--config", str(ORIGINAL)), CPU)
     assert resolved.settings.general.model_name == UNDERSTUDY
     assert any("There is no GPU" in notice for notice in resolved.notices)
+
+
+def test_an_original_config_elsewhere_gets_the_understudys_own_values_in_place_of_the_larger_models(
+    tmp_path: Path,
+) -> None:
+    path = written(tmp_path, ORIGINAL.read_text(encoding="utf-8"))
+    given, ours = load_settings(path), load_settings(ROOT / "config.yaml", model=UNDERSTUDY)
+    settings = resolve(parsed("--config", str(path)), CPU).settings
+    laid_over = yaml.safe_load((ROOT / "config.understudy.yaml").read_text(encoding="utf-8"))
+    for section, values in laid_over.items():
+        for key in values:
+            assert getattr(getattr(settings, section), key) == getattr(getattr(ours, section), key)
+    assert settings.finetuning.learning_rate != given.finetuning.learning_rate
+    assert settings.finetuning.dataset_array == given.finetuning.dataset_array
+    own = written(tmp_path, "finetuning: {learning_rate: 0.125}", "config.understudy.yaml")
+    assert resolve(parsed("--config", str(path)), CPU).settings.finetuning.learning_rate == 0.125
+    own.unlink()
+    # What the launcher wrote for its processes is final.
+    final = parsed("--config", str(path), "--model", UNDERSTUDY)
+    assert resolve(final, CPU).settings.finetuning.learning_rate == given.finetuning.learning_rate
 
 
 def test_with_a_gpu_the_configs_model_runs() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from wmkml.cluster.machine import Machine, MachineError, detect
-from wmkml.config import UNDERSTUDY, ConfigError, Settings, load_settings, sections
+from wmkml.config import OVERLAY_NAME, UNDERSTUDY, ConfigError, Settings, load_settings, sections
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 """The folder with `config.yaml` and the door scripts."""
@@ -90,7 +90,9 @@ def resolve(arguments: argparse.Namespace, machine: Machine) -> Resolved:
     settings = load_settings(path, model=model, overrides=overrides)
     notices = []
     if model is None and not machine.gpus and (wanted := settings.general.model_name) != UNDERSTUDY:
-        settings = load_settings(path, model=UNDERSTUDY, overrides=overrides)
+        # The file was written for the other model, wherever it lies. Not so where the understudy is asked for by name:
+        # the settings that every process is given hold its values already.
+        settings = load_settings(path, model=UNDERSTUDY, overrides=overrides, overlay=PROJECT / OVERLAY_NAME)
         notices.append(
             f"There is no GPU: the understudy runs in place of {wanted} (--model runs another all the same)."
         )

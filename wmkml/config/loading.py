@@ -72,7 +72,11 @@ def _plural(annotation: Any) -> str:
 
 
 def load_settings(
-    path: Path | None = None, *, model: str | None = None, overrides: Mapping[str, Any] | None = None
+    path: Path | None = None,
+    *,
+    model: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    overlay: Path | None = None,
 ) -> Settings:
     """Read config.yaml, lay config.understudy.yaml over it if the understudy runs, then the overrides.
 
@@ -80,6 +84,7 @@ def load_settings(
         path: the config file; none means the defaults alone.
         model: replaces `general.model_name` (and so decides about the overlay).
         overrides: values by dotted key, as `{"finetuning.num_total_iters": 3}`; they win over everything.
+        overlay: the understudy's file, where there is none beside `path`.
 
     Raises:
         ConfigError: the file is missing or not YAML, a key is unknown, or a value is not allowed.
@@ -88,8 +93,11 @@ def load_settings(
     if path is not None:
         layers.append((path.name, _read(path)))
     chosen = model or _model_of(layers)
-    if chosen == UNDERSTUDY and path is not None and (overlay := path.parent / OVERLAY_NAME).is_file():
-        layers.append((overlay.name, _read(overlay)))
+    if chosen == UNDERSTUDY:
+        beside = path.parent / OVERLAY_NAME if path is not None else None
+        laid_over = beside if beside is not None and beside.is_file() else overlay
+        if laid_over is not None:
+            layers.append((laid_over.name, _read(laid_over)))
     if model is not None:
         layers.append(("--model", {"general": {"model_name": model}}))
     for key, value in (overrides or {}).items():
@@ -204,7 +212,4 @@ def dump(settings: Settings) -> str:
     """All settings as YAML that `load_settings` reads back, secrets in the clear: for a file only its owner can read."""
     content = settings.model_dump(mode="json")
     content["general"]["hf_token"] = settings.general.hf_token.get_secret_value()
-    if "lr_precision" not in settings.finetuning.model_fields_set:
-        # Obsolete: an operator who never wrote it shall not be told of it.
-        del content["finetuning"]["lr_precision"]
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)

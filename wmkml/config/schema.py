@@ -175,7 +175,9 @@ class Inference(Section):
         "The system prompt of each language; its keys are the languages one can choose.",
         min_length=1,
     )
-    system_language: str = _original("de", "The language when nobody chose one.")
+    system_language: str = _original(
+        "de", "What callers get who name no language: the window (`gui.py`) begins in it. In a run it is the run's own."
+    )
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] = _original(1.0, "Of every answer.")
     num_context_messages: AtLeastOne = _original(6, "The conversation's window, the prompt being asked included.")
     context_length_switch: Count = _original(2, "From the arrival of this adapter on, the window is the late one.")
