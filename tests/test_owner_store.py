@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -85,6 +88,73 @@ def test_rounds_come_back_as_they_were(runs: Path) -> None:
     row = store.run()
     assert row is not None and row.iteration == 0
     assert store.adapters() == [AcceptedAdapter(0, "/p", "s", from_round=True)]
+    store.close()
+
+
+def test_reading_waits_for_no_writer(runs: Path) -> None:
+    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    store.add_pairs([pair()])
+    other = sqlite3.connect(folder / "run.sqlite", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # as a commit that waits for the disk
+    with ThreadPoolExecutor(1) as thread:
+        writing = thread.submit(store.add_pairs, [pair()])
+        store.set_phase("last_words", 3.0)
+        assert [store.counts()["visitor"], len(store.exchanges("")), len(store.live())] == [1, 1, 1]
+        assert not writing.done()
+        other.execute("ROLLBACK")
+        assert writing.result(30) == [2]
+    row = store.run()
+    assert row is not None and row.phase == "last_words" and store.counts()["visitor"] == 2
+    other.close()
+    store.close()
+
+
+def test_a_write_behind_that_failed_is_told_to_the_next_who_writes(runs: Path) -> None:
+    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    one = Round(0, "open", 1, 0.0015, [1], 7, 1.5)
+    with sqlite3.connect(folder / "run.sqlite") as other:
+        other.execute("DROP TABLE rounds")
+    store.save_round(one)
+    with pytest.raises(sqlite3.OperationalError, match="rounds"):
+        store.accept(AcceptedAdapter(0, "/p", "s", from_round=True), one)
+    assert store.adapters() == []
+    store.close()
+    other.close()
+
+
+def test_a_store_goes_on_after_a_commit_that_failed(runs: Path) -> None:
+    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    with sqlite3.connect(folder / "run.sqlite") as other:  # what a trigger forbids shows at once, a broken tie at COMMIT
+        other.executescript(
+            "CREATE TABLE rules (rule INTEGER PRIMARY KEY);"
+            "CREATE TABLE ties (rule INTEGER REFERENCES rules DEFERRABLE INITIALLY DEFERRED);"
+            "CREATE TRIGGER tie AFTER INSERT ON pairs WHEN new.prompt = 'never' BEGIN INSERT INTO ties VALUES (7); END;"
+        )
+    other.close()
+    store._writer.execute("PRAGMA foreign_keys=ON")
+    with pytest.raises(sqlite3.IntegrityError):
+        store.add_pairs([pair("never")])
+    store.add_pairs([pair("again")])
+    assert [row["prompt"] for row in store.all_pairs()] == ["again"]
+    store.close()
+
+
+def test_the_clock_does_not_order_the_adapters(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, store = run_folder.make(runs, "r", "de", SETTINGS)
+    for iteration, now in ((0, 2000.0), (1, 1000.0)):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        store.accept(AcceptedAdapter(iteration, "/p", "s", from_round=True))
+    assert [one.iteration for one in store.adapters()] == [0, 1]
+    store.close()
+
+
+def test_live_pairs_are_counted_up_to_so_many_of_a_prompt(runs: Path) -> None:
+    _, store = run_folder.make(runs, "r", "de", SETTINGS)
+    assert store.considered(2) == 0
+    store.add_pairs([pair("a")] * 3 + [pair("b"), pair("c", live=False)])
+    assert store.considered(2) == 3
+    store.add_pairs([pair("d", source="dataset", for_round=1, live=False)])
+    assert (store.answered_for(0), store.answered_for(1)) == (0, 1)
     store.close()
 
 

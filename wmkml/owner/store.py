@@ -1,6 +1,8 @@
 """A run's database: everything of a run that must survive a crash, in one SQLite file.
 
-What a method has returned from is on disk (WAL with full synchronisation).  Methods may be called from any thread.
+What a method has returned from is on disk (WAL with full synchronisation), but for rounds, phases and languages: those
+are written behind the caller, in order, since nobody is promised them and the disk may take a tenth of a second, in
+which no token could be sent.  Reading waits for no writer.  Methods may be called from any thread.
 Knows no clock, no HTTP and no files beyond its own.
 """
 
@@ -11,7 +13,8 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -34,40 +37,80 @@ class RunStore:
     """One run's pairs, rounds and adapters."""
 
     def __init__(self, path: Path) -> None:
-        """Open the database, and make its tables if it is new."""
-        self._lock = threading.RLock()
+        """Open the database, and make its tables if it is new.
+
+        Raises:
+            sqlite3.DatabaseError: the file is none of SQLite's, or damaged.
+        """
         self._closed = False
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._connection.row_factory = sqlite3.Row
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        self._connection.executescript(TABLES)
+        self._writer_lock, self._reader_lock = threading.Lock(), threading.Lock()
+        with closing(_connected(path)) as trying:  # a damaged file shows here, and nothing is left open then
+            trying.execute("PRAGMA journal_mode=WAL")
+            trying.executescript(TABLES)
+        self._writer, self._reader = _connected(path), _connected(path)
+        self._writer.execute("PRAGMA synchronous=FULL")
+        self._reader.execute("PRAGMA query_only=ON")
+        self._behind = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._last: Future[None] | None = None
+        self._failed: sqlite3.Error | None = None
 
     def close(self) -> None:
-        """Write everything into the one file and let go of it; the -wal and -shm files are gone afterwards."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._connection.close()
+        """Write everything into the one file and let go of it; the -wal and -shm files are gone afterwards.
+
+        Raises what a write behind the caller failed with, where nobody was told of it yet.
+        """
+        if self._closed:
+            return
+        self._behind.shutdown(wait=True)
+        with self._writer_lock, self._reader_lock:
+            self._closed = True
+            self._reader.close()
+            self._writer.close()  # the last connection takes the -wal file with it
+        self._tell()
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+        with self._writer_lock:
             if self._closed:
                 raise StoreClosed
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._writer.execute("BEGIN IMMEDIATE")
             try:
-                yield self._connection
+                yield self._writer
+                self._writer.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._writer.in_transaction:  # some errors have rolled back already
+                    self._writer.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
     def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        with self._lock:
+        with self._reader_lock:
             if self._closed:
                 raise StoreClosed
-            return self._connection.execute(query, values).fetchall()
+            return self._reader.execute(query, values).fetchall()
+
+    def _write_behind(self, statement: str, *values: Any) -> None:
+        def write() -> None:
+            try:
+                with self._writing() as connection:
+                    connection.execute(statement, values)
+            except sqlite3.Error as error:
+                self._failed = error  # raised where the next one writes: a full disk must not pass unseen
+
+        self._tell()
+        if self._closed:
+            raise StoreClosed
+        self._last = self._behind.submit(write)
+
+    def _settle(self) -> None:
+        """Wait for what is written behind the caller; raises what it failed with."""
+        if self._last is not None:
+            wait([self._last])
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._failed is not None:
+            failed, self._failed = self._failed, None
+            raise failed
 
     # --- the run ---------------------------------------------------------------------------------------------------
 
@@ -80,13 +123,13 @@ class RunStore:
 
     def run(self) -> RunRow | None:
         """The run; none if the process was killed before it was written."""
+        self._settle()
         rows = self._rows("SELECT run, language, started_at, phase, phase_began, iteration, clean FROM run")
         return RunRow(**{**dict(rows[0]), "clean": bool(rows[0]["clean"])}) if rows else None
 
     def set_phase(self, phase: Phase, began: float) -> None:
         """The run is in this phase since `began` seconds after its start."""
-        with self._writing() as connection:
-            connection.execute("UPDATE run SET phase = ?, phase_began = ?", (phase, began))
+        self._write_behind("UPDATE run SET phase = ?, phase_began = ?", phase, began)
 
     def set_clean(self) -> None:
         """Inference has forgotten every earlier run."""
@@ -130,6 +173,19 @@ class RunStore:
         """Every live pair."""
         return [Candidate(*row) for row in self._rows("SELECT pair, prompt, iteration FROM pairs WHERE live")]
 
+    def considered(self, most_per_prompt: int) -> int:
+        """How many live pairs there are, counting at most so many of each prompt."""
+        rows = self._rows(
+            "SELECT coalesce(sum(min(n, ?)), 0) n FROM (SELECT count(*) n FROM pairs WHERE live GROUP BY prompt)",
+            most_per_prompt,
+        )
+        return int(rows[0]["n"])
+
+    def answered_for(self, for_round: int) -> int:
+        """How many dataset pairs were answered for a round."""
+        rows = self._rows("SELECT count(*) n FROM pairs WHERE source = 'dataset' AND for_round = ?", for_round)
+        return int(rows[0]["n"])
+
     def of_datasets(self, for_round: int) -> list[Candidate]:
         """The dataset pairs that were answered for a round."""
         return [
@@ -167,11 +223,11 @@ class RunStore:
 
     def set_language(self, station: str, language: str) -> None:
         """A station speaks this language from now on."""
-        with self._writing() as connection:
-            connection.execute("INSERT OR REPLACE INTO stations VALUES (?, ?)", (station, language))
+        self._write_behind("INSERT OR REPLACE INTO stations VALUES (?, ?)", station, language)
 
     def languages(self) -> dict[str, str]:
         """The language of every station that chose one."""
+        self._settle()
         return {row["station"]: row["language"] for row in self._rows("SELECT station, language FROM stations")}
 
     def stations(self) -> set[str]:
@@ -185,16 +241,17 @@ class RunStore:
         """Write a round as it is now."""
         row = {**asdict(one), "pairs": json.dumps(one.pairs)}
         statement = f"INSERT OR REPLACE INTO rounds ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
-        with self._writing() as connection:
-            connection.execute(statement, tuple(row.values()))
+        self._write_behind(statement, *row.values())
 
     def rounds(self) -> list[Round]:
         """Every round so far, in order."""
+        self._settle()
         rows = self._rows("SELECT * FROM rounds ORDER BY iteration")
         return [Round(**{**dict(row), "pairs": json.loads(row["pairs"])}) for row in rows]
 
     def accept(self, adapter: AcceptedAdapter, finished: Round | None = None) -> None:
         """From now on this adapter answers; its round, where it has one, is finished: all or nothing."""
+        self._settle()  # or a round saved before would be written over what is written here
         with self._writing() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO adapters VALUES (?, ?, ?, ?, ?)",
@@ -208,6 +265,12 @@ class RunStore:
                 )
 
     def adapters(self) -> list[AcceptedAdapter]:
-        """Every adapter that was accepted, oldest first."""
-        rows = self._rows("SELECT iteration, path, sha256, from_round FROM adapters ORDER BY accepted_at, iteration")
+        """Every adapter that was accepted, by iteration; a wall clock may be set back, iterations never are."""
+        rows = self._rows("SELECT iteration, path, sha256, from_round FROM adapters ORDER BY iteration")
         return [AcceptedAdapter(**{**dict(row), "from_round": bool(row["from_round"])}) for row in rows]
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    return connection
