@@ -113,4 +113,6 @@ def test_the_same_seed_chooses_the_same() -> None:
 def test_so_many_dataset_pairs_are_wanted_as_are_taken(live: list[Candidate], samples: int) -> None:
     this = tuning(samples_by_iteration=samples)
     chosen = choose(live, dataset_pairs(500), this, 0, random.Random(1))
-    assert datasets_wanted(live, this, 0) == sum(one.pair >= 10_000 for one in chosen)
+    counts = Counter(one.prompt for one in live).values()
+    considered = sum(min(count, this.max_per_prompt) for count in counts)
+    assert datasets_wanted(considered, this, 0) == sum(one.pair >= 10_000 for one in chosen)

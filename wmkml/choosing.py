@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import random
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -33,10 +32,12 @@ def sample_count(tuning: Finetuning, round_number: int) -> int:
     return tuning.samples_by_iteration + round_number * tuning.sample_increase_by_iteration
 
 
-def datasets_wanted(live: Sequence[Candidate], tuning: Finetuning, round_number: int) -> int:
-    """How many dataset pairs `choose` would take, were there enough of them."""
-    by_prompt = Counter(one.prompt for one in live)
-    considered = sum(min(count, tuning.max_per_prompt) for count in by_prompt.values())
+def datasets_wanted(considered: int, tuning: Finetuning, round_number: int) -> int:
+    """How many dataset pairs `choose` would take, were there enough of them.
+
+    Args:
+        considered: how many live pairs there are, counting at most `max_per_prompt` of each prompt.
+    """
     return max(0, sample_count(tuning, round_number) - min(considered, tuning.live_samples_by_iteration))
 
 

@@ -38,6 +38,9 @@ class KeptAnswers:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._model = model
         self._connection = sqlite3.connect(path, isolation_level=None)
+        # Nothing here is promised to anybody, and no token may wait for the disk: what a power cut takes is made anew.
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=OFF")
         self._connection.execute(
             "CREATE TABLE IF NOT EXISTS answers (model TEXT, language TEXT, prompt TEXT, answer TEXT NOT NULL, "
             "PRIMARY KEY (model, language, prompt))"
@@ -59,10 +62,12 @@ class KeptAnswers:
 
     def forget(self, language: str, prompts: Iterable[str]) -> None:
         """Drop the answers to these prompts, so that they are made anew."""
+        self._connection.execute("BEGIN")
         self._connection.executemany(
             "DELETE FROM answers WHERE model = ? AND language = ? AND prompt = ?",
             [(self._model, language, prompt) for prompt in prompts],
         )
+        self._connection.execute("COMMIT")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -99,12 +104,12 @@ class DatasetAnswers:
 
     async def _make(self, run: LiveRun, round_number: int) -> None:
         there = {one.prompt for one in run.store.of_datasets(round_number)}
-        left = [one for one in self._prompts(round_number) if one[1] not in there]
+        left = [one for one in await asyncio.to_thread(self._prompts, round_number) if one[1] not in there]
         random.SystemRandom().shuffle(left)
         await asyncio.gather(*(self._answer_some(run, round_number, left) for _ in range(AT_ONCE)))
 
     async def _answer_some(self, run: LiveRun, round_number: int, left: list[tuple[str, str]]) -> None:
-        while left and len(run.store.of_datasets(round_number)) < self._wanted(run, round_number):
+        while left and run.store.answered_for(round_number) < self._wanted(run, round_number):
             name, prompt = left.pop()
             try:
                 answer, iteration = await self._answer(run, round_number, prompt)
@@ -136,7 +141,8 @@ class DatasetAnswers:
         return said.answers[0].text, said.iteration
 
     def _wanted(self, run: LiveRun, round_number: int) -> int:
-        return datasets_wanted(run.store.live(), self._settings.finetuning, round_number)
+        tuning = self._settings.finetuning
+        return datasets_wanted(run.store.considered(tuning.max_per_prompt), tuning, round_number)
 
     def _prompts(self, round_number: int) -> list[tuple[str, str]]:
         """The prompts of a round's datasets with the name of the first that has each."""
