@@ -259,3 +259,14 @@ def test_base_answers_are_kept_by_model_language_and_prompt(tmp_path: Path) -> N
     assert kept.get("de", "Frage") is None
     kept.close()
     other.close()
+
+
+@pytest.mark.parametrize("damaged", [b"", b"no database at all " * 50])
+def test_kept_answers_that_are_damaged_are_made_anew(tmp_path: Path, damaged: bytes) -> None:
+    path = tmp_path / "base_answers.sqlite"
+    path.write_bytes(damaged)
+    kept = KeptAnswers(path, "a")
+    assert kept.get("de", "Frage") is None
+    kept.put("de", "Frage", "Antwort")
+    kept.close()
+    assert KeptAnswers(path, "a").get("de", "Frage") == "Antwort"

@@ -37,14 +37,13 @@ class KeptAnswers:
     def __init__(self, path: Path, model: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._model = model
-        self._connection = sqlite3.connect(path, isolation_level=None)
-        # Nothing here is promised to anybody, and no token may wait for the disk: what a power cut takes is made anew.
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=OFF")
-        self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS answers (model TEXT, language TEXT, prompt TEXT, answer TEXT NOT NULL, "
-            "PRIMARY KEY (model, language, prompt))"
-        )
+        try:
+            self._connection = _opened(path)
+        except sqlite3.DatabaseError as damage:
+            log.warning("%s is damaged (%s); the base model answers the datasets anew.", path, damage)
+            for one in path.parent.glob(f"{path.name}*"):
+                one.unlink()
+            self._connection = _opened(path)
 
     def get(self, language: str, prompt: str) -> str | None:
         """The answer that is kept, if there is one."""
@@ -74,6 +73,25 @@ class KeptAnswers:
         self._connection.close()
 
 
+def _opened(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        # Nothing here is promised to anybody, and no token may wait for the disk: what a power cut takes is made anew.
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=OFF")
+        [found] = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError("its pages do not fit together")
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS answers (model TEXT, language TEXT, prompt TEXT, answer TEXT NOT NULL, "
+            "PRIMARY KEY (model, language, prompt))"
+        )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 class DatasetAnswers:
     """Makes the dataset pairs of one run's rounds."""
 
@@ -82,9 +100,10 @@ class DatasetAnswers:
         self._making: dict[int, asyncio.Task[None]] = {}
         self._made = Pulse()
 
-    def renew(self, run: LiveRun) -> None:
+    async def renew(self, run: LiveRun) -> None:
         """Forget the base model's answers of round 0, so that this run makes them anew."""
-        self._kept.forget(run.language, [prompt for _, prompt in self._prompts(0)])
+        named = await asyncio.to_thread(self._prompts, 0)
+        self._kept.forget(run.language, [prompt for _, prompt in named])
 
     def begin(self, run: LiveRun, round_number: int) -> None:
         """Begin to answer the datasets of a round, in the background; what is stored already stays."""

@@ -52,7 +52,7 @@ class Life:
         run = self.run
         if run.phase == "seeding":
             if self._tuning.recreate_iteration_0:
-                self._datasets.renew(run)
+                await self._datasets.renew(run)
             self._datasets.begin(run, 0)
             await self._asking.seed(run)
             run.enter("running")
