@@ -200,3 +200,17 @@ def test_an_adapter_held_while_inference_dies_is_loaded_again(tmp_path: Path) ->
         assert house.chat("wer?")[0][1]["iteration"] == 0
     finally:
         house.stop()
+
+
+@pytest.mark.parametrize("name", ["run.json", "run.sqlite"])
+def test_the_owner_starts_beside_a_run_that_a_power_cut_damaged(house: House, name: str) -> None:
+    house.begin("de")
+    house.chat("bleib")
+    house.kill_owner()
+    [folder] = [path.parent for path in house.places.runs.glob("*/run.json")]
+    (folder / name).write_bytes(b"" if name == "run.json" else b"no database at all " * 500)
+    house.start_owner()
+    assert house.state()["phase"] == "waiting"
+    assert any(folder.name in notice for notice in house.state()["notices"])
+    until(lambda: not folder.exists(), "the damaged run to be gone")
+    house.begin("en")

@@ -124,7 +124,9 @@ def test_a_write_behind_that_failed_is_told_to_the_next_who_writes(runs: Path) -
 
 def test_a_store_goes_on_after_a_commit_that_failed(runs: Path) -> None:
     folder, store = run_folder.make(runs, "r", "de", SETTINGS)
-    with sqlite3.connect(folder / "run.sqlite") as other:  # what a trigger forbids shows at once, a broken tie at COMMIT
+    with sqlite3.connect(
+        folder / "run.sqlite"
+    ) as other:  # what a trigger forbids shows at once, a broken tie at COMMIT
         other.executescript(
             "CREATE TABLE rules (rule INTEGER PRIMARY KEY);"
             "CREATE TABLE ties (rule INTEGER REFERENCES rules DEFERRABLE INITIALLY DEFERRED);"
@@ -244,6 +246,38 @@ def test_the_newest_run_goes_on(runs: Path) -> None:
     found = run_folder.find(runs)
     assert found is not None and found[0].name == "20260102-000000-de-aaaa"
     found[1].close()
+
+
+def damage(folder: Path, name: str) -> None:
+    if name == "run.json":
+        (folder / name).write_bytes(b"")
+    elif name == "run.sqlite":
+        (folder / name).write_bytes(b"no database at all " * 500)
+    else:  # a page within is gone
+        with (folder / "run.sqlite").open("r+b") as file:
+            file.seek(4096)
+            file.write(b"x" * 4096 * 3)
+
+
+@pytest.mark.parametrize("name", ["run.json", "run.sqlite", "a page"])
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_damaged_run_bars_no_other(runs: Path, name: str, keep: bool) -> None:
+    for run in ("20260101-000000-de-aaaa", "20260102-000000-de-aaaa"):
+        folder, store = run_folder.make(runs, run, "de", SETTINGS)
+        store.add_pairs([pair(CANARY)])
+        store.close()
+    (run_folder.adapter_folder(folder, 0, 1)).mkdir()
+    damage(folder, name)
+    told = run_folder.give_up_damaged(runs, keep=keep)
+    assert len(told) == 1 and folder.name in told[0] and CANARY not in told[0]
+    assert (folder / "run.sqlite").exists() == keep
+    assert (folder / "adapters").exists()
+    if name != "a page":
+        found = run_folder.find(runs)
+        assert found is not None and found[0].name == "20260101-000000-de-aaaa"
+        found[1].close()
+    run_folder.empty_graves(runs)
+    assert folder.exists() == keep
 
 
 def test_base_answers_are_kept_by_model_language_and_prompt(tmp_path: Path) -> None:

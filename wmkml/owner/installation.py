@@ -72,6 +72,8 @@ class Installation:
         """Go on with the run that a killed owner left behind, or wait for a language."""
         self._runs.mkdir(parents=True, exist_ok=True)
         run_folder.tidy(self._runs)
+        for sentence in run_folder.give_up_damaged(self._runs, keep=self._settings.general.keep_runs):
+            self._herald.notice(sentence)
         found = run_folder.find(self._runs)
         if found is None:
             self._herald.waiting()

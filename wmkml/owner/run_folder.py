@@ -13,9 +13,14 @@ of a loaded adapter dies.  A file `.over` says that what is beside it is to go. 
 from __future__ import annotations
 
 import json
+import logging
+import os
 import secrets
 import shutil
+import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +28,15 @@ from wmkml.config import Settings
 from wmkml.owner.schema import FORMAT
 from wmkml.owner.store import RunStore
 
+log = logging.getLogger(__name__)
+
 OVER = ".over"
 GONE = ".gone-"
 UNFINISHED = ".new-"
+
+
+class Damaged(ValueError):
+    """A run that cannot be read; the text says what of it."""
 
 
 def new_name(language: str) -> str:
@@ -52,11 +63,13 @@ def make(runs: Path, run: str, language: str, settings: Settings) -> tuple[Path,
         "started_at": started,
         "settings": settings.model_dump(mode="json"),
     }
-    (making / "run.json").write_text(json.dumps(about, ensure_ascii=False, indent=1), encoding="utf-8")
+    _write(making / "run.json", json.dumps(about, ensure_ascii=False, indent=1))
     store = RunStore(making / "run.sqlite")
     store.begin(run, language, started)
     store.close()
-    making.rename(folder)  # a run is there whole or not at all
+    _sync(making)
+    making.rename(folder)  # a run is there whole or not at all, also after a power cut
+    _sync(runs)
     return folder, RunStore(folder / "run.sqlite")
 
 
@@ -65,21 +78,56 @@ def find(runs: Path, *, over: bool = False) -> tuple[Path, RunStore] | None:
     if not runs.is_dir():
         return None
     for folder in sorted(runs.iterdir(), reverse=True):
-        if folder.name.startswith(".") or not _is_ours(folder):
+        if folder.name.startswith(".") or not _has_a_run(folder):
             continue
-        store = RunStore(folder / "run.sqlite")
-        row = store.run()
+        try:
+            if _kind(folder) != "installation":
+                continue
+            with _opened(folder) as store:
+                row = store.run()
+        except Damaged as damage:
+            log.error("%s is passed over: %s.", folder, damage)
+            continue
         if row is not None and (row.phase == "waiting") == over:
-            return folder, store
-        store.close()
+            return folder, RunStore(folder / "run.sqlite")
     return None
 
 
-def _is_ours(folder: Path) -> bool:
-    about = folder / "run.json"
-    if not about.is_file() or not (folder / "run.sqlite").is_file() or (folder / OVER).exists():
-        return False
-    return bool(json.loads(about.read_text(encoding="utf-8")).get("kind") == "installation")
+def _has_a_run(folder: Path) -> bool:
+    there = (folder / "run.json").is_file() and (folder / "run.sqlite").is_file()
+    return there and not (folder / OVER).exists()
+
+
+def _kind(folder: Path) -> str:
+    """What made this run.  Raises Damaged where that cannot be read."""
+    try:
+        about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except ValueError:
+        raise Damaged("its run.json is damaged") from None
+    return str(about.get("kind")) if isinstance(about, dict) else ""
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[RunStore]:
+    """A run's database for a look into it.  Raises Damaged where SQLite calls it so."""
+    try:
+        with closing(RunStore(folder / "run.sqlite")) as store:
+            yield store
+    except sqlite3.OperationalError:
+        raise  # a full disk, say: nothing is wrong with the file
+    except sqlite3.DatabaseError:
+        raise Damaged("its run.sqlite is damaged") from None
+
+
+def _damage(folder: Path) -> str:
+    """What is wrong with a run of the installation; nothing if the sentence is empty."""
+    try:
+        if _kind(folder) != "installation":
+            return ""
+        with _opened(folder) as store:
+            return "" if store.whole() else "its run.sqlite is damaged"
+    except Damaged as damage:
+        return str(damage)
 
 
 def give_up(folder: Path) -> None:
@@ -100,6 +148,26 @@ def give_up_adapters(folder: Path) -> None:
     (folder / "adapters" / OVER).touch()
 
 
+def give_up_damaged(runs: Path, *, keep: bool) -> list[str]:
+    """Give up the runs that cannot be read any more: they cannot go on, and their words may not stay.
+
+    Their adapters go with the other graves, after inference has unloaded them.
+
+    Args:
+        keep: runs are kept: leave them where they are, `find` passes over them.
+
+    Returns:
+        A sentence for the operator about each.
+    """
+    told = []
+    for folder in runs.iterdir():
+        if _has_a_run(folder) and (damage := _damage(folder)):
+            told.append(f"Run {folder.name} cannot go on: {damage}; it {'stays as it is' if keep else 'is removed'}.")
+            if not keep:
+                bury(folder)
+    return told
+
+
 def tidy(runs: Path) -> None:
     """Finish what a crash interrupted: no word stays of a run that is over, and no half made folder."""
     for pattern in (f"{UNFINISHED}*", f"{GONE}*"):
@@ -115,6 +183,21 @@ def empty_graves(runs: Path) -> None:
         leaving = runs / f"{GONE}{secrets.token_hex(4)}"
         marker.parent.rename(leaving)  # gone at once, whatever interrupts the rest
         shutil.rmtree(leaving)
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def append_line(folder: Path, name: str, line: dict[str, Any]) -> None:

@@ -127,6 +127,11 @@ class RunStore:
         rows = self._rows("SELECT run, language, started_at, phase, phase_began, iteration, clean FROM run")
         return RunRow(**{**dict(rows[0]), "clean": bool(rows[0]["clean"])}) if rows else None
 
+    def whole(self) -> bool:
+        """Whether the file is undamaged and holds a run."""
+        [found] = self._rows("PRAGMA quick_check(1)")
+        return found[0] == "ok" and self.run() is not None
+
     def set_phase(self, phase: Phase, began: float) -> None:
         """The run is in this phase since `began` seconds after its start."""
         self._write_behind("UPDATE run SET phase = ?, phase_began = ?", phase, began)
