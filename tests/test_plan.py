@@ -14,6 +14,7 @@ from wmkml.cluster.memory import GIB, shape_of
 from wmkml.cluster.plan import Plan, Process, make_plan
 from wmkml.cluster.plan_text import told
 from wmkml.config import Settings
+from wmkml.inference.main import engine_setup
 from wmkml.model_files import is_complete
 from wmkml.places import SHIPPED_MODEL, places
 
@@ -167,6 +168,14 @@ def test_the_engine_fills_the_share_it_was_given() -> None:
     assert GIB == 1 << 30
 
 
+def test_the_plan_counts_the_places_for_adapters_that_the_engine_has() -> None:
+    made = plan(machine(1), finetuning={"num_total_iters": 7})
+    tuning = made.settings.finetuning
+    one = made.shape.lora_parameters(tuning.lora_target_modules, tuning.lora_r) * 2 / GIB
+    planned = next(held.gib for held in made.devices[0].holdings if held.part == "adapters of a run")
+    assert planned == pytest.approx(engine_setup(made.settings, made.places).adapters * one)
+
+
 # --- how it is told --------------------------------------------------------------------------------------------------
 
 
@@ -199,7 +208,7 @@ def test_the_plan_names_everything_and_no_secret() -> None:
 
 @pytest.mark.parametrize("gpus", ["0", "1", "2", "3", "8"])
 def test_plan_prints_and_starts_nothing(tmp_path: Path, gpus: str) -> None:
-    (tmp_path / "config.yaml").write_text("finetuning: {num_total_iters: 5}\n")
+    (tmp_path / "config.yaml").write_text("finetuning: {duration_of_a_run: 300}\n")
     done = subprocess.run(
         ["./master_script.sh", "--plan", "--config", str(tmp_path / "config.yaml")],
         cwd=ROOT,
@@ -210,7 +219,7 @@ def test_plan_prints_and_starts_nothing(tmp_path: Path, gpus: str) -> None:
     )
     assert ("understudy" if gpus == "0" else MISTRAL) in done.stdout
     assert f"{gpus} GPU" in done.stdout
-    assert "finetuning.num_total_iters = 5" in done.stdout
+    assert "finetuning.duration_of_a_run = 300" in done.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 

@@ -23,11 +23,9 @@ from safetensors.torch import load_file
 from tests.tiny_model import PAIRS, make_tiny_model, trainer_of
 from tests.worker_owner_stand_in import KEY, OwnerStandIn
 from wmkml import wire
-from wmkml.config import Finetuning
 from wmkml.training.loop import Unwatched
 from wmkml.training.lora import CONFIG_FILE, WEIGHTS_FILE
 from wmkml.training.rounds import Previous, Round
-from wmkml.worker.main import threads_for
 from wmkml.worker.parcels import ParcelBroken, packed, unpack
 
 ROOT = Path(__file__).parent.parent
@@ -329,13 +327,6 @@ def test_a_missing_model_is_a_sentence(own_owner: OwnerStandIn, tmp_path: Path) 
         assert worker.process.wait(timeout=60) == 2
     assert "download_model.py" in worker.told()
     assert "Traceback" not in worker.told()
-
-
-@pytest.mark.parametrize(
-    ("configured", "cores", "gpu", "threads"), [(0, 2, False, 1), (0, 16, False, 8), (3, 2, False, 3), (0, 16, True, 0)]
-)
-def test_threads(configured: int, cores: int, gpu: bool, threads: int) -> None:
-    assert threads_for(Finetuning(worker_threads=configured), cores, gpu=gpu) == threads
 
 
 def tar_of(*names: str) -> bytes:

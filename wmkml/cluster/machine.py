@@ -16,6 +16,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from wmkml.cores import usable_cores
+
 GPUS_VARIABLE = "WMKML_GPUS"
 """Names the environment variable that replaces detection: how many GPUs, and optionally `x` and each one's GiB."""
 
@@ -134,13 +136,6 @@ def gpus_told(answer: str) -> tuple[Gpu, ...]:
             )
         )
     return tuple(found)
-
-
-def usable_cores() -> int:
-    """The cores this process may use, which on a shared machine are fewer than there are."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def memory_gib() -> float:

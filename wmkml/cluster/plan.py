@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from wmkml.cluster.machine import Gpu, Machine
 from wmkml.cluster.memory import BYTES, GIB, Shape, training_gib
 from wmkml.config import UNDERSTUDY, Settings
+from wmkml.cores import engine_threads, worker_threads
 from wmkml.places import Places
 
 PROGRAM_GIB = 0.8
@@ -84,7 +85,9 @@ def make_plan(settings: Settings, machine: Machine, places: Places, shape: Shape
         half = settings.inference.gpu_memory_utilization / 2
         inference = settings.inference.model_copy(update={"gpu_memory_utilization": half})
         settings = settings.model_copy(update={"inference": inference})
-    engine_threads, worker_threads = _threads(settings, machine)
+    gpu = bool(machine.gpus)
+    for_engine = engine_threads(settings, machine.cores, gpu=gpu)
+    for_worker = worker_threads(settings, machine.cores, gpu=gpu)
 
     opens_gui = not settings.osc_targets and machine.display
     if settings.osc_targets:
@@ -97,10 +100,10 @@ def make_plan(settings: Settings, machine: Machine, places: Places, shape: Shape
             "inference",
             "inference_owner.py",
             engine_gpus,
-            engine_threads,
-            {**_environment(engine_gpus, engine_threads), "WMKML_DATA_PARALLEL": str(max(1, len(engine_gpus)))},
+            for_engine,
+            {**_environment(engine_gpus, for_engine), "WMKML_DATA_PARALLEL": str(max(1, len(engine_gpus)))},
         ),
-        Process("worker", "finetune_worker.py", worker_gpus, worker_threads, _environment(worker_gpus, worker_threads)),
+        Process("worker", "finetune_worker.py", worker_gpus, for_worker, _environment(worker_gpus, for_worker)),
     ]
     if opens_gui:
         processes.append(Process("gui", "gui.py", environment=_environment((), 0)))
@@ -132,15 +135,6 @@ def _shares(settings: Settings, machine: Machine, notices: list[str]) -> tuple[t
         notices.append("The transformers engine uses one GPU; more of them serve with vLLM alone.")
         return indices[:1], indices[-1:]
     return indices[:-1], indices[-1:]
-
-
-def _threads(settings: Settings, machine: Machine) -> tuple[int, int]:
-    """CPU threads of engine and worker; with GPUs both are left alone."""
-    if machine.gpus:
-        return settings.inference.cpu_threads, settings.finetuning.worker_threads
-    worker = settings.finetuning.worker_threads or (1 if machine.cores <= 4 else machine.cores // 2)
-    engine = settings.inference.cpu_threads or max(1, machine.cores - worker)
-    return engine, worker
 
 
 def _environment(gpus: tuple[int, ...], threads: int) -> dict[str, str]:
@@ -229,5 +223,4 @@ def _served_weights(settings: Settings, shape: Shape) -> float:
 
 def _adapters(settings: Settings, shape: Shape) -> float:
     tuning = settings.finetuning
-    slots = tuning.num_total_iters + 1
-    return slots * shape.lora_parameters(tuning.lora_target_modules, tuning.lora_r) * 2 / GIB
+    return settings.adapter_places * shape.lora_parameters(tuning.lora_target_modules, tuning.lora_r) * 2 / GIB

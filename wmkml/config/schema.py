@@ -253,6 +253,14 @@ class Settings(Section):
             targets.append((address.strip("[]"), int(port)))
         return targets
 
+    @property
+    def adapter_places(self) -> int:
+        """How many adapters the engine holds at a time.
+
+        One for each round, one more for what is replaced under way, and one for a reload by hand.
+        """
+        return self.finetuning.num_total_iters + 2
+
     def persistent_prompt(self, language: str) -> str:
         """The prompt that seeds a run in this language."""
         prompt = self.finetuning.persistent_prompt

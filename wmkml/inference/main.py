@@ -24,6 +24,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wmkml.config import Settings
+from wmkml.cores import engine_threads, usable_cores
 from wmkml.engine.building import build_engine
 from wmkml.engine.protocol import Engine
 from wmkml.engine.setup import EngineSetup, ModelUnusable
@@ -96,22 +97,17 @@ def engine_setup(settings: Settings, where: Places) -> EngineSetup:
     """What the engine is started with, by the settings and this machine's cores."""
     import torch
 
-    inference, tuning = settings.inference, settings.finetuning
+    inference = settings.inference
     on_cpu = not torch.cuda.is_available()
-    threads = inference.cpu_threads
-    if not threads and on_cpu:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        threads = max(1, cores - (tuning.worker_threads or (1 if cores <= 4 else cores // 2)))
     return EngineSetup(
         model=where.model,
-        # One for each round, one more for what is replaced under way, and one for a reload by hand.
-        adapters=tuning.num_total_iters + 2,
-        rank=tuning.lora_r,
+        adapters=settings.adapter_places,
+        rank=settings.finetuning.lora_r,
         window=inference.max_model_len,
         dtype=inference.dtype,
         sequences=inference.max_num_seqs,
         batched_tokens=inference.max_num_batched_tokens or (64 if on_cpu else 2048),
-        threads=threads,
+        threads=engine_threads(settings, usable_cores(), gpu=not on_cpu),
         kv_cache_gib=inference.kv_cache_gib,
         gpu_share=inference.gpu_memory_utilization,
         replicas=int(os.environ.get(REPLICAS_VARIABLE) or 1),

@@ -22,6 +22,7 @@ import torch
 
 from wmkml import wire
 from wmkml.config import Finetuning, Settings
+from wmkml.cores import usable_cores, worker_threads
 from wmkml.keys import KeysUnreadable, load_keys
 from wmkml.places import Places, places
 from wmkml.training.base import BaseMissing, load_base
@@ -104,18 +105,9 @@ def habits(tuning: Finetuning) -> Habits:
     return Habits(recipe, tuning.max_length, tuning.loss_on)
 
 
-def threads_for(tuning: Finetuning, cores: int, *, gpu: bool) -> int:
-    """CPU threads of training: as configured; else one on up to 4 cores, half of more; 0 (torch's choice) beside a GPU."""
-    if tuning.worker_threads:
-        return tuning.worker_threads
-    if gpu:
-        return 0
-    return 1 if cores <= 4 else cores // 2
-
-
 async def _serve(settings: Settings, where: Places, url: str) -> int:
     gpu = torch.cuda.is_available()
-    threads = threads_for(settings.finetuning, os.cpu_count() or 1, gpu=gpu)
+    threads = worker_threads(settings, usable_cores(), gpu=gpu)
     leaving = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leaving.set)
