@@ -41,6 +41,7 @@ class StandIn:
         self.pause = 0.0
         self.break_next = False
         self.refuse = False
+        self.fails_over: str | None = None
         self.under_way = 0
         self.cancelled = 0
 
@@ -87,6 +88,8 @@ def make_app(base_model: str) -> FastAPI:
             return _error(404, "model_not_found", "There is no such model.")
         if len(request.messages[-1].content) > TOO_LONG:
             return _error(400, "context_length_exceeded", "Too long.")
+        if this.fails_over == request.messages[-1].content:
+            return _error(500, "", "The request failed.")
         if request.stream:
             return StreamingResponse(_streamed(this, request), media_type="text/event-stream")
         await asyncio.sleep(this.pause)

@@ -23,6 +23,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         **{
             "inference.temperature": 0.31,
             "inference.top_p": 0.81,
+            "inference.visitor_temperature": 0.61,
+            "inference.visitor_top_p": 0.86,
             "inference.max_tokens": 77,
             "inference.frequency_penalty": 0.5,
             "inference.num_context_messages": 3,
@@ -84,13 +86,13 @@ def test_a_chat_streams_tokens_and_ends_with_a_stored_pair(run: House) -> None:
     assert pair["entropy"] == pytest.approx(1.25)
 
 
-def test_a_visitors_sampling_comes_with_the_request(run: House) -> None:
+def test_a_visitors_sampling_comes_with_the_request_or_from_the_settings(run: House) -> None:
     run.owner.post("/generate_gui", json={"prompt": "s1"})
     run.owner.post("/generate_gui", json={"prompt": "s2", "temperature": 1.1, "top_p": 0.5})
     run.chat("s3")
     run.chat("s4", temperature=0, top_p=1)
     got = [asked(run, "visitor", f"s{number}")[0] for number in (1, 2, 3, 4)]
-    assert [(one["temperature"], one["top_p"]) for one in got] == [(0.7, 0.9), (1.1, 0.5), (0.7, 0.9), (0, 1)]
+    assert [(one["temperature"], one["top_p"]) for one in got] == [(0.61, 0.86), (1.1, 0.5), (0.61, 0.86), (0, 1)]
     assert {(one["max_tokens"], one["frequency_penalty"]) for one in got} == {(77, 0.5)}
 
 
@@ -388,3 +390,17 @@ def test_without_inference_the_owner_lives_and_says_so(tmp_path: Path) -> None:
         assert house.chat("jetzt?")[-1][0] == "end"
     finally:
         house.stop()
+
+
+def test_a_prompt_over_which_inference_fails_closes_the_gate_for_nobody(run: House) -> None:
+    run.behave(fails_over="unglücklich")
+    try:
+        for path in ("/chat", "/generate_gui"):
+            reply = run.owner.post(path, json={"prompt": "unglücklich"})
+            assert (reply.status_code, "failed" in reply.json()["error"]) == (500, True)
+            assert "unglücklich" not in reply.text
+        assert run.state()["inference"] == "ready"
+        assert len([one for one in run.known()["asked"] if one["messages"][-1]["content"] == "unglücklich"]) == 2
+        assert run.chat("Hallo")[-1][0] == "end"
+    finally:
+        run.behave(fails_over=None)

@@ -56,6 +56,8 @@ def refused_answers() -> Iterator[None]:
     except Refused as refused:
         if refused.code == "context_length_exceeded":
             raise Refusing(400, "The prompt is too long for the model: shorten it.") from None
+        if refused.code == "failed":
+            raise Refusing(500, "The language model failed over this prompt; say it in another way.") from None
         raise Refusing(400, "The language model refuses this prompt.") from None
     except Unavailable as away:
         raise Refusing(503, str(away)) from None

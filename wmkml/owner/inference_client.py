@@ -1,7 +1,7 @@
 """How the owner speaks to inference: one function call for each message that goes to :8011.
 
 Tells apart what its caller must treat differently: `Away` (nobody there, or it died under way: ask again later) and
-`Refused` (it will say the same next time).  Neither text holds a word of the messages.  Knows no run and no round.
+`Refused` (it will say the same next time, or fails over this very request).  Neither text holds a word of the messages.  Knows no run and no round.
 """
 
 from __future__ import annotations
@@ -210,7 +210,10 @@ def _failure(reply: httpx.Response) -> Away | Refused:
         said = {}
     error = said.get("error", "") if isinstance(said, dict) else ""
     sentence, code = (error.get("message", ""), error.get("code")) if isinstance(error, dict) else (error, "")
-    if reply.status_code >= 500 or code == "model_not_found":
+    if reply.status_code == 503 or code == "model_not_found":
         # A model it does not know is one that it lost: it was restarted, and wants its adapters again.
         return Away(f"inference answered {reply.status_code}")
+    if reply.status_code >= 500:
+        # A mistake over this one request: it is there for every other, and would make the same mistake again.
+        code = "failed"
     return Refused(str(sentence) or f"inference answered {reply.status_code}", str(code or ""))
