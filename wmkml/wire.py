@@ -47,8 +47,8 @@ class GenerateGui(DoorMessage):
     """`POST :8000/generate_gui`."""
 
     prompt: str
-    temperature: Annotated[float, Field(ge=0, le=2)] = 0.7
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     station: Annotated[str, Field(max_length=64)] | None = None
 
 
