@@ -1,4 +1,4 @@
-"""The cut at the end of a sentence (DESIGN.md, Appendix B)."""
+"""The cut at the end of a sentence, as in the original but for what it cut wrongly."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from wmkml.rehearsal.visitors import Visit
 from wmkml.rehearsal.watching import Watch
 from wmkml.wire import RoundRecord, RoundStatus, RunState, SwapEvent
 
-ISSUED = """
+FORM = """
 {"ok": true, "engine": "vllm", "model": "understudy", "seconds": 0.0, "start_seconds": 0.0,
  "rounds": [{"iteration": 0, "learning_rate": 0.0015, "samples": 60, "tokens": 0, "train_seconds": 0.0, "swap_seconds": 0.0, "loss_first": 0.0, "loss_last": 0.0}],
  "visits": {"sent": 0, "answered": 0, "failed": 0, "quiet_first_token_ms": {"median": 0, "p95": 0, "max": 0}, "first_token_ms": {"median": 0, "p95": 0, "max": 0}, "token_gap_ms": {"median": 0, "p95": 0, "max": 0}, "swap_gap_ms_max": 0},
@@ -49,12 +49,12 @@ def visit(sent: float, iteration: int, pair: int = 1, tokens: tuple[float, ...] 
     return made
 
 
-def test_the_report_has_the_issued_form_and_no_other() -> None:
-    issued = json.loads(ISSUED)
-    report = Report.model_validate(issued)
-    assert keys(json.loads(report.model_dump_json())) == keys(issued)
+def test_the_report_has_the_form_that_tools_read_and_no_other() -> None:
+    promised = json.loads(FORM)
+    report = Report.model_validate(promised)
+    assert keys(json.loads(report.model_dump_json())) == keys(promised)
     with pytest.raises(ValidationError, match="extra"):
-        Report.model_validate({**issued, "more": 1})
+        Report.model_validate({**promised, "more": 1})
 
 
 def test_spread_is_median_nearest_rank_and_maximum() -> None:
@@ -65,7 +65,7 @@ def test_spread_is_median_nearest_rank_and_maximum() -> None:
 
 
 def test_a_missed_goal_is_told_and_is_no_problem() -> None:
-    report = Report.model_validate(json.loads(ISSUED))
+    report = Report.model_validate(json.loads(FORM))
     slow = RoundFigures(**{**report.rounds[0].model_dump(), "swap_seconds": 1.0})
     lines = beside_goals(report.model_copy(update={"rounds": [slow]}))
     assert "missed" in lines[0] and "1.00 s" in lines[0]
