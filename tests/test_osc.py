@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from wmkml import osc
 from wmkml.osc import MAX_STRING_BYTES, TABLE, OscSender, cut, encode
 
 SAMPLES = {"s": "Ein Wort wie Müll 🜁 über «Bord»", "i": 7, "f": 0.25}
@@ -26,6 +29,11 @@ def bound(port: int) -> bool:
     """Whether some process listens on this UDP port; asked of the kernel, since a trial bind would take it away."""
     tables = [Path("/proc/net/udp"), Path("/proc/net/udp6")]
     return any(f":{port:04X} " in table.read_text() for table in tables if table.exists())
+
+
+def until(true: Callable[[], bool]) -> None:
+    while not true():
+        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -88,12 +96,66 @@ def test_a_host_that_cannot_be_reached_is_told_of_once_and_disturbs_nobody(
 ) -> None:
     port, process = oscdump
     sender = OscSender([("no-such-host.invalid", 9), ("127.0.0.1", port)])
+    until(lambda: any("no-such-host" in record.message for record in caplog.records))
     sender.send("/iteration", 1)
     sender.send("/iteration", 2)
     assert process.stdout is not None
     assert process.stdout.readline().split()[1:] == ["/iteration", "i", "1"]
     assert process.stdout.readline().split()[1:] == ["/iteration", "i", "2"]
-    assert [record.message for record in caplog.records if "no-such-host" in record.message] == [
-        record.message for record in caplog.records
-    ][:1]
+    assert len(caplog.records) == 1
     sender.close()
+
+
+def test_a_name_server_that_does_not_answer_holds_nobody_up(
+    oscdump: tuple[int, subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, process = oscdump
+    asked, answer, look_up = threading.Event(), threading.Event(), socket.getaddrinfo
+
+    def slow(host: str, *more: Any, **named: Any) -> Any:
+        if host == "touchdesigner" and not named.get("flags"):
+            asked.set()
+            answer.wait()
+        return look_up("127.0.0.1" if host == "touchdesigner" and asked.is_set() else host, *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    sender = OscSender([("touchdesigner", port)])
+    asked.wait()
+    sender.send("/iteration", 1)  # returns, and is lost
+    answer.set()
+    until(lambda: bool(sender._places))
+    sender.send("/iteration", 2)
+    assert process.stdout is not None
+    assert process.stdout.readline().split()[1:] == ["/iteration", "i", "2"]
+    sender.close()
+
+
+def test_a_name_is_looked_up_again_until_it_is_known(
+    oscdump: tuple[int, subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    port, process = oscdump
+    known, look_up = threading.Event(), socket.getaddrinfo
+
+    def later(host: str, *more: Any, **named: Any) -> Any:
+        return look_up("127.0.0.1" if known.is_set() else "no-such-host.invalid", *more, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", later)
+    monkeypatch.setattr(osc, "LOOK_UP_SECONDS", 0.01)
+    sender = OscSender([("touchdesigner", port)])
+    until(lambda: bool(caplog.records))
+    known.set()
+    until(lambda: bool(sender._places))
+    sender.send("/iteration", 3)
+    assert process.stdout is not None
+    assert process.stdout.readline().split()[1:] == ["/iteration", "i", "3"]
+    assert len(caplog.records) == 1
+    sender.close()
+
+
+def test_without_a_host_a_message_is_looked_at_and_not_built() -> None:
+    sender = OscSender([])
+    sender.send("/iteration", 3)
+    with pytest.raises(ValueError, match="/iteration takes"):
+        sender.send("/iteration", "3")
+    with pytest.raises(KeyError):
+        sender.send("/nowhere", 1)

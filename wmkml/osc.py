@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -20,6 +21,12 @@ log = logging.getLogger(__name__)
 
 MAX_STRING_BYTES = 8000
 """Leaves room under 8,192 bytes for the address, the type tags, padding and a second argument."""
+
+LOOK_UP_SECONDS = 60.0
+"""A name that is not known is looked up again after so long."""
+
+FITTING: dict[str, type | tuple[type, ...]] = {"s": str, "i": int, "f": (int, float)}
+"""What each type tag takes."""
 
 Sender = Literal["owner", "inference"]
 
@@ -91,8 +98,8 @@ def cut(text: str, limit: int = MAX_STRING_BYTES) -> str:
     return raw.decode() if len(raw) <= limit else raw[:limit].decode("utf-8", errors="ignore")
 
 
-def encode(address: str, *values: str | int | float) -> bytes:
-    """One OSC datagram.
+def check(address: str, *values: str | int | float) -> None:
+    """See that a message fits TABLE.
 
     Raises:
         KeyError: the address is not in TABLE.
@@ -101,59 +108,97 @@ def encode(address: str, *values: str | int | float) -> bytes:
     types = TABLE[address].types
     if len(values) != len(types):
         raise ValueError(f"{address} takes {len(types)} values ({types}), not {len(values)}")
-    builder = OscMessageBuilder(address=address)
     for tag, value in zip(types, values, strict=True):
+        if not isinstance(value, FITTING[tag]):
+            raise ValueError(f"{address} takes {types}; {type(value).__name__} is no {tag}")
+
+
+def encode(address: str, *values: str | int | float) -> bytes:
+    """One OSC datagram.  Raises as `check`."""
+    check(address, *values)
+    builder = OscMessageBuilder(address=address)
+    for tag, value in zip(TABLE[address].types, values, strict=True):
         match tag, value:
             case "s", str():
                 builder.add_arg(cut(value), "s")
             case "i", int():
                 builder.add_arg(max(-(2**31), min(2**31 - 1, value)), "i")
-            case "f", int() | float():
-                builder.add_arg(float(value), "f")
             case _:
-                raise ValueError(f"{address} takes {types}; {type(value).__name__} is no {tag}")
+                builder.add_arg(float(value), "f")
     datagram: bytes = builder.build().dgram
     return datagram
 
 
+_Place = tuple[int, tuple[str, int]]
+
+
 class OscSender:
-    """Sends to every configured host over UDP.  A host that cannot be reached is told of once, and tried again each time."""
+    """Sends to every configured host over UDP, and waits for nothing, not even for a name server.
+
+    Addresses are known at once; names are looked up in a thread, and what is sent before one is known is lost to its
+    host.  A host that cannot be reached is told of once, and tried again.
+    """
 
     def __init__(self, targets: Sequence[tuple[str, int]]) -> None:
-        self._targets = list(targets)
         self._silent: set[tuple[str, int]] = set()
         self._sockets: dict[int, socket.socket] = {}
-        self._resolved: dict[tuple[str, int], tuple[int, tuple[str, int]]] = {}
+        self._places: dict[tuple[str, int], _Place] = {}
+        self._closed = threading.Event()
+        names = []
+        for target in targets:
+            try:
+                self._places[target] = _look_up(target, socket.AI_NUMERICHOST)
+            except OSError:
+                names.append(target)
+        if names:
+            threading.Thread(target=self._learn, args=(names,), name="osc-names", daemon=True).start()
 
     def send(self, address: str, *values: str | int | float) -> None:
         """Send one message to every host; returns at once, raises only for what does not fit TABLE."""
+        if not self._places:
+            check(address, *values)
+            return
         datagram = encode(address, *values)
-        for target in self._targets:
+        for target, (family, place) in list(self._places.items()):
             try:
-                family, place = self._resolve(target)
                 self._socket(family).sendto(datagram, place)
             except OSError as error:
-                if target not in self._silent:
-                    self._silent.add(target)
-                    log.warning("OSC host %s:%d cannot be reached (%s); trying on.", *target, error.strerror)
+                self._cannot(target, error)
             else:
                 self._silent.discard(target)
 
     def close(self) -> None:
         """Close the sockets."""
+        self._closed.set()
         for one in self._sockets.values():
             one.close()
         self._sockets.clear()
 
-    def _resolve(self, target: tuple[str, int]) -> tuple[int, tuple[str, int]]:
-        # Once a host: a name server that is slow or gone must not stall a stream with every token.
-        if target not in self._resolved:
-            family, _, _, _, place = socket.getaddrinfo(*target, type=socket.SOCK_DGRAM)[0]
-            self._resolved[target] = family, (str(place[0]), int(place[1]))
-        return self._resolved[target]
+    def _learn(self, names: list[tuple[str, int]]) -> None:
+        while names:
+            for target in list(names):
+                try:
+                    self._places[target] = _look_up(target)
+                except OSError as error:
+                    self._cannot(target, error)
+                else:
+                    names.remove(target)
+                    self._silent.discard(target)
+            if names and self._closed.wait(LOOK_UP_SECONDS):
+                return
+
+    def _cannot(self, target: tuple[str, int], error: OSError) -> None:
+        if target not in self._silent:
+            self._silent.add(target)
+            log.warning("OSC host %s:%d cannot be reached (%s); trying on.", *target, error.strerror)
 
     def _socket(self, family: int) -> socket.socket:
         if family not in self._sockets:
             self._sockets[family] = socket.socket(family, socket.SOCK_DGRAM)
             self._sockets[family].setblocking(False)
         return self._sockets[family]
+
+
+def _look_up(target: tuple[str, int], flags: int = 0) -> _Place:
+    family, _, _, _, place = socket.getaddrinfo(*target, type=socket.SOCK_DGRAM, flags=flags)[0]
+    return family, (str(place[0]), int(place[1]))

@@ -1,7 +1,8 @@
 """How the owner speaks to inference: one function call for each message that goes to :8011.
 
 Tells apart what its caller must treat differently: `Away` (nobody there, or it died under way: ask again later) and
-`Refused` (it will say the same next time, or fails over this very request).  Neither text holds a word of the messages.  Knows no run and no round.
+`Refused` (it will say the same next time, or fails over this very request).  Neither text holds a word of the
+messages.  Knows no run and no round.
 """
 
 from __future__ import annotations
