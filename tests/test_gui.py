@@ -25,7 +25,8 @@ from wmkml.config import load_settings
 from wmkml.gui.exchange import Exchange
 from wmkml.gui.losses import gathered, line
 from wmkml.gui.main import address, fill
-from wmkml.wire import RoundRecord
+from wmkml.gui.words import ENGLISH, GERMAN, Words, consent
+from wmkml.wire import RoundRecord, RunState
 
 
 def program(name: str) -> str:
@@ -345,6 +346,19 @@ def test_without_tk_it_names_the_package() -> None:
 )
 def test_where_the_owner_is(host: str, found: str) -> None:
     assert address(load_settings(overrides={"general.owner_host": host})) == found
+
+
+@pytest.mark.parametrize("words", [GERMAN, ENGLISH])
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("carried", [False, True])
+def test_who_types_is_told_what_the_settings_say(owner: PlayedOwner, words: Words, kept: bool, carried: bool) -> None:
+    state = RunState.model_validate(owner.get("/state"))
+    told = consent(state.model_copy(update={"keep_runs": kept, "carries_words": carried}), words)
+    assert (words.stored in told) == (not kept and not carried)
+    assert (words.kept in told, words.carried in told) == (kept or carried, carried)
+    assert (words.shown in told, words.logged in told) == (True, False)
+    quiet = consent(state.model_copy(update={"osc": False, "log_visitor_words": True}), words)
+    assert (words.shown in quiet, words.logged in quiet) == (False, True)
 
 
 def test_an_exchange_keeps_what_the_owner_kept() -> None:

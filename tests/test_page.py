@@ -78,9 +78,19 @@ def say(page: Page, prompt: str, answers: int) -> None:
     expect(page.locator(".gone")).to_have_count(0)
 
 
-@pytest.mark.parametrize(("kept", "logged"), [(False, True), (True, False)])
-def test_a_visitor_is_told_what_the_settings_say(browser: Browser, tmp_path: Path, kept: bool, logged: bool) -> None:
-    with played_owner(tmp_path, **{"general.keep_runs": kept, "general.log_visitor_words": logged}) as owner:
+@pytest.mark.parametrize(
+    ("kept", "carried", "logged", "osc"),
+    [(False, False, True, True), (True, False, False, False), (False, True, False, True), (True, True, False, True)],
+)
+def test_a_visitor_is_told_what_the_settings_say(
+    browser: Browser, tmp_path: Path, kept: bool, carried: bool, logged: bool, osc: bool
+) -> None:
+    settings: dict[str, object] = {
+        "general.keep_runs": kept,
+        "general.log_visitor_words": logged,
+        "finetuning.delete_live_questions_at_start": not carried,
+    }
+    with played_owner(tmp_path, **settings | ({} if osc else {"general.osc_ip": "", "general.osc_port": 0})) as owner:
         page = browser.new_page()
         page.goto(owner.address + "/")
         german, english = page.locator("section[lang=de]"), page.locator("section[lang=en]")
@@ -90,10 +100,16 @@ def test_a_visitor_is_told_what_the_settings_say(browser: Browser, tmp_path: Pat
         expect(english).to_contain_text("trains it")
         expect(german).to_contain_text(
             "Auch wenn der Lauf zu Ende ist, bleiben sie"
-            if kept
+            if kept or carried
             else "bis der Lauf zu Ende ist. Dann werden sie gelöscht"
         )
-        expect(english).to_contain_text("They stay" if kept else "Then they are deleted")
+        expect(english).to_contain_text("They stay" if kept or carried else "Then they are deleted")
+        # Nobody may be promised a deletion that does not come, nor frightened by a use that is not made.
+        in_german, in_english = german.inner_text(), english.inner_text()
+        assert ("gelöscht" in in_german, "deleted" in in_english) == ((not (kept or carried),) * 2)
+        assert ("Auch die Läufe danach" in in_german, "The runs after it" in in_english) == (carried, carried)
+        assert ("was das Modell aus ihnen gelernt" in in_german) == (kept or not carried)
+        assert ("an Musik und Bilder" in in_german, "to music and images" in in_english) == (osc, osc)
         expect(german).to_contain_text("können auch in den Protokolldateien" if logged else "stehen sie nicht")
         expect(english).to_contain_text("may also stand in" if logged else "They are not in")
         page.close()

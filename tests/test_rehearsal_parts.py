@@ -11,8 +11,11 @@ import pytest
 from pydantic import ValidationError
 
 from tests.test_osc import SAMPLES, free_udp_port
+from wmkml.config import load_settings
 from wmkml.osc import TABLE, OscSender
+from wmkml.places import places
 from wmkml.rehearsal import Report, checks
+from wmkml.rehearsal.main import silence
 from wmkml.rehearsal.receiver import OscReceiver
 from wmkml.rehearsal.report import RoundFigures, beside_goals, spread
 from wmkml.rehearsal.visitors import Visit
@@ -134,6 +137,22 @@ def test_a_word_left_on_disk_is_found_in_whatever_file(tmp_path: Path) -> None:
     assert checks.of_silence(tmp_path, "linnet") == []
 
 
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"general.keep_runs": True},
+        {"general.log_visitor_words": True},
+        {"finetuning.delete_live_questions_at_start": False},
+    ],
+)
+async def test_words_that_the_settings_keep_are_no_problem(tmp_path: Path, kept: dict[str, bool]) -> None:
+    settings = load_settings(overrides=kept)
+    where = places(settings, tmp_path)
+    where.logs.mkdir(parents=True)
+    (where.logs / "owner.log").write_text("canary")
+    assert await silence(settings, where, "canary") == []
+
+
 def test_a_stream_is_disturbed_by_the_loading_and_by_the_switch(run_state: RunState) -> None:
     watch = Watch(run_state)
     watch.began[0] = {"handed_in": 10.0, "held": 10.2}
@@ -149,5 +168,6 @@ def run_state() -> RunState:
     return RunState(
         run=None, phase="waiting", language=None, languages=["de"], iteration=-1, num_total_iters=2, elapsed_seconds=0,
         time_left_seconds=None, round=None, rounds=[], pairs={}, stations=0, inference="ready", worker="ready",
-        model="understudy", engine="vllm", keep_runs=False, log_visitor_words=False,
+        model="understudy", engine="vllm", keep_runs=False, carries_words=False,
+        log_visitor_words=False, osc=False,
     )  # fmt: skip

@@ -115,8 +115,7 @@ class ChatStart(Message):
 class ChatToken(Message):
     """One token as it is made: its text (may be empty inside a character), probability and the entropy it was drawn from.
 
-    Probability is the softmax of the raw logits, before temperature and penalties; entropy (nats) is over the top 20
-    and one rest bucket.
+    Probability: softmax of the raw logits, before temperature and penalties; entropy: nats, top 20 and a rest bucket.
     """
 
     text: str
@@ -191,14 +190,15 @@ class RunState(Message):
     engine: str
     keep_runs: bool
     log_visitor_words: bool
+    carries_words: bool  # what visitors say trains later runs, too
+    osc: bool  # what visitors say goes to music and visuals
     notices: list[str] = []
 
 
 class SwapEvent(Message):
-    """The event `swap`: from now on `iteration` answers.
+    """The event `swap`: from now on `iteration` answers, so long after the worker's last optimizer step.
 
-    `swap_seconds` runs from the worker's last optimizer step to this switch, `held_seconds` (the hold of
-    `minimum_iteration_time`) left out.
+    The hold of `minimum_iteration_time`, `held_seconds`, is no part of `swap_seconds`.
     """
 
     iteration: int

@@ -35,7 +35,9 @@ class Words:
     machine: str
     stored: str
     kept: str
+    carried: str
     logged: str
+    shown: str
 
 
 GERMAN = Words(
@@ -63,7 +65,9 @@ GERMAN = Words(
     machine="Es antwortet eine Maschine. Was du schreibst, trainiert sie sofort.",
     stored="Deine Worte werden am Ende des Laufs gelöscht.",
     kept="Deine Worte bleiben nach dem Lauf gespeichert.",
+    carried="Sie trainieren auch die Läufe danach.",
     logged="Sie können in Protokolldateien stehen.",
+    shown="Musik und Bilder im Raum können sie zeigen.",
 )
 
 ENGLISH = Words(
@@ -91,7 +95,9 @@ ENGLISH = Words(
     machine="A machine answers. What you write trains it at once.",
     stored="Your words are deleted at the end of the run.",
     kept="Your words stay stored after the run.",
+    carried="They train the runs after it, too.",
     logged="They may stand in log files.",
+    shown="Music and images in the room may show them.",
 )
 
 
@@ -136,5 +142,11 @@ def clock(seconds: float) -> str:
 
 def consent(state: wire.RunState, words: Words) -> str:
     """What somebody who types into the window is told, from the settings in the run's state."""
-    told = [words.machine, words.kept if state.keep_runs else words.stored]
-    return " ".join(told + ([words.logged] if state.log_visitor_words else []))
+    told = [words.machine, words.kept if state.keep_runs or state.carries_words else words.stored]
+    if state.carries_words:
+        told.append(words.carried)
+    if state.log_visitor_words:
+        told.append(words.logged)
+    if state.osc:
+        told.append(words.shown)
+    return " ".join(told)

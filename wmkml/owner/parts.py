@@ -78,6 +78,8 @@ def state(
         model=general.model_name,
         engine=watch.engine or settings.inference.engine,
         keep_runs=general.keep_runs,
+        carries_words=not settings.finetuning.delete_live_questions_at_start,
         log_visitor_words=general.log_visitor_words,
+        osc=bool(settings.osc_targets),
         notices=notices,
     )

@@ -111,7 +111,7 @@ async def _rehearse(
         if receiver is not None:
             problems += await _osc_problems(receiver)
         if owner is None:
-            problems += await _silence(settings, where, run.canary)
+            problems += await silence(settings, where, run.canary)
     return Report(
         ok=not problems,
         engine=run.watch.state.engine,
@@ -200,9 +200,11 @@ async def _osc_problems(receiver: OscReceiver) -> list[str]:
     return receiver.problems + [f"OSC {address} was never received." for address in receiver.missing()]
 
 
-async def _silence(settings: Settings, where: Places, canary: str) -> list[str]:
-    if settings.general.keep_runs or settings.general.log_visitor_words:
-        tell("keep_runs or log_visitor_words is true: that visitors' words are gone is not checked.")
+async def silence(settings: Settings, where: Places, canary: str) -> list[str]:
+    """What is left of a visitor's word in the data folder after the run's end, where the settings promise nothing is."""
+    general = settings.general
+    if general.keep_runs or general.log_visitor_words or not settings.finetuning.delete_live_questions_at_start:
+        tell("By its settings the installation keeps visitors' words: that they are gone is not checked.")
         return []
     for _ in range(DELETION_TRIALS):
         if not (found := checks.of_silence(where.data, canary)):
