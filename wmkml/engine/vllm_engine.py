@@ -90,6 +90,8 @@ class VllmEngine:
             gpu_memory_utilization=setup.gpu_share,
             data_parallel_size=setup.replicas,
             generation_config="vllm",
+            # By name, since importing it imports vLLM's worker, which has no place in this process.
+            worker_cls="wmkml.engine.cpu_lora.CpuWorker" if self._on_cpu else "auto",
             enable_log_requests=False,
             disable_log_stats=True,
         )
