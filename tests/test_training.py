@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,7 +36,7 @@ from wmkml.training.lora import (
 from wmkml.training.optimizers import rate_at
 from wmkml.training.rounds import Previous, Round, RoundTrainer
 from wmkml.training.samples import IGNORED, Tokens, prepare, tokens_of
-from wmkml.training.writing import unfinished_folder, write_adapter
+from wmkml.training.writing import PlaceGone, unfinished_folder, write_adapter
 
 RATE = 0.003
 
@@ -429,6 +430,20 @@ def test_an_error_of_the_last_look_leaves_nothing(model_folder: Path, tmp_path: 
 
     with pytest.raises(AdapterBroken, match="no"):
         write_adapter(trainer_of(model_folder).model, tmp_path / "adapter", fails)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_folder_is_made_again_that_went_away_before(model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(PlaceGone):
+        write_adapter(trainer_of(model_folder).model, tmp_path / "gone" / "adapter", lambda: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_folder_is_made_again_that_went_away_meanwhile(model_folder: Path, tmp_path: Path) -> None:
+    adapters = tmp_path / "run" / "adapters"
+    adapters.mkdir(parents=True)
+    with pytest.raises(PlaceGone):
+        write_adapter(trainer_of(model_folder).model, adapters / "adapter", lambda: shutil.rmtree(tmp_path / "run"))
     assert list(tmp_path.iterdir()) == []
 
 

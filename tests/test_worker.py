@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -167,6 +168,7 @@ def sha256_of(folder: Path) -> str:
 def expected(model: Path, folder: Path, iterations: int) -> Path:
     """The adapter of the last of so many rounds, trained in this process."""
     trainer, previous = trainer_of(model, samples_per_step=4), None
+    folder.mkdir(exist_ok=True)
     for iteration in range(iterations):
         done = trainer.train(Round(PAIRS, 0.003, 11, previous, folder / f"expected-{iteration}"), Unwatched())
         previous = Previous(done.folder, done.sha256)
@@ -239,6 +241,21 @@ def test_a_round_that_is_called_off_is_dropped_and_the_next_is_claimed(
     owner.offer(job(tmp_path, 1))
     until(lambda: not owner.hand_ins.empty(), worker)
     assert owner.hand_ins.get().path == str(tmp_path / "iteration-1")
+
+
+def test_a_run_that_ended_meanwhile_does_not_come_back(
+    owner: OwnerStandIn, worker: Worker, model_folder: Path, tmp_path: Path
+) -> None:
+    adapters = tmp_path / "runs" / "run-1" / "adapters"
+    adapters.mkdir(parents=True)
+    owner.offer(job(adapters, pairs=LONG))
+    until(lambda: owner.steps_of(0), worker)
+    shutil.rmtree(adapters.parent)
+    until(lambda: "was dropped" in worker.told(), worker)
+    assert not adapters.parent.exists()
+    assert owner.hand_ins.empty() and owner.failures.empty()
+    owner.offer(job(tmp_path, 1))
+    until(lambda: not owner.hand_ins.empty(), worker)
 
 
 def test_a_sign_of_life_keeps_the_lease(

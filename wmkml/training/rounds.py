@@ -111,6 +111,7 @@ class RoundTrainer:
 
         Raises:
             AdapterBroken: it must not be served, or cannot be written there.
+            PlaceGone: the folder it is to be in is not there.
         """
         sha256 = write_adapter(self.model, folder, lambda: self._probe(folder))
         self._inside = sha256

@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 from wmkml.training.lora import CONFIG_FILE, WEIGHTS_FILE, AdapterBroken, check, config_text, weights
 
 
+class PlaceGone(RuntimeError):
+    """The folder that an adapter was to be written in is not there any more."""
+
+
 def write_adapter(model: PeftModel, folder: Path, probe: Callable[[], None]) -> str:
     """Write the model's LoRA to `folder`, in PEFT's format.
 
     Args:
-        folder: must not exist; its parents are made.
+        folder: must not exist; the folder it is to be in must.
         probe: looks at the model itself just before the rename, and raises if it must not be served.
 
     Returns:
@@ -35,6 +39,8 @@ def write_adapter(model: PeftModel, folder: Path, probe: Callable[[], None]) -> 
     Raises:
         AdapterBroken: the weights are not finite, what the disk gives back is something else, the folder exists
             already, or the probe's own error.  Nothing of this name exists then.
+        PlaceGone: there is no folder to write it in, or it went away meanwhile.  It is not made: a run that is over is
+            not to come back with weights that learned its words.
     """
     inside = {
         name: parameter.detach().to("cpu", torch.float32).contiguous() for name, parameter in weights(model).items()
@@ -42,12 +48,11 @@ def write_adapter(model: PeftModel, folder: Path, probe: Callable[[], None]) -> 
     check(inside, inside, folder)
     if folder.exists():
         raise AdapterBroken(f"{folder} exists already; an adapter's folder is never written twice.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = unfinished_folder(folder)
     # What a killed worker left behind.
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
     try:
+        unfinished.mkdir()
         _write(unfinished / WEIGHTS_FILE, save_safetensors(inside, metadata={"format": "pt"}))
         _write(unfinished / CONFIG_FILE, config_text(model).encode())
         content = (unfinished / WEIGHTS_FILE).read_bytes()
@@ -58,10 +63,14 @@ def write_adapter(model: PeftModel, folder: Path, probe: Callable[[], None]) -> 
         probe()
         _sync(unfinished)
         unfinished.rename(folder)
+        _sync(folder.parent)
+    except FileNotFoundError:
+        if folder.parent.is_dir():
+            raise
+        raise PlaceGone(f"{folder.parent} is gone.") from None
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-    _sync(folder.parent)
     return hashlib.sha256(content).hexdigest()
 
 

@@ -21,6 +21,7 @@ from wmkml.training.loop import MemoryExhausted, Trained, TrainingDropped, Train
 from wmkml.training.lora import WEIGHTS_FILE, AdapterBroken
 from wmkml.training.optimizers import OptimizerMissing
 from wmkml.training.rounds import Previous, Round, RoundTrainer
+from wmkml.training.writing import PlaceGone
 from wmkml.worker.following import Follower
 from wmkml.worker.owner_client import OwnerClient, OwnerRefuses
 from wmkml.worker.parcels import ParcelBroken, packed, unpack
@@ -120,10 +121,17 @@ async def _trained(bench: Bench, job: wire.RoundJob, follower: Follower) -> tupl
         folder=folder,
     )
     trained = await apart(lambda: trainer.learn(task, follower), nice=bench.nice, threads=bench.threads)
-    # Not of the lowest priority: from here on the swap waits for us.
-    sha256 = await apart(lambda: trainer.put_down(folder), nice=False, threads=bench.threads)
     if not follower.proceed():
-        if shared:
+        raise TrainingDropped("The round was dropped.")
+    if not shared:
+        folder.parent.mkdir(parents=True)
+    try:
+        # Not of the lowest priority: from here on the swap waits for us.
+        sha256 = await apart(lambda: trainer.put_down(folder), nice=False, threads=bench.threads)
+    except PlaceGone:
+        raise TrainingDropped("The run is over.") from None
+    if not follower.proceed():
+        if shared and folder.exists():  # nobody was told of it, so nobody has it open
             shutil.rmtree(folder)
         raise TrainingDropped("The round was dropped.")
     return folder, sha256, trained
