@@ -41,6 +41,7 @@ class StandIn:
         self.pause = 0.0
         self.break_next = False
         self.refuse = False
+        self.poison = ""
         self.fails_over: str | None = None
         self.under_way = 0
         self.cancelled = 0
@@ -93,6 +94,8 @@ def make_app(base_model: str) -> FastAPI:
         if request.stream:
             return StreamingResponse(_streamed(this, request), media_type="text/event-stream")
         await asyncio.sleep(this.pause)
+        if this.poison and this.poison in request.messages[-1].content:
+            return _error(503, "away", "The engine broke off.")
         number = len(this.asked)
         choices = [
             {

@@ -107,6 +107,19 @@ def test_echoes_are_asked_with_system_prompt_and_prompt_alone(run: House) -> Non
     assert {(pair["iteration"], pair["live"]) for pair in run.pairs("echo")} == {(-1, 1)}
 
 
+def test_an_echo_that_always_breaks_off_is_given_up_and_the_gate_opens_again(run: House) -> None:
+    run.behave(poison="Gift")
+    run.chat("Gift")
+    run.chat("gut")
+    until(lambda: run.counts()["echo"] == 2, "the echoes of the other prompt")
+    until(lambda: len(asked(run, "echo", "Gift")) == 5, "five tries")
+    until(lambda: run.state()["inference"] == "ready", "the gate to open")
+    assert run.chat("und weiter")[-1][0] == "end"
+    until(lambda: run.counts()["echo"] == 4, "echoes as before")
+    run.behave(poison="")
+    assert len(asked(run, "echo", "Gift")) == 5
+
+
 def test_the_window_counts_the_prompt_being_asked(run: House) -> None:
     for number in range(4):
         run.chat(f"w{number}", station="fenster")

@@ -26,6 +26,9 @@ WAITING_ECHOES = 64
 ECHO_WORKERS = 2
 """So many prompts are echoed at the same time."""
 
+TRIES = 5
+"""A prompt over which inference went away so often is not asked again: it would keep everybody waiting for ever."""
+
 MOST_AT_ONCE = 64
 """The protocol's largest `n`."""
 
@@ -53,10 +56,10 @@ class Asking:
             entropy: also ask for the entropy of the tokens.
 
         Raises:
-            Refused: inference will not answer this prompt.
+            Refused: inference will not answer this prompt, or went away over it TRIES times (`broken_off`).
         """
         inference = self.settings.inference
-        while True:
+        for _ in range(TRIES):
             await self._watch.wait()
             iteration = run.iteration
             request = CompletionRequest(
@@ -74,6 +77,7 @@ class Asking:
                 return Answered(iteration, await self._client.answers(request))
             except Away:
                 self._watch.lost()
+        raise Refused(f"inference went away {TRIES} times over this prompt", "broken_off")
 
     async def store(self, run: LiveRun, source: Source, language: str, prompt: str, said: Answered, live: bool) -> None:
         """Keep answers as pairs; one without a word is kept and trains nothing."""
