@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -350,8 +351,13 @@ def test_metrics_count_requests_and_tokens(service: Service) -> None:
     assert "wmkml_current_iteration -1.0" in numbers
 
 
-def test_language_goes_on_to_the_owner_and_says_where_it_came_from(service: Service) -> None:
-    heard: list[tuple[str, dict[str, str], Any]] = []
+Heard = list[tuple[str, dict[str, str], Any]]
+
+
+@contextlib.contextmanager
+def owner_of(service: Service) -> Iterator[Heard]:
+    """An owner that answers anything with a success, and what it was asked: path, headers, body."""
+    heard: Heard = []
 
     class Owner(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -366,16 +372,39 @@ def test_language_goes_on_to_the_owner_and_says_where_it_came_from(service: Serv
         def log_message(self, *_: Any) -> None:
             pass
 
+    with HTTPServer(("127.0.0.1", service.owner_port), Owner) as owner:
+        serving = threading.Thread(target=owner.serve_forever, kwargs={"poll_interval": 0.05})
+        serving.start()
+        yield heard
+        owner.shutdown()
+        serving.join()
+
+
+def operator(service: Service) -> dict[str, str]:
+    keys = json.loads((service.folder / "data" / "keys.json").read_text())
+    return {"X-Key": keys["operator"]}
+
+
+def test_language_goes_on_to_the_owner_and_says_where_it_came_from(service: Service) -> None:
     away = service.post("/language", language="de")
     assert away.status_code == 503
     assert away.json()["error"].endswith(".")
-    with HTTPServer(("127.0.0.1", service.owner_port), Owner) as owner:
-        threading.Thread(target=owner.handle_request, daemon=True).start()
+    with owner_of(service) as heard:
         said = service.post("/language", language="en", somethingElse=1)
-    assert (said.status_code, said.json()) == (200, {"status": "success"})
+        assert (said.status_code, said.json()) == (200, {"status": "success"})
+        behind = service.http.post("/language", json={"language": "en"}, headers={"X-Forwarded-For": "203.0.113.9"})
+        assert behind.status_code == 200
     path, headers, body = heard[0]
     assert (path, body["language"]) == ("/language", "en")
     assert (headers["x-forwarded-for"], headers["x-wmkml-via"]) == ("127.0.0.1", "inference")
+    assert heard[1][1]["x-forwarded-for"] == "203.0.113.9, 127.0.0.1"
+
+
+def test_a_proxy_on_this_machine_lends_nobody_its_trust(service: Service) -> None:
+    for headers, status in (({}, 200), ({"X-Forwarded-For": "203.0.113.9"}, 403), ({"X-Forwarded-For": "::1"}, 200)):
+        assert service.http.get("/healthz", headers=headers).status_code == status
+    keyed = {"X-Forwarded-For": "203.0.113.9", **operator(service)}
+    assert service.http.get("/healthz", headers=keyed).status_code == 200
 
 
 def test_from_elsewhere_a_key_is_needed(model: Path, tmp_path: Path) -> None:

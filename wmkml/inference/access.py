@@ -5,7 +5,6 @@ The key comes as `X-Key`, as `?key=`, or as the OpenAI protocol's bearer token. 
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 
 from starlette.requests import Request
@@ -13,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wmkml.inference.refusals import Refused, told
 from wmkml.keys import Keys, opens
+from wmkml.trust import FORWARDED, is_trusted
 
 OPEN = {"/language"}
 """Paths that answer everybody."""
@@ -24,7 +24,7 @@ class Access:
     def __init__(self, app: ASGIApp, keys: Keys, trusted: Sequence[str]) -> None:
         self._app = app
         self._keys = keys
-        self._trusted = {_plain(host) for host in trusted}
+        self._trusted = trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request through, or refuse it."""
@@ -35,19 +35,13 @@ class Access:
         await told(scope["path"], refused)(scope, receive, send)
 
     def _may(self, request: Request) -> bool:
-        if request.client is not None and _plain(request.client.host) in self._trusted:
+        peer = request.client.host if request.client is not None else ""
+        if is_trusted(peer, request.headers.getlist(FORWARDED), self._trusted):
             return True
-        bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-        given = request.headers.get("x-key") or request.query_params.get("key") or bearer
-        return opens(given, self._keys.operator, self._keys.worker)
+        return opens(given_key(request), self._keys.operator, self._keys.worker)
 
 
-def _plain(host: str) -> str:
-    """An address in one spelling: IPv4 inside IPv6 is IPv4."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return host
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return str(address)
+def given_key(request: Request) -> str:
+    """The key that came with a request; empty when none did."""
+    bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+    return request.headers.get("x-key") or request.query_params.get("key") or bearer

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -22,13 +21,11 @@ from wmkml.inference.bodies import read_message
 from wmkml.inference.metrics import Metrics
 from wmkml.inference.refusals import Refused
 from wmkml.inference.shelf import NotLoaded, Shelf
+from wmkml.inference.to_owner import OwnerAway, pass_on
 from wmkml.osc import OscSender
 from wmkml.wire import CurrentIteration, LanguageChoice, ReloadReply, ReloadRequest, UnloadRequest, model_name
 
 log = logging.getLogger(__name__)
-
-OWNER_SECONDS = 30.0
-"""How long the owner may take to start a run."""
 
 
 @dataclass(frozen=True)
@@ -101,17 +98,10 @@ def routes(controls: Controls) -> APIRouter:
     @router.post("/language")
     async def _language(request: Request) -> Response:
         asked = await read_message(request, LanguageChoice, controls.limit)
-        headers = {"X-WMKML-Via": "inference"}
-        if request.client is not None:
-            headers["X-Forwarded-For"] = request.client.host
-        async with httpx.AsyncClient(timeout=OWNER_SECONDS, trust_env=False) as client:
-            try:
-                said = await client.post(f"{controls.owner}/language", json=asked.model_dump(), headers=headers)
-            except httpx.TransportError:
-                raise Refused(
-                    503, "The owner is not there; the run cannot be started. Try again in a moment."
-                ) from None
-        return Response(said.content, said.status_code, media_type="application/json")
+        try:
+            return await pass_on(request, controls.owner, "/language", asked.model_dump())
+        except OwnerAway:
+            raise Refused(503, "The owner is not there; the run cannot be started. Try again in a moment.") from None
 
     @router.get("/healthz")
     async def _healthz() -> JSONResponse:

@@ -5,7 +5,6 @@ Every refusal is `wire.Refusal` with one sentence; it names fields, never what w
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import traceback
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wmkml.keys import opens
+from wmkml.trust import FORWARDED, is_trusted
 from wmkml.wire import Refusal
 
 log = logging.getLogger(__name__)
@@ -86,15 +86,9 @@ def require_key(request: Request, whose: str, *keys: str) -> None:
 
 
 def trusted(request: Request, hosts: Sequence[str]) -> bool:
-    """Whether a request comes from a trusted host.
-
-    A proxy on this machine may say whom it speaks for (`X-Forwarded-For`); that takes trust away and never gives any.
-    """
-    known = {_address(host) for host in hosts}
-    peer = _address(request.client.host if request.client else "")
-    passed_on = [_address(part) for line in request.headers.getlist("x-forwarded-for") for part in line.split(",")]
-    everybody = [peer, *passed_on] if _is_loopback(peer) else [peer]
-    return all(one in known for one in everybody)
+    """Whether a request comes from a trusted host."""
+    peer = request.client.host if request.client else ""
+    return is_trusted(peer, request.headers.getlist(FORWARDED), hosts)
 
 
 def add_refusals(app: FastAPI) -> None:
@@ -155,19 +149,3 @@ def _what_is_wrong(errors: Sequence[dict[str, object]] | Sequence[object]) -> st
         known = "an unknown field" if error["type"] == "extra_forbidden" else (path or "the body")
         fields.append(f"{known} ({str(error['type']).replace('_', ' ')})")
     return f"Not understood: {', '.join(dict.fromkeys(fields))}."
-
-
-def _address(host: str) -> str:
-    try:
-        address = ipaddress.ip_address(host.strip())
-    except ValueError:
-        return host.strip().lower()
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
