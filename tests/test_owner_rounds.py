@@ -14,6 +14,9 @@ from typing import Any
 import pytest
 
 from tests.owner_house import House, until
+from wmkml.owner import workers as workers_module
+from wmkml.owner.schema import Round
+from wmkml.owner.workers import Workers
 
 MakeHouse = Callable[..., House]
 
@@ -238,6 +241,33 @@ def test_a_worker_that_starts_anew_ends_its_old_lease(make_house: MakeHouse) -> 
     assert house.step(second)
 
 
+def test_of_two_workers_with_one_name_the_newer_wins_for_good(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.begin("de")
+    house.claim(session="older")
+    job = house.claim(session="newer")
+    assert job["attempt"] == 2
+    for _ in range(2):
+        said = {"worker": "w", "session": "older", "shares_folder": True}
+        assert house.work("claim", said).status_code == 204
+    assert house.train(job)["accepted"]
+    house.until_iteration(0)
+    assert house.work("claim", said).status_code == 204
+    assert house.claim(session="newer")["attempt"] == 1
+    assert any("Two workers" in notice for notice in house.state()["notices"])
+
+
+def test_a_worker_whose_successor_is_gone_counts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers()
+    workers.claims("newer")
+    workers.supersede("older", "newer")
+    assert workers.superseded("older", None) and not workers.superseded("newer", None)
+    monkeypatch.setattr(workers_module, "SUCCESSOR_SECONDS", 0.0)
+    training = Round(0, "training", 1, 0.0015, [1], 7, 1.5, session="newer")
+    assert workers.superseded("older", training)
+    assert not workers.superseded("older", None)
+
+
 def test_a_round_that_fails_twice_is_skipped(make_house: MakeHouse) -> None:
     house = make_house()
     house.begin("de")
@@ -268,6 +298,17 @@ def test_a_refused_adapter_counts_as_a_failure_and_training_goes_on_from_the_las
     assert (again["iteration"], again["attempt"]) == (1, 2)
     assert again["previous"]["path"] == good["folder"]
     assert house.train(again)["accepted"]
+
+
+def test_what_inference_has_under_a_rounds_number_makes_no_refused_adapter_good(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.begin("de")
+    job = house.claim()
+    by_hand = house.places.models / "by-hand"
+    house.write_adapter(by_hand)
+    assert house.owner.post("/reload", json={"path": str(by_hand), "iteration": 0}).is_success
+    house.behave(refuse=True)
+    assert not house.train(job)["accepted"]
 
 
 def test_a_hand_in_is_checked(make_house: MakeHouse, tmp_path: Path) -> None:
@@ -372,6 +413,41 @@ def test_an_adapter_travels_as_a_tar(make_house: MakeHouse, tmp_path: Path) -> N
     assert house.work(place, tar_of(good), "PUT", **{"X-Sha256": sha256}).status_code == 409
 
 
+def test_an_upload_that_outlasts_the_lease_keeps_it(make_house: MakeHouse, tmp_path: Path) -> None:
+    house = make_house(**{"finetuning.lease_seconds": 2})
+    house.begin("de")
+    job = house.claim(shares_folder=False)
+    sha256 = house.write_adapter(tmp_path / "far")
+    weights = (tmp_path / "far" / "adapter_model.safetensors").read_bytes()
+    body = tar_of({"adapter_config.json": b"{}", "adapter_model.safetensors": weights})
+    place = f"/worker/rounds/{job['run']}/0/1/adapter"
+    headers = {"X-Key": house.keys.worker, "X-Sha256": sha256}
+
+    def slowly() -> Iterator[bytes]:
+        for part in range(8):  # four seconds, twice the lease
+            time.sleep(0.5)
+            yield body[part * len(body) // 8 : (part + 1) * len(body) // 8]
+
+    assert house.owner.put(place, content=slowly(), headers=headers).status_code == 200
+    assert house.hand_in(job, sha256, str(tmp_path / "far")).json()["accepted"]
+
+
+def test_an_upload_of_an_attempt_that_ended_is_refused_on_the_way(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.begin("de")
+    job = house.claim(shares_folder=False)
+    place = f"/worker/rounds/{job['run']}/0/1/adapter"
+    headers = {"X-Key": house.keys.worker, "X-Sha256": "0" * 64}
+
+    def ending() -> Iterator[bytes]:
+        yield b"x" * 1000
+        house.work(f"rounds/{job['run']}/0/1/failed", {"reason": "It went wrong."})
+        yield b"x" * 1000
+
+    assert house.owner.put(place, content=ending(), headers=headers).status_code == 409
+    assert not Path(job["folder"]).exists()
+
+
 def test_the_time_of_a_run_ends_its_rounds(make_house: MakeHouse) -> None:
     house = make_house(**{"finetuning.duration_of_a_run": 3.0})
     house.begin("de")
@@ -382,6 +458,21 @@ def test_the_time_of_a_run_ends_its_rounds(make_house: MakeHouse) -> None:
     assert not house.hand_in(job, house.write_adapter(Path(job["folder"]))).json()["accepted"]
     assert house.chat("noch da?")[-1][1]["iteration"] == -1
     assert house.state()["time_left_seconds"] > 0
+
+
+def test_time_that_is_up_at_the_moment_of_a_swap_takes_no_round_back(make_house: MakeHouse) -> None:
+    house = make_house(**{"finetuning.duration_of_a_run": 5.0})
+    house.begin("de")
+    job = house.claim()
+    house.behave(current_pause=8.0)
+    assert house.train(job)["accepted"]
+    house.until_iteration(0)
+    house.until_phase("last_words")
+    assert round_of(house, 0)["status"] == "accepted"
+    assert house.state()["round"] is None
+    house.behave(current_pause=0.0)
+    until(lambda: house.state()["inference"] == "ready", "inference to be told who answers")
+    assert house.known()["calls"][-1] == ["current", 0]
 
 
 def test_after_the_last_words_a_language_is_awaited_and_all_is_gone(make_house: MakeHouse) -> None:

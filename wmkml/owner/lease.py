@@ -1,7 +1,7 @@
 """What a worker says: it claims a round, reports steps, hands an adapter in or gives up, and may vanish at any moment.
 
 The lease: a worker that says nothing for `lease_seconds` loses its round, and so does one that claims under a new
-session.  Messages that do not fit the round of the moment change nothing.  Knows no HTTP.
+session of its name; the session before is given nothing then.  Messages that do not fit the round of the moment change nothing.  Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from wmkml.owner.live_run import LiveRun
 from wmkml.owner.rounds import Rounds, Verdict
 from wmkml.owner.run_folder import adapter_folder, append_line
 from wmkml.owner.schema import Round
+from wmkml.owner.workers import Workers
 from wmkml.wire import AdapterPlace, Claim, HandIn, HandInReply, RoundFailure, RoundJob, StepReport
 
 CLAIM_SECONDS = 25.0
 """A claim is answered after so long, with or without a round."""
+
+SUPERSEDED_SECONDS = 5.0
+"""A worker that has a successor is kept waiting so long for its no, or it would ask without a pause."""
 
 VERDICT_SECONDS = 20.0
 """So long a worker is kept waiting while inference is away; then it hands in again."""
@@ -32,7 +36,9 @@ class Undecided(RuntimeError):
     """Inference is away, so nobody can say yet whether the adapter is good: the worker hands in again."""
 
 
-async def claim(rounds: Rounds, said: Claim, gone: Callable[[], Awaitable[bool]]) -> RoundJob | None:
+async def claim(
+    rounds: Rounds, said: Claim, workers: Workers, gone: Callable[[], Awaitable[bool]]
+) -> RoundJob | None:
     """The round that is offered, leased to this worker; none if there is none for CLAIM_SECONDS.
 
     Args:
@@ -40,7 +46,14 @@ async def claim(rounds: Rounds, said: Claim, gone: Callable[[], Awaitable[bool]]
     """
     until = time.monotonic() + CLAIM_SECONDS
     one = rounds.current
+    if workers.superseded(said.session, one):
+        rounds.herald.notice(f"Two workers are called {said.worker}; only the newer one is given rounds.")
+        await asyncio.sleep(SUPERSEDED_SECONDS)
+        return None
+    workers.claims(said.session)
     if one is not None and one.status == "training" and one.worker == said.worker and one.session != said.session:
+        if one.session is not None:
+            workers.supersede(one.session, said.session)
         rounds.failed(one, "the worker was started anew.")
     while not rounds.run.over:
         one = rounds.current
@@ -130,6 +143,11 @@ async def hand_in(rounds: Rounds, iteration: int, attempt: int, said: HandIn) ->
     except TimeoutError:
         raise Undecided from None
     return HandInReply(accepted=verdict.accepted, reason=verdict.reason)
+
+
+def arriving(rounds: Rounds, iteration: int, attempt: int) -> bool:
+    """A part of an uploaded adapter has arrived, which keeps the lease.  False: the attempt is not under way any more."""
+    return receives(rounds, iteration, attempt) is not None
 
 
 def receives(rounds: Rounds, iteration: int, attempt: int) -> Path | None:

@@ -19,6 +19,7 @@ from wmkml.wire import Claim, HandIn, HandInReply, RoundFailure, StepReply, Step
 
 MESSAGE_BYTES = 64 * 1024
 AWAIT_RUN_SECONDS = 1.0
+OVER = "This attempt is not under way any more."
 ROUND = "/worker/rounds/{run}/{iteration}/{attempt}"
 
 
@@ -37,7 +38,7 @@ def add_worker(app: FastAPI, owner: Owner) -> None:
             for _ in range(int(lease.CLAIM_SECONDS / AWAIT_RUN_SECONDS)):
                 life = owner.installation.life
                 if life is not None:
-                    job = await lease.claim(life.rounds, message, request.is_disconnected)
+                    job = await lease.claim(life.rounds, message, owner.workers, request.is_disconnected)
                     if job is not None:
                         return Response(job.model_dump_json(), media_type="application/json")
                     if not life.run.over:
@@ -82,12 +83,14 @@ def add_worker(app: FastAPI, owner: Owner) -> None:
         require_key(request, "worker", owner.keys.worker)
         rounds = rounds_of(run)
         folder = None if rounds is None else lease.receives(rounds, iteration, attempt)
-        if folder is None:
-            raise Refusing(409, "This attempt is not under way any more.")
+        if rounds is None or folder is None:
+            raise Refusing(409, OVER)
         with tempfile.NamedTemporaryFile(dir=folder.parent, prefix=".parcel-") as parcel:
             size = 0
             async for part in request.stream():
                 size += len(part)
+                if not lease.arriving(rounds, iteration, attempt):
+                    raise Refusing(409, OVER)
                 if size > LARGEST_BYTES:
                     raise Refusing(413, f"An adapter has at most {LARGEST_BYTES} bytes.")
                 parcel.write(part)
