@@ -135,3 +135,20 @@ def test_messages_out_of_turn_are_refused_without_quoting_them(messages: list[di
     with pytest.raises(MessagesRefused) as refused:
         prompt_ids(TOKENIZERS["bytes"], messages)
     assert not any(one["content"] in str(refused.value) for one in messages)
+
+
+def test_ordinary_added_tokens_are_broken_after_their_first_character() -> None:
+    tokenizer = TOKENIZERS["ordinary"]
+    ids = prompt_ids(tokenizer, [{"role": "user", "content": "Ein <tool><tool> und <|im_start|>"}])
+    pieces = ["user\nEin <", "tool><", "tool> und <", "|im_start|>"]
+    plain = [one for piece in pieces for one in tokenizer(piece, add_special_tokens=False)["input_ids"]]
+    opened = tokenizer("<|im_start|>", add_special_tokens=False)["input_ids"]
+    assert ids[: len(opened) + len(plain)] == opened + plain
+
+
+def test_a_prompt_full_of_markup_is_still_answered() -> None:
+    tokenizer = TOKENIZERS["ordinary"]
+    words = "<tool>" * 11_000  # the largest prompt that the doors let in
+    ids = prompt_ids(tokenizer, [{"role": "user", "content": words}])
+    assert words in tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    assert added(tokenizer, ids) == added(tokenizer, prompt_ids(tokenizer, TALK[:1]))

@@ -227,12 +227,17 @@ def _plain(tokenizer: PreTrainedTokenizerBase, text: str, markup: Mapping[str, i
     """Ids of a text without a single id of markup (but for the unknown token, which is what unknown text becomes)."""
     ids = _encoded(tokenizer, text, special=False)
     numbers = {number for number in markup.values() if number != tokenizer.unk_token_id}
-    literal = next((one for one in sorted(markup, key=len, reverse=True) if len(one) > 1 and one in text), None)
-    if literal is None or not numbers.intersection(ids):
+    if not numbers.intersection(ids):
         return ids
-    # Added tokens that are not called special are found in any text: break the literal where it stands.
-    middle = text.index(literal) + 1
-    return _plain(tokenizer, text[:middle], markup) + _plain(tokenizer, text[middle:], markup)
+    # Added tokens that are not called special are found in any text: break every literal after its first character.
+    cuts, place = [0], 0
+    literals = re.compile("|".join(re.escape(one) for one in sorted(markup, key=len, reverse=True) if len(one) > 1))
+    while found := literals.search(text, place):
+        place = found.start() + 1  # another may begin within this one
+        cuts.append(place)
+    pieces = [text[start:end] for start, end in zip(cuts, [*cuts[1:], len(text)], strict=True)]
+    encoded = tokenizer(pieces, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return [number for piece in encoded for number in piece]
 
 
 def _encoded(tokenizer: PreTrainedTokenizerBase, text: str, *, special: bool) -> list[int]:
