@@ -12,6 +12,7 @@ import asyncio
 import json
 import math
 import os
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ class StandIn:
         self.break_next = False
         self.refuse = False
         self.poison = ""
+        self.load_pause = self.current_pause = 0.0
         self.fails_over: str | None = None
         self.under_way = 0
         self.cancelled = 0
@@ -63,13 +65,15 @@ def make_app(base_model: str) -> FastAPI:
     def reload(message: wire.ReloadRequest) -> Response:
         this.calls.append(["reload", message.iteration, message.path])
         folder, name = Path(message.path), wire.model_name(message.iteration, this.base_model)
-        if this.refuse or not (folder / "adapter_model.safetensors").is_file() or name in this.loaded:
+        if this.refuse or not (folder / "adapter_model.safetensors").is_file():
             return JSONResponse({"error": "The adapter is refused."}, 400)
-        this.loaded[name] = message.path
+        this.loaded[name] = message.path  # a second time the same adapter is there already, which is no error
+        time.sleep(this.load_pause)
         return JSONResponse(wire.ReloadReply(model=name, seconds=0.01).model_dump())
 
     @app.post("/current")
     async def current(message: wire.CurrentIteration) -> dict[str, str]:
+        await asyncio.sleep(this.current_pause)
         this.calls.append(["current", message.iteration])
         return {"status": "success"}
 

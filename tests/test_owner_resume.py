@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import httpx_sse
 import pytest
 
@@ -92,6 +93,23 @@ def test_an_adapter_that_was_held_is_switched_in_after_a_restart(tmp_path: Path)
         assert house.chat("wer?")[0][1]["iteration"] == 0
     finally:
         house.stop()
+
+
+def test_an_adapter_that_was_being_loaded_is_loaded_again_after_a_restart(house: House) -> None:
+    house.begin("de")
+    job = house.claim()
+    house.behave(load_pause=2.0)
+    sha256 = house.write_adapter(Path(job["folder"]))
+    handing_in = threading.Thread(target=lambda: pytest.raises(httpx.TransportError, house.hand_in, job, sha256))
+    handing_in.start()
+    until(lambda: house.known()["loaded"], "inference to load it")
+    house.kill_owner()
+    handing_in.join()
+    house.behave(load_pause=0.0)
+    house.start_owner()
+    house.until_iteration(0)
+    assert house.known()["loaded"] == {"iteration-0": job["folder"]}
+    assert house.chat("wer?")[0][1]["iteration"] == 0
 
 
 def test_accepted_adapters_and_round_numbers_go_on(house: House) -> None:

@@ -155,12 +155,10 @@ class Installation:
         run_folder.empty_graves(self._runs)
 
     async def _load_adapters(self, run: LiveRun) -> None:
-        there = await self._client.models()
         newest_first = sorted(run.store.adapters(), key=lambda one: one.iteration != run.iteration)
         for adapter in newest_first:
-            if self._client.model(adapter.iteration) in there:
-                continue
             try:
+                # Also what it seems to have: the adapter under this number may be another one.
                 await self._client.reload(adapter.path, adapter.iteration)
             except Refused as refusal:
                 self._herald.notice(f"Inference does not take iteration {adapter.iteration} back: {refusal}")

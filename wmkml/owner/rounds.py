@@ -28,6 +28,9 @@ from wmkml.wire import SwapEvent
 ATTEMPTS = 2
 """A round is offered so often."""
 
+LOADS = 5
+"""An adapter over whose loading inference went away so often is not loaded again."""
+
 MEASURED_ANSWERS = 50
 """So many of the newest answers are measured at each round's start."""
 
@@ -88,12 +91,16 @@ class Rounds:
 
     def abandon(self) -> None:
         """The run's time is up: the round of the moment will not be finished."""
-        if self.current is not None:
+        if self.current is None:
+            return
+        if _finished(self.current):
+            self._watch.lost()  # it was interrupted while inference was told who answers: have it told again
+        else:
             self.current.status = "skipped"
             self.save(self.current)
             self.verdict.say(False, "The run's last words have begun; no adapter is taken any more.")
-            self.current = None
-            self.changed.beat()
+        self.current = None
+        self.changed.beat()
 
     def close(self) -> None:
         """The run is over: nobody waits here any longer."""
@@ -171,34 +178,26 @@ class Rounds:
 
     async def _load(self, one: Round) -> None:
         assert one.path is not None
-        model, again = self._client.model(one.iteration), False
-        while True:
+        for _ in range(LOADS):
             await self._watch.wait()
             restores = self._watch.restores
             try:
-                if not again or model not in await self._client.models():
-                    await self._client.reload(one.path, one.iteration)
+                # Asked again for what it has, inference says yes; what it has under this number may be another adapter.
+                await self._client.reload(one.path, one.iteration)
                 break
             except Away:
-                again = True
                 self._watch.lost()
             except Refused as refusal:
-                # After a restart of the owner it may be there already, which is no reason to refuse the adapter.
-                if not again and await self._there(model):
-                    break
                 self.failed(one, f"inference refuses the adapter: {refusal}")
                 return
+        else:
+            self.failed(one, f"inference went away {LOADS} times over the adapter.")
+            return
         self._loaded_in = restores
         self._load_seconds = time.monotonic() - self.received
         one.status = "held"
         self.save(one)
         self.verdict.say(True)
-
-    async def _there(self, model: str) -> bool:
-        try:
-            return model in await self._client.models()
-        except Away:
-            return False
 
     async def _hold_and_switch(self, one: Round) -> None:
         run = self.run
