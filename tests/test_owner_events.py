@@ -118,6 +118,14 @@ def test_an_id_nobody_knows_gives_the_state(house: House, unknown: str) -> None:
     assert first.id
 
 
+async def test_an_id_with_a_digit_that_is_no_number_gives_the_state() -> None:
+    hub = Hub()
+    first = await anext(hub.listen(None, None, lambda: NoticeTold(text="so ist es")))
+    start = first.split("id: ")[1].split("-")[0]
+    again = await anext(hub.listen(None, f"{start}-²", lambda: NoticeTold(text="so ist es")))
+    assert "event: state\n" in again
+
+
 def test_the_owners_restart_gives_a_listener_the_state(house: House) -> None:
     house.begin("de")
     first = next(iter(house.events()))

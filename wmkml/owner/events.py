@@ -114,7 +114,7 @@ class Hub:
 
     def _missed(self, last_event_id: str | None) -> list[Event]:
         start, _, number = (last_event_id or "").partition("-")
-        if start != self._start or not number.isdigit():
+        if start != self._start or not number.isdecimal():
             return []
         if self._kept and self._kept[0].number > int(number) + 1:
             return []
