@@ -199,6 +199,9 @@ class Inference(Section):
         "Prompt tokens read in one step: fewer means smoother streams while echoes are read. 0: 64 on a CPU, 2048 on a GPU.",
     )
     max_num_seqs: AtLeastOne = _added(64, "Answers generated at the same time.")
+    max_background_seqs: Count = _added(
+        0, "Echoes and dataset answers generated at the same time; the others wait. 0: 4 on a CPU, 32 on a GPU."
+    )
     gpu_memory_utilization: Share = _added(
         0.9, "Share of a GPU's memory for the engine; halved when it shares one with the worker."
     )

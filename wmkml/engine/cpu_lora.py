@@ -29,7 +29,7 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM's classes are
         super().update_metadata(*arguments, **named)
         indices: torch.Tensor = self.token_lora_indices
         self._rows = len(indices)
-        slots = indices.unique().tolist()
+        slots = torch.unique(indices).tolist()
         if len(slots) == 1:
             self._groups = [(slots[0], None)] if slots[0] >= 0 else []
         else:
