@@ -6,6 +6,7 @@ Knows the engine, the tokenizer and the shelf of iterations; knows nothing of HT
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 import time
 import uuid
@@ -15,17 +16,20 @@ from typing import TYPE_CHECKING, Literal
 
 from wmkml.config import Settings
 from wmkml.cutting import kept_length
-from wmkml.engine.protocol import AdapterRefused, Engine, EngineDied, Generation, Sampling, Step
+from wmkml.engine.protocol import Adapter, AdapterRefused, Engine, EngineDied, Generation, Sampling, Step
 from wmkml.engine.text import Detokenizer, StopStrings, entropy
 from wmkml.inference.metrics import Metrics
 from wmkml.inference.refusals import Refused
 from wmkml.inference.shelf import BASE, Entry, NotLoaded, Shelf
 from wmkml.osc import OscSender
 from wmkml.prompting import Fitted, MessagesRefused, PromptTooLong, fit_window
-from wmkml.wire import PRIORITIES, CompletionRequest, model_name
+from wmkml.wire import PRIORITIES, Audience, CompletionRequest, model_name
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+BACKGROUND: frozenset[Audience] = frozenset({"echo", "dataset"})
+"""The audiences of answers that nobody waits for."""
 
 CURRENT = "current"
 """The model name that means whichever iteration answers now."""
@@ -64,11 +68,26 @@ class Prepared:
 
     request: CompletionRequest
     entry: Entry
+    adapter: Adapter | None
     model: str
     prompt: Fitted
     sampling: Sampling
     stops: tuple[str, ...]
     arrived: float
+
+
+Told = asyncio.Queue[tuple[int, Piece | BaseException]]
+"""What the answers of one request have made, each with its index; an error is an answer's end."""
+
+
+def _tell_end(told: Told, index: int, task: asyncio.Task[None]) -> None:
+    """Tell of an answer that came to no end of its own; whoever waits would wait for ever."""
+    if task.cancelled():
+        # Perhaps before its first step: then no line of it has run.
+        told.put_nowait((index, _ended()))
+    elif (error := task.exception()) is not None:
+        known = {EngineDied: away, AdapterRefused: _ended}.get(type(error))
+        told.put_nowait((index, known() if known is not None else error))
 
 
 class Answering:
@@ -82,7 +101,11 @@ class Answering:
         shelf: Shelf,
         osc: OscSender,
         metrics: Metrics,
+        background: int,
     ) -> None:
+        """`background`: so many echoes and dataset answers are made at the same time; the others wait their turn."""
+        # Priority alone is not enough: a prompt half read goes on being read before a visitor's that came later.
+        self._background = asyncio.Semaphore(background)
         self._settings = settings
         self._engine = engine
         self._tokenizer = tokenizer
@@ -97,6 +120,9 @@ class Answering:
             Refused: with the status and code that belong to it.
         """
         arrived = time.monotonic()
+        last = request.messages[-1]
+        if last.role == "user" and not last.content.strip():
+            raise Refused(400, "The last message is empty: ask something.", "invalid_messages")
         sampling, stops = self._sampling(request), self._stops(request)
         messages = [message.model_dump() for message in request.messages]
         try:
@@ -111,7 +137,9 @@ class Answering:
         except NotLoaded:
             known = ", ".join([CURRENT, *(model_name(one, base) for one in self._shelf.iterations)])
             raise Refused(404, f"There is no such model; there are: {known}.", "model_not_found") from None
-        return Prepared(request, entry, model_name(entry.iteration, base), prompt, sampling, stops, arrived)
+        # The adapter is named here: an entry that is unloaded meanwhile has none, which would mean the base model.
+        model = model_name(entry.iteration, base)
+        return Prepared(request, entry, entry.adapter, model, prompt, sampling, stops, arrived)
 
     async def pieces(self, prepared: Prepared) -> AsyncGenerator[tuple[int, Piece]]:
         """The pieces of all `n` answers as they are made, each with the answer's index.  Closing it ends them all.
@@ -120,17 +148,19 @@ class Answering:
             Refused: 503 when the engine ends under way, or the iteration is unloaded.
         """
         entry, count = prepared.entry, prepared.request.n
-        told: asyncio.Queue[tuple[int, Piece | Refused]] = asyncio.Queue()
+        told: Told = asyncio.Queue()
         osc = self._osc if prepared.request.audience == "visitor" else None
         if osc is not None:
             osc.send("/prompt", prepared.request.messages[-1].content)
         tasks = [asyncio.create_task(self._answer(prepared, index, told)) for index in range(count)]
+        for index, task in enumerate(tasks):
+            task.add_done_callback(functools.partial(_tell_end, told, index))
         entry.answers.update(tasks)
         text = ""
         try:
             while count:
                 index, piece = await told.get()
-                if isinstance(piece, Refused):
+                if isinstance(piece, BaseException):
                     raise piece
                 if osc is not None and index == 0:
                     text += piece.text
@@ -144,22 +174,20 @@ class Answering:
             entry.answers.difference_update(tasks)
             self._shelf.give_back(entry)
 
-    async def _answer(self, prepared: Prepared, index: int, told: asyncio.Queue[tuple[int, Piece | Refused]]) -> None:
+    async def _answer(self, prepared: Prepared, index: int, told: Told) -> None:
         """One answer, from the engine's steps to pieces in the queue."""
         audience, seed = prepared.request.audience, prepared.sampling.seed
         sampling = prepared.sampling
         if seed is not None and index:
             # The n answers of one seed shall differ, and be the same again next time.
             sampling = Sampling(**{**vars(sampling), "seed": seed + index})
-        generation = Generation(
-            uuid.uuid4().hex, prepared.prompt.ids, sampling, prepared.entry.adapter, PRIORITIES[audience]
-        )
+        generation = Generation(uuid.uuid4().hex, prepared.prompt.ids, sampling, prepared.adapter, PRIORITIES[audience])
         self._metrics.answers.labels(audience).inc()
         last = 0.0
         with self._metrics.running.track_inprogress():
             self._metrics.waiting.inc()
             try:
-                async for piece in self._pieces_of(generation, prepared.stops):
+                async for piece in self._in_turn(audience, generation, prepared.stops):
                     now = time.monotonic()
                     if last:
                         self._metrics.gap.labels(audience).observe(now - last)
@@ -169,16 +197,21 @@ class Answering:
                     last = now
                     self._metrics.tokens.labels(audience).inc(piece.step is not None)
                     told.put_nowait((index, piece))
-            except EngineDied:
-                told.put_nowait((index, away()))
-            except AdapterRefused:
-                told.put_nowait((index, _ended()))
-            except asyncio.CancelledError:
-                told.put_nowait((index, _ended()))
-                raise
             finally:
                 if not last:
                     self._metrics.waiting.dec()
+
+    async def _in_turn(
+        self, audience: Audience, generation: Generation, stops: tuple[str, ...]
+    ) -> AsyncIterator[Piece]:
+        """The pieces of one answer, begun at once for whoever waits for it, and in its turn in the background."""
+        if audience not in BACKGROUND:
+            async for piece in self._pieces_of(generation, stops):
+                yield piece
+            return
+        async with self._background:
+            async for piece in self._pieces_of(generation, stops):
+                yield piece
 
     async def _pieces_of(self, generation: Generation, stops: tuple[str, ...]) -> AsyncIterator[Piece]:
         words, watch = Detokenizer(self._tokenizer), StopStrings(stops)
