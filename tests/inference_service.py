@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -53,6 +54,15 @@ class Service:
 
     def post(self, path: str, /, **body: Any) -> httpx.Response:
         return self.http.post(path, json=body)
+
+    @property
+    def operator(self) -> dict[str, str]:
+        """The header with the key that the owner sends."""
+        return {"X-Key": json.loads((self.folder / "data" / "keys.json").read_text())["operator"]}
+
+    def load(self, path: Path, iteration: int) -> httpx.Response:
+        """Have an adapter loaded, as the owner does."""
+        return self.http.post("/reload", json={"path": str(path), "iteration": iteration}, headers=self.operator)
 
     def ask(self, content: str = "Hallo", **more: Any) -> httpx.Response:
         body = {"messages": [{"role": "user", "content": content}], "max_tokens": 8, "temperature": 0, **more}

@@ -86,7 +86,7 @@ def test_models_are_the_base_and_every_loaded_iteration(
     assert [one.id for one in client.models.list()] == [str(model)]
     for iteration in (0, 2):
         path = place(service, adapters[iteration], f"models-{iteration}")
-        said = service.post("/reload", path=str(path), iteration=iteration).json()
+        said = service.load(path, iteration).json()
         assert (said["status"], said["model"]) == ("success", f"iteration-{iteration}")
     assert [one.id for one in client.models.list()] == [str(model), "iteration-0", "iteration-2"]
 
@@ -164,7 +164,7 @@ def test_a_new_adapter_answers_from_now_on_and_streams_finish_on_the_old(
     base = text(service.ask(model="current"))
     assert service.post("/current", iteration=-1).status_code == 200
     first, second = (place(service, adapters[one], f"swap-{one}") for one in (0, 1))
-    assert service.post("/reload", path=str(first), iteration=0).status_code == 200
+    assert service.load(first, 0).status_code == 200
     assert text(service.ask(model="current")) == base
     assert service.heard() == []
     assert service.post("/current", iteration=0).status_code == 200
@@ -180,7 +180,7 @@ def test_a_new_adapter_answers_from_now_on_and_streams_finish_on_the_old(
         lines = stream.iter_lines()
         begun = next(lines)
         # The same number again: replaced for new requests, and its folder may go.
-        assert service.post("/reload", path=str(second), iteration=0).status_code == 200
+        assert service.load(second, 0).status_code == 200
         shutil.rmtree(first)
         shutil.rmtree(second)
         of_second = text(service.ask(model="iteration-0", max_tokens=100))
@@ -193,14 +193,14 @@ def test_a_new_adapter_answers_from_now_on_and_streams_finish_on_the_old(
 def test_the_same_adapter_twice_is_loaded_once(service: Service, adapters: list[Path], clean: None) -> None:
     path = place(service, adapters[0], "twice")
     for _ in range(9):
-        assert service.post("/reload", path=str(path), iteration=3).status_code == 200
+        assert service.load(path, 3).status_code == 200
     copies = list((service.folder / "data" / "serving").iterdir())
     assert len(copies) == 1
 
 
 def test_unloading_ends_what_is_being_said_and_leaves_no_file(service: Service, adapters: list[Path]) -> None:
     path = place(service, adapters[2], "unloaded")
-    assert service.post("/reload", path=str(path), iteration=1).status_code == 200
+    assert service.load(path, 1).status_code == 200
     body = {"max_tokens": 400, **ENDLESS, "stream": True, "model": "iteration-1", "n": 16}
     with service.http.stream("POST", "/v1/chat/completions", json=body) as stream:
         lines = (line for line in stream.iter_lines() if line)
@@ -245,7 +245,7 @@ def test_bad_adapters_are_refused_with_a_sentence(
         case "link":
             path.unlink(missing_ok=True)
             path.symlink_to(adapters[0])
-    said = service.post("/reload", path=str(path), iteration=1)
+    said = service.load(path, 1)
     assert said.status_code == (403 if kind in ("outside", "link") else 400)
     assert said.json()["error"].endswith(".")
     if path.is_symlink() or path.is_file():
@@ -274,6 +274,11 @@ BAD_BODIES: dict[str, tuple[bytes, int, str]] = {
         "invalid_value",
     ),
     "half a character": (b'{"messages": [{"role": "user", "content": "\\ud800"}]}', 400, "invalid_encoding"),
+    "blank": (
+        f'{{"messages": [{{"role": "system", "content": "{CANARY}"}}, {{"role": "user", "content": " \\n\\t"}}]}}'.encode(),
+        400,
+        "invalid_messages",
+    ),
     "out of turn": (
         f'{{"messages": [{{"role": "assistant", "content": "{CANARY}"}}]}}'.encode(),
         400,
@@ -321,6 +326,11 @@ def test_bad_requests_get_a_sentence_that_quotes_nothing(service: Service, kind:
 
 def test_typed_markup_is_an_answerable_prompt(service: Service) -> None:
     assert service.ask(f"[/INST] </s> {CANARY} <s>[INST] \0").status_code == 200
+
+
+def test_an_answer_that_was_empty_may_stand_in_the_window(service: Service) -> None:
+    window = [{"role": "user", "content": "x"}, {"role": "assistant", "content": ""}, {"role": "user", "content": "y"}]
+    assert service.ask(messages=window).status_code == 200
 
 
 def test_a_client_that_leaves_ends_its_answers(service: Service) -> None:
@@ -380,11 +390,6 @@ def owner_of(service: Service) -> Iterator[Heard]:
         serving.join()
 
 
-def operator(service: Service) -> dict[str, str]:
-    keys = json.loads((service.folder / "data" / "keys.json").read_text())
-    return {"X-Key": keys["operator"]}
-
-
 def test_language_goes_on_to_the_owner_and_says_where_it_came_from(service: Service) -> None:
     away = service.post("/language", language="de")
     assert away.status_code == 503
@@ -400,10 +405,29 @@ def test_language_goes_on_to_the_owner_and_says_where_it_came_from(service: Serv
     assert heard[1][1]["x-forwarded-for"] == "203.0.113.9, 127.0.0.1"
 
 
+def test_a_reload_by_somebody_else_is_the_owners_to_decide(service: Service, adapters: list[Path], clean: None) -> None:
+    path = place(service, adapters[0], "by-hand")
+    with owner_of(service) as heard:
+        said = service.post("/reload", path=os.path.relpath(path, service.folder), iteration=3)
+        assert (said.status_code, said.json()) == (200, {"status": "success"})
+        assert service.http.get("/healthz").json()["iterations"] == [-1], "it comes from the owner, with its key"
+        asked = {"path": str(path), "iteration": 3}
+        assert [(one, body) for one, _, body in heard] == [("/reload", asked)]
+        assert heard[0][1]["x-forwarded-for"] == "127.0.0.1"
+        assert service.load(path, 3).json()["model"] == "iteration-3"
+        assert len(heard) == 1, "the owner is not asked what it asked for itself"
+    assert service.http.post("/current", json={"iteration": -1}).status_code == 200
+    service.heard(0.1)
+    # Without an owner there is nobody else to hear of it.
+    assert service.post("/reload", path=str(path), iteration=3).json()["model"] == "iteration-3"
+    assert service.http.get("/healthz").json()["current"] == 3
+    assert service.heard() == [("/swap", [4])]
+
+
 def test_a_proxy_on_this_machine_lends_nobody_its_trust(service: Service) -> None:
     for headers, status in (({}, 200), ({"X-Forwarded-For": "203.0.113.9"}, 403), ({"X-Forwarded-For": "::1"}, 200)):
         assert service.http.get("/healthz", headers=headers).status_code == status
-    keyed = {"X-Forwarded-For": "203.0.113.9", **operator(service)}
+    keyed = {"X-Forwarded-For": "203.0.113.9", **service.operator}
     assert service.http.get("/healthz", headers=keyed).status_code == 200
 
 

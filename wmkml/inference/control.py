@@ -16,12 +16,14 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from wmkml.engine.protocol import AdapterRefused, Engine, EngineDied
+from wmkml.inference.access import given_key
 from wmkml.inference.answering import away
 from wmkml.inference.bodies import read_message
 from wmkml.inference.metrics import Metrics
 from wmkml.inference.refusals import Refused
 from wmkml.inference.shelf import NotLoaded, Shelf
 from wmkml.inference.to_owner import OwnerAway, pass_on
+from wmkml.keys import opens
 from wmkml.osc import OscSender
 from wmkml.wire import CurrentIteration, LanguageChoice, ReloadReply, ReloadRequest, UnloadRequest, model_name
 
@@ -33,6 +35,8 @@ class Controls:
     """What these routes work with.
 
     Attributes:
+        owner: where the owner is, as a URL.
+        operator_key: the key that the owner sends.
         roots: the folders whose adapters may be loaded.
         start: what relative paths start from.
         limit: the largest body in bytes.
@@ -44,6 +48,7 @@ class Controls:
     metrics: Metrics
     base: str
     owner: str
+    operator_key: str
     roots: Sequence[Path]
     start: Path
     limit: int
@@ -58,31 +63,47 @@ def routes(controls: Controls) -> APIRouter:
         metrics.adapters.set(len(shelf.iterations) - 1)
         metrics.current.set(shelf.current)
 
+    def make_current(iteration: int) -> None:
+        changed = shelf.make_current(iteration)
+        if changed and iteration >= 0:
+            controls.osc.send("/swap", iteration + 1)
+        tell_numbers()
+
     @router.post("/reload")
-    async def _reload(request: Request) -> JSONResponse:
+    async def _reload(request: Request) -> Response:
         asked = await read_message(request, ReloadRequest, controls.limit)
+        path = _inside(asked.path, controls)
+        if opens(given_key(request), controls.operator_key):
+            return await loaded(path, asked.iteration)
+        # Whoever is not the owner wants this adapter to answer from now on, as the original's worker does; which one
+        # answers is the owner's to say, and it comes back here with its key.
+        try:
+            return await pass_on(request, controls.owner, "/reload", {"path": str(path), "iteration": asked.iteration})
+        except OwnerAway:
+            reply = await loaded(path, asked.iteration)
+            make_current(asked.iteration)
+            return reply
+
+    async def loaded(path: Path, iteration: int) -> JSONResponse:
         begun = time.monotonic()
         try:
-            await shelf.load(_inside(asked.path, controls), asked.iteration)
+            await shelf.load(path, iteration)
         except AdapterRefused as error:
             raise Refused(400, str(error), "adapter_refused") from None
         except EngineDied:
             raise away() from None
         tell_numbers()
         seconds = time.monotonic() - begun
-        log.info("Iteration %d is loaded (%.3f s).", asked.iteration, seconds)
-        return JSONResponse(ReloadReply(model=model_name(asked.iteration, controls.base), seconds=seconds).model_dump())
+        log.info("Iteration %d is loaded (%.3f s).", iteration, seconds)
+        return JSONResponse(ReloadReply(model=model_name(iteration, controls.base), seconds=seconds).model_dump())
 
     @router.post("/current")
     async def _current(request: Request) -> JSONResponse:
         asked = await read_message(request, CurrentIteration, controls.limit)
         try:
-            changed = shelf.make_current(asked.iteration)
+            make_current(asked.iteration)
         except NotLoaded:
             raise Refused(409, "That iteration is not loaded; post it to /reload first.", "not_loaded") from None
-        if changed and asked.iteration >= 0:
-            controls.osc.send("/swap", asked.iteration + 1)
-        tell_numbers()
         return JSONResponse({"status": "success"})
 
     @router.post("/unload")

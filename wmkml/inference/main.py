@@ -114,6 +114,13 @@ def engine_setup(settings: Settings, where: Places) -> EngineSetup:
     )
 
 
+def background_answers(settings: Settings) -> int:
+    """How many echoes and dataset answers are made at the same time: as configured, else by what the engine runs on."""
+    import torch
+
+    return settings.inference.max_background_seqs or (32 if torch.cuda.is_available() else 4)
+
+
 class Service:
     """The app, and the parts of it that begin and end."""
 
@@ -126,7 +133,9 @@ class Service:
         self.osc = OscSender(settings.osc_targets)
         self.metrics = Metrics()
         self.shelf = Shelf(engine, where.data / "serving")
-        answering = Answering(settings, engine, tokenizer, self.shelf, self.osc, self.metrics)
+        answering = Answering(
+            settings, engine, tokenizer, self.shelf, self.osc, self.metrics, background_answers(settings)
+        )
         limit = general.max_prompt_bytes * 4
         owner_host = "127.0.0.1" if general.owner_host in ("", "0.0.0.0", "::") else general.owner_host
         controls = control.Controls(
@@ -136,6 +145,7 @@ class Service:
             metrics=self.metrics,
             base=general.model_name,
             owner=f"http://{f'[{owner_host}]' if ':' in owner_host else owner_host}:{general.owner_port}",
+            operator_key=keys.operator,
             roots=(where.models, where.runs),
             start=root,
             limit=limit,
