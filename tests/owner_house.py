@@ -164,6 +164,12 @@ class House:
     def _operator(self, method: str, path: str, **more: Any) -> httpx.Response:
         return self.owner.request(method, path, headers={"X-Key": self.keys.operator}, **more)
 
+    def shared(self) -> list[dict[str, Any]]:
+        """The conversation of those who name no station."""
+        reply = self.owner.get("/station", headers={"X-Key": self.keys.stage})
+        assert reply.status_code == 200, reply.text
+        return list(reply.json()["exchanges"])
+
     def end(self) -> httpx.Response:
         return self._operator("POST", "/operator/end")
 

@@ -22,6 +22,7 @@ from PIL import ImageGrab
 from tests.owner_house import ROOT, until
 from tests.played_owner import KEPT, PlayedOwner, played_owner
 from wmkml.config import load_settings
+from wmkml.gui.client import OwnerClient
 from wmkml.gui.exchange import Exchange
 from wmkml.gui.losses import gathered, line
 from wmkml.gui.main import address, fill
@@ -84,8 +85,8 @@ def display() -> Iterator[str]:
 class Seen:
     """A window in this process, and what somebody sees in it."""
 
-    def __init__(self, tk: tkinter.Tk) -> None:
-        self.tk = tk
+    def __init__(self, tk: tkinter.Tk, client: OwnerClient) -> None:
+        self.tk, self.client = tk, client
 
     def all(self, kind: str) -> list[tkinter.Misc]:
         def below(widget: tkinter.Misc) -> Iterator[tkinter.Misc]:
@@ -150,7 +151,7 @@ class Seen:
 @pytest.fixture
 def seen(tk: tkinter.Tk, owner: PlayedOwner) -> Iterator[Seen]:
     client = fill(tk, owner.house.settings, owner.house.folder)
-    one = Seen(tk)
+    one = Seen(tk, client)
     one.until(lambda: "Wartet auf eine Sprache" in one.labels(), "the run's state is shown")
     yield one
     client.close()
@@ -191,7 +192,7 @@ def test_tokens_come_one_by_one(seen: Seen, owner: PlayedOwner) -> None:
     seen.press("Send")
     seen.until(complete, "the answer is complete")
     assert len(set(grown)) > 4
-    assert owner.get("/station?station=gui")["exchanges"][0]["prompt"] == "What is a house?"
+    assert owner.get(f"/station?station={seen.client.station}")["exchanges"][0]["prompt"] == "What is a house?"
 
 
 def test_a_language_starts_a_run_only_while_one_is_awaited(seen: Seen, owner: PlayedOwner) -> None:
@@ -260,11 +261,11 @@ def test_without_the_stages_key_its_own_words_are_shown(
     keys.parent.mkdir()
     keys.write_text(content)
     client = fill(tk, owner.house.settings, tmp_path)
-    seen = Seen(tk)
+    seen = Seen(tk, client)
     seen.until(lambda: "nur, was in diesem Fenster gesagt wird" in seen.labels(), "it says what it shows")
     owner.begin("de")
     owner.say("Von woanders.", "another")
-    owner.say("Von hier.", "gui")
+    owner.say("Von hier.", client.station)
     seen.until(lambda: "Von hier." in seen.text(), "its own words are shown")
     assert "Von woanders." not in seen.text()
     client.close()
@@ -298,7 +299,7 @@ def test_the_program_is_used_by_keyboard_and_ends_when_told(display: str, owner:
             xdo("type", "--delay", "20", "Hallo")
             xdo("key", "Return")
             time.sleep(0.5)
-            return bool(owner.get("/station?station=gui")["exchanges"])
+            return owner.house.counts()["visitor"] > 0
 
         until(said, "something is said with the keyboard")
         until(lambda: {"typing", "stopped"} <= set(owner.typed()), "typing is reported")

@@ -172,7 +172,7 @@ def test_a_new_run_ends_answers_under_way_and_knows_nothing_of_the_last(run: Hou
     run.until_phase("running")
     assert run.state()["language"] == "en"
     assert run.counts()["visitor"] == 0
-    assert run.owner.get("/station?station=").json()["exchanges"] == []
+    assert run.shared() == []
     assert len(list(run.places.runs.iterdir())) == 1
 
 
@@ -324,6 +324,18 @@ def test_keys_open_their_own_doors(house: House) -> None:
             reply = house.owner.request(method, path, headers={"X-Key": wrong.encode("latin-1")})
             assert reply.status_code == 401, (path, wrong)
             assert "key" in reply.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/station", "/station?station=", "/events", "/events?station="])
+def test_what_callers_without_a_station_said_is_shown_with_a_key_alone(run: House, path: str) -> None:
+    run.owner.post("/generate_gui", json={"prompt": CANARY})
+    for wrong in ({}, {"X-Key": "wrong"}, {"X-Key": run.keys.worker}):
+        reply = run.owner.get(path, headers=wrong)
+        assert (reply.status_code, "key" in reply.json()["error"]) == (401, True)
+    for right in (run.keys.stage, run.keys.operator):
+        with run.owner.stream("GET", path, headers={"X-Key": right}) as reply:
+            assert reply.status_code == 200
+    assert [one["prompt"] for one in run.shared()] == [CANARY]
 
 
 def test_health_and_state_hold_no_words(run: House) -> None:

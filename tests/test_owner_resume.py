@@ -39,7 +39,7 @@ def test_an_acknowledged_pair_survives_a_kill_at_that_moment(house: House) -> No
                 break
     house.start_owner()
     assert [pair["prompt"] for pair in house.pairs("visitor")] == ["bleib"]
-    assert [one["prompt"] for one in house.owner.get("/station").json()["exchanges"]] == ["bleib"]
+    assert [one["prompt"] for one in house.shared()] == ["bleib"]
 
 
 def test_the_run_its_clock_and_its_conversations_go_on(house: House) -> None:
@@ -100,7 +100,12 @@ def test_an_adapter_that_was_being_loaded_is_loaded_again_after_a_restart(house:
     job = house.claim()
     house.behave(load_pause=2.0)
     sha256 = house.write_adapter(Path(job["folder"]))
-    handing_in = threading.Thread(target=lambda: pytest.raises(httpx.TransportError, house.hand_in, job, sha256))
+
+    def hand_in() -> None:
+        with pytest.raises(httpx.TransportError):
+            house.hand_in(job, sha256)
+
+    handing_in = threading.Thread(target=hand_in)
     handing_in.start()
     until(lambda: house.known()["loaded"], "inference to load it")
     house.kill_owner()

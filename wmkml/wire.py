@@ -141,7 +141,7 @@ class Exchange(Message):
 
 
 class StationWords(Message):
-    """`GET :8000/station?station=ID`: what a page needs to show its conversation again after a reload."""
+    """`GET :8000/station?station=ID`: a page's conversation, to show again.  No ID: the shared station's, by key."""
 
     language: str | None
     exchanges: list[Exchange]

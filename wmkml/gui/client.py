@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
+import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,9 +18,6 @@ import httpx
 import httpx_sse
 
 from wmkml import wire
-
-STATION = "gui"
-"""The window's own station, the same after a restart."""
 
 RETRY_SECONDS = 1.0
 # The owner's keep-alive comments come more often; a machine that was unplugged says nothing at all.
@@ -100,6 +98,8 @@ class OwnerClient:
 
     def __init__(self, address: str, stage_key: Callable[[], str | None], news: queue.Queue[News]) -> None:
         self._stage_key, self._news = stage_key, news
+        # Who knows a station's name may read its words: nobody else knows this one, and every start has its own.
+        self.station = f"window-{secrets.token_urlsafe(12)}"
         self._closed = threading.Event()
         # No proxy of the environment stands between this machine and itself.
         self._http = httpx.Client(base_url=address, trust_env=False, timeout=httpx.Timeout(10, read=SILENCE_SECONDS))
@@ -147,7 +147,7 @@ class OwnerClient:
 
     def _hear(self, key: str | None) -> int:
         headers = {"X-Key": key} if key else {}
-        parameters = {} if key else {"station": STATION}
+        parameters = {} if key else {"station": self.station}
         with httpx_sse.connect_sse(self._http, "GET", "/events", headers=headers, params=parameters) as source:
             if source.response.status_code != httpx.codes.OK:
                 return source.response.status_code
@@ -192,7 +192,7 @@ class OwnerClient:
     # --- speaking ---
 
     def _ask(self, prompt: str, language: str | None) -> None:
-        request = wire.ChatRequest(prompt=prompt, station=STATION, language=language)
+        request = wire.ChatRequest(prompt=prompt, station=self.station, language=language)
         patience = httpx.Timeout(10, read=ANSWER_SECONDS)
         body = request.model_dump(exclude_none=True)
         try:
@@ -214,7 +214,7 @@ class OwnerClient:
         try:
             state = self._read_state()
             if state is None or state.phase == "waiting":
-                reply = self._http.post("/language", json={"language": language, "station": STATION, "join": True})
+                reply = self._http.post("/language", json={"language": language, "station": self.station, "join": True})
                 if reply.status_code != httpx.codes.OK:
                     return self._tell(Chosen(language, ok=False, refusal=_sentence(reply)))
                 self._read_state()
@@ -225,7 +225,7 @@ class OwnerClient:
     def _typing(self, status: str) -> None:
         # When the owner is away the listener tells so; nothing is lost with this message.
         with contextlib.suppress(httpx.TransportError):
-            self._http.post("/typing_event", json={"status": status, "station": STATION})
+            self._http.post("/typing_event", json={"status": status, "station": self.station})
 
 
 def _sentence(reply: httpx.Response) -> str:

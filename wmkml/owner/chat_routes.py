@@ -12,7 +12,8 @@ from wmkml.owner.asking import asked, first_of, refused_answers
 from wmkml.owner.chat import Said
 from wmkml.owner.events import server_sent
 from wmkml.owner.parts import Owner
-from wmkml.owner.reading import Refusing, read
+from wmkml.owner.reading import Refusing, read, require_key
+from wmkml.owner.stations import SHARED
 from wmkml.wire import ChatEnd, ChatRequest, ChatStart, ChatToken, Refusal, StationWords
 
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -33,7 +34,9 @@ def add_chat(app: FastAPI, owner: Owner) -> None:
         return StreamingResponse(_sent(first, answer), media_type="text/event-stream", headers=STREAM_HEADERS)
 
     @app.get("/station")
-    async def station(station: Annotated[str, Query(max_length=64)] = "") -> StationWords:
+    async def station(request: Request, station: Annotated[str, Query(max_length=64)] = SHARED) -> StationWords:
+        if station == SHARED:  # whoever asks for nobody's words in particular would see those of all who share one
+            require_key(request, "stage", owner.keys.stage, owner.keys.operator)
         run = None if owner.installation.life is None else owner.installation.life.run
         if run is None:
             return StationWords(language=None, exchanges=[])

@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from wmkml.owner.chat_routes import STREAM_HEADERS
 from wmkml.owner.parts import Owner, state
 from wmkml.owner.reading import require_key
+from wmkml.owner.stations import SHARED
 from wmkml.wire import RunState
 
 
@@ -34,7 +35,7 @@ def add_state(app: FastAPI, owner: Owner) -> None:
     async def events(
         request: Request, station: Annotated[str | None, Query(max_length=64)] = None
     ) -> StreamingResponse:
-        if station is None:
+        if station is None or station == SHARED:
             require_key(request, "stage", owner.keys.stage, owner.keys.operator)
         last = request.headers.get("last-event-id")
         return StreamingResponse(
