@@ -15,10 +15,11 @@ import sys
 import time
 from pathlib import Path
 
+from wmkml.addresses import owner_url
 from wmkml.cluster.arguments import add_settings_arguments, resolve
 from wmkml.cluster.launching import CannotStart, launch, plan_of
 from wmkml.cluster.machine import detect
-from wmkml.cluster.services import Service, owner_missing, owner_url
+from wmkml.cluster.services import Service, owner_missing
 from wmkml.cluster.supervision import Program
 
 ROOT = Path(__file__).parent.parent

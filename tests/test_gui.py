@@ -21,11 +21,10 @@ from PIL import ImageGrab
 
 from tests.owner_house import ROOT, until
 from tests.played_owner import KEPT, PlayedOwner, played_owner
-from wmkml.config import load_settings
 from wmkml.gui.client import OwnerClient
 from wmkml.gui.exchange import Exchange
 from wmkml.gui.losses import gathered, line
-from wmkml.gui.main import address, fill
+from wmkml.gui.main import fill
 from wmkml.gui.words import ENGLISH, GERMAN, Words, consent
 from wmkml.wire import RoundRecord, RunState
 
@@ -340,13 +339,6 @@ def test_without_tk_it_names_the_package() -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "The window needs Tk, which this Python lacks; on Debian: apt-get install python3-tk.\n"
-
-
-@pytest.mark.parametrize(
-    ("host", "found"), [("0.0.0.0", "http://127.0.0.1:8000"), ("::1", "http://[::1]:8000"), ("a.b", "http://a.b:8000")]
-)
-def test_where_the_owner_is(host: str, found: str) -> None:
-    assert address(load_settings(overrides={"general.owner_host": host})) == found
 
 
 @pytest.mark.parametrize("words", [GERMAN, ENGLISH])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from wmkml.addresses import inference_url, owner_url
 from wmkml.cluster import preflight
 from wmkml.cluster.arguments import PROJECT, Resolved
 from wmkml.cluster.machine import Machine
@@ -24,7 +25,7 @@ from wmkml.cluster.ports import own_address
 from wmkml.cluster.record import AlreadyLives, ClusterLock, Record, remove_record, write_record
 from wmkml.cluster.resolving import with_absolute_places, write_settings
 from wmkml.cluster.running import Cluster
-from wmkml.cluster.services import Service, inference_url, owner_url, services_of
+from wmkml.cluster.services import Service, services_of
 from wmkml.cluster.supervision import MARKER_VARIABLE
 from wmkml.cluster.sweep import end_marked, marked
 from wmkml.places import places

@@ -43,12 +43,6 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     return port
 
 
-def reachable(host: str) -> str:
-    """The address under which this machine reaches a server that listens on `host`, ready for a URL."""
-    local = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
-    return f"[{local}]" if ":" in local else local
-
-
 def own_address() -> str | None:
     """This machine's address in its network, for a link that others can open; None without a network."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import httpx
 
+from wmkml.addresses import inference_url, owner_url
 from wmkml.cluster.arguments import PROJECT
 from wmkml.cluster.plan import Plan, Process
-from wmkml.cluster.ports import reachable
 from wmkml.cluster.supervision import Program
-from wmkml.config import Settings
 
 Ready = Callable[[], str | None]
 """What a service is still waiting for, in a few words; None when it is ready."""
@@ -32,16 +31,6 @@ class Service:
 
     program: Program
     ready: Ready
-
-
-def owner_url(settings: Settings) -> str:
-    """Where this machine reaches the owner."""
-    return f"http://{reachable(settings.general.owner_host)}:{settings.general.owner_port}"
-
-
-def inference_url(settings: Settings) -> str:
-    """Where this machine reaches the inference service."""
-    return f"http://{reachable(settings.inference.inference_host)}:{settings.general.inference_port}"
 
 
 def services_of(plan: Plan, settings_file: Path) -> list[Service]:

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wmkml.addresses import owner_url
 from wmkml.config import Settings
 from wmkml.gui.client import News, OwnerClient
 from wmkml.keys import KeysUnreadable, load_keys
@@ -37,7 +38,7 @@ def serve(settings: Settings, root: Path) -> int:
     except tkinter.TclError:
         print(
             "There is no display for the window; talk through the owner's page in a browser instead: "
-            f"{address(settings)}/",
+            f"{owner_url(settings)}/",
             file=sys.stderr,
         )
         return 1
@@ -56,7 +57,7 @@ def fill(tk: tkinter.Tk, settings: Settings, root: Path) -> OwnerClient:
     from wmkml.gui.window import Window
 
     news: queue.Queue[News] = queue.Queue()
-    client = OwnerClient(address(settings), functools.partial(stage_key, places(settings, root), set()), news)
+    client = OwnerClient(owner_url(settings), functools.partial(stage_key, places(settings, root), set()), news)
     window = Window(tk, client, settings.inference.system_language)
 
     def drain() -> None:
@@ -68,14 +69,6 @@ def fill(tk: tkinter.Tk, settings: Settings, root: Path) -> OwnerClient:
     client.start()
     drain()
     return client
-
-
-def address(settings: Settings) -> str:
-    """Where the owner is found from this machine."""
-    host = settings.general.owner_host
-    if host in ("", "0.0.0.0", "::"):
-        host = "127.0.0.1"
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.general.owner_port}"
 
 
 def stage_key(where: Places, told: set[str]) -> str | None:

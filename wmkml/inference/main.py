@@ -23,6 +23,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from wmkml.addresses import owner_url
 from wmkml.config import Settings
 from wmkml.cores import engine_threads, usable_cores
 from wmkml.engine.building import build_engine
@@ -137,14 +138,13 @@ class Service:
             settings, engine, tokenizer, self.shelf, self.osc, self.metrics, background_answers(settings)
         )
         limit = general.max_prompt_bytes * 4
-        owner_host = "127.0.0.1" if general.owner_host in ("", "0.0.0.0", "::") else general.owner_host
         controls = control.Controls(
             engine=engine,
             shelf=self.shelf,
             osc=self.osc,
             metrics=self.metrics,
             base=general.model_name,
-            owner=f"http://{f'[{owner_host}]' if ':' in owner_host else owner_host}:{general.owner_port}",
+            owner=owner_url(settings),
             operator_key=keys.operator,
             roots=(where.models, where.runs),
             start=root,

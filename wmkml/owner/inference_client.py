@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from wmkml.addresses import inference_url
 from wmkml.config import Settings
 from wmkml.wire import CompletionRequest, CurrentIteration, ReloadReply, ReloadRequest, UnloadRequest, model_name
 
@@ -61,13 +62,9 @@ class InferenceClient:
     """One connection pool to inference."""
 
     def __init__(self, settings: Settings, key: str) -> None:
-        host = settings.inference.inference_host
-        if host in ("0.0.0.0", "::", ""):
-            host = "127.0.0.1"
-        address = f"[{host}]" if ":" in host else host
         self._base_model = settings.general.model_name
         self._http = httpx.AsyncClient(
-            base_url=f"http://{address}:{settings.general.inference_port}",
+            base_url=inference_url(settings),
             headers={"X-Key": key},
             timeout=httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=16),

@@ -36,9 +36,7 @@ class Undecided(RuntimeError):
     """Inference is away, so nobody can say yet whether the adapter is good: the worker hands in again."""
 
 
-async def claim(
-    rounds: Rounds, said: Claim, workers: Workers, gone: Callable[[], Awaitable[bool]]
-) -> RoundJob | None:
+async def claim(rounds: Rounds, said: Claim, workers: Workers, gone: Callable[[], Awaitable[bool]]) -> RoundJob | None:
     """The round that is offered, leased to this worker; none if there is none for CLAIM_SECONDS.
 
     Args:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from wmkml.addresses import inference_url, owner_url
 from wmkml.config import Settings
 from wmkml.corpora import list_datasets, read_dataset
 from wmkml.keys import Keys, load_keys
@@ -45,7 +46,7 @@ def play(
     """Rehearse on the running cluster that has these settings; prints progress and writes the report.
 
     Args:
-        owner: the owner's address; none means this machine at `general.owner_port`.
+        owner: the owner's address; none means this machine where the settings say.
         rounds: so many rounds the run must have; none means `finetuning.num_total_iters`.
         report: the file that receives the JSON; none means it is printed.
         osc_port: listen for OSC there, on this machine, and hold the whole address table to it.  None: listen where
@@ -85,7 +86,7 @@ async def _rehearse(
     start_seconds: float,
 ) -> Report:
     keys = _keys(where)
-    base = owner or f"http://127.0.0.1:{settings.general.owner_port}"
+    base = owner or owner_url(settings)
     began = time.perf_counter()
     visitors = _visitors(settings, where, stations)
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=stations + 4)
@@ -171,7 +172,7 @@ async def _quiet(
     speech = settings.inference
     client = await stack.enter_async_context(
         httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{settings.general.inference_port}",
+            base_url=inference_url(settings),
             headers={"X-Key": keys.operator},
             timeout=httpx.Timeout(120, connect=5),
             trust_env=False,

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 
 from wmkml import wire
+from wmkml.addresses import owner_url
 from wmkml.config import Finetuning, Settings
 from wmkml.cores import usable_cores, worker_threads
 from wmkml.keys import KeysUnreadable, load_keys
@@ -50,7 +51,7 @@ def serve(settings: Settings, root: Path, owner: str | None = None) -> int:
     """Work until SIGTERM or SIGINT.
 
     Args:
-        owner: URL of the owner; None: on this machine, at `general.owner_port`.
+        owner: URL of the owner; None: on this machine, where the settings say.
 
     Returns:
         0 when told to leave, 1 after a failure that only a new process mends, 2 when these settings cannot work.
@@ -59,9 +60,7 @@ def serve(settings: Settings, root: Path, owner: str | None = None) -> int:
     for chatty in ("httpx", "httpcore", "urllib3", "filelock"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
-        status = asyncio.run(
-            _serve(settings, places(settings, root), owner or f"http://127.0.0.1:{settings.general.owner_port}")
-        )
+        status = asyncio.run(_serve(settings, places(settings, root), owner or owner_url(settings)))
     except (BaseMissing, ModulesMissing, OptimizerMissing, KeysUnreadable) as error:
         print(error, file=sys.stderr)
         return 2
