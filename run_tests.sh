@@ -10,7 +10,7 @@ began=$SECONDS
 say() { printf '[%4d s] %s\n' $((SECONDS - began)) "$1"; }
 
 # program:Debian package
-programs=(oscdump:liblo-tools pd:puredata-core Xvfb:xvfb chromium:chromium xdotool:xdotool import:imagemagick)
+programs=(oscdump:liblo-tools pd:puredata-core Xvfb:xvfb chromium:chromium xdotool:xdotool)
 
 missing() {
     local one
@@ -19,12 +19,18 @@ missing() {
     done
 }
 
-mapfile -t packages < <(missing)
-if [[ ${#packages[@]} -gt 0 && $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
-    say "Installing Debian packages that the tests need: ${packages[*]}."
+can_install() { [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; }
+
+install_packages() {
+    say "Installing Debian packages that the tests need: $*."
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -q >/dev/null
-    apt-get install -y -q --no-install-recommends "${packages[@]}" >/dev/null
+    apt-get install -y -q --no-install-recommends "$@" >/dev/null
+}
+
+mapfile -t packages < <(missing)
+if [[ ${#packages[@]} -gt 0 ]] && can_install; then
+    install_packages "${packages[@]}"
     mapfile -t packages < <(missing)
 fi
 if [[ ${#packages[@]} -gt 0 ]]; then
@@ -32,7 +38,12 @@ if [[ ${#packages[@]} -gt 0 ]]; then
 fi
 
 ./master_script.sh install --tests || exit
-if ! env/bin/python -c 'import tkinter' 2>/dev/null; then
+has_tk() { env/bin/python -c 'import tkinter' 2>/dev/null; }
+# Debian's Tk is for Debian's Python alone; another one has it built in or not at all.
+if ! has_tk && [[ $(env/bin/python -c 'import sys; print(sys.base_prefix)') == /usr ]] && can_install; then
+    install_packages python3-tk
+fi
+if ! has_tk; then
     say "This Python has no Tk, and the window's tests will fail. On Debian: sudo apt-get install python3-tk"
 fi
 
