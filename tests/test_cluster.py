@@ -229,6 +229,44 @@ def test_every_problem_is_told_at_once(standins: Standins) -> None:
     assert "alltag_de" in told
 
 
+@pytest.mark.parametrize("name", ['a "quoted" folder', "a folder ;with a semicolon"])
+def test_a_path_that_supervision_cannot_read_is_told_before_anything_starts(tmp_path: Path, name: str) -> None:
+    cluster = Standins(tmp_path)
+    data = tmp_path / name / "data"
+    cluster.config.write_text(cluster.config.read_text().replace("{model", f"{{data_folder: '{data}', model"))
+    assert cluster.launch().wait(60) == 1
+    told = cluster.output.read_text()
+    assert "general.data_folder" in told
+    assert "choose another" in told
+    assert "Traceback" not in told
+    assert not (data / "supervisor").exists()
+
+
+def test_the_owner_is_ready_before_the_others_are_started(standins: Standins) -> None:
+    standins.launch()
+    standins.healthy()
+    record = read_record(standins.data)
+    assert record is not None
+    pids = {one["name"]: one["pid"] for one in Supervisor(Path(record.socket)).states()}
+    owner, engine = (psutil.Process(pids[name]).create_time() for name in ("owner", "engine"))
+    assert owner < engine
+    told = standins.output.read_text()
+    assert told.index("owner is ready") < told.index("engine is ready")
+
+
+def test_a_second_start_installs_nothing(tmp_path: Path) -> None:
+    def start() -> str:
+        command = ["./master_script.sh", "--plan", "--set", f"general.data_folder={tmp_path}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=500)
+        return done.stdout
+
+    start()
+    stamp = ROOT / "env" / "installed.json"
+    written = stamp.stat().st_mtime_ns
+    assert start().startswith("What runs where")
+    assert stamp.stat().st_mtime_ns == written
+
+
 def test_a_data_folder_with_a_long_path(tmp_path: Path) -> None:
     cluster = Standins(tmp_path)
     cluster.data = tmp_path / ("long " * 25).strip() / "data"

@@ -5,8 +5,12 @@ Looks at ports, data sets, GPUs and the model's folder; changes nothing.
 
 from __future__ import annotations
 
+import sys
+
+from wmkml.cluster.arguments import PROJECT
 from wmkml.cluster.plan import Plan
 from wmkml.cluster.ports import is_free, user_of
+from wmkml.cluster.supervision import is_writable
 from wmkml.config import UNDERSTUDY
 from wmkml.corpora import check_all, list_datasets, read_dataset
 from wmkml.model_files import is_complete
@@ -17,7 +21,7 @@ FREE_SHARE = 0.5
 
 def problems(plan: Plan) -> list[str]:
     """A sentence for each thing that must be mended first; empty means that the cluster can start."""
-    return [*_ports(plan), *_datasets(plan), *_gpus(plan), *_model(plan)]
+    return [*_paths(plan), *_ports(plan), *_datasets(plan), *_gpus(plan), *_model(plan)]
 
 
 def warnings(plan: Plan) -> list[str]:
@@ -27,6 +31,21 @@ def warnings(plan: Plan) -> list[str]:
     names = plan.settings.general.available_datasets or None
     found = [str(problem) for problem in check_all(plan.places.datasets, names)]
     return found or ["verification_mode: every prompt file is in order."]
+
+
+def _paths(plan: Plan) -> list[str]:
+    # Every path and name that stands in the programs' commands.
+    wanted = {
+        "The project's folder": PROJECT,
+        "general.data_folder": plan.places.data,
+        "general.model_name": plan.settings.general.model_name,
+        "The Python of env/": sys.executable,
+    }
+    return [
+        f"{key}: {value} holds a quotation mark, a line break or ' ;', which supervision cannot read; choose another."
+        for key, value in wanted.items()
+        if not is_writable(value)
+    ]
 
 
 def _ports(plan: Plan) -> list[str]:

@@ -135,10 +135,14 @@ def _section(place: Supervision, program: Program, priority: int, root: Path) ->
 
 def _value(value: object) -> str:
     # supervisord expands %(name)s, and reads ` ;` as the start of a comment.
-    text = str(value).replace("%", "%%")
-    if " ;" in text or "\n" in text or '"' in text:
-        raise ValueError(f"{value}: a path or value with a quotation mark, a line break or ' ;' cannot be supervised")
-    return text
+    if not is_writable(value):
+        raise ValueError(f"{value}: cannot stand in supervisor's configuration")
+    return str(value).replace("%", "%%")
+
+
+def is_writable(value: object) -> bool:
+    """Whether a path or value can stand in supervisor's configuration, which has no way to quote these."""
+    return not any(mark in str(value) for mark in (" ;", "\n", "\r", '"'))
 
 
 def start_supervisor(place: Supervision, marker: str, root: Path) -> subprocess.Popen[bytes]:
