@@ -86,6 +86,14 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "other rank within": (lambda one: change_weights(one, half_rank), "another rank"),
     "NaN": (poison(float("nan")), "not finite"),
     "infinite": (poison(float("inf")), "not finite"),
+    "a huge number": (poison(1e30), "so large"),
+    "two large numbers": (
+        lambda one: change_weights(one, lambda some: {k: w * 3000 for k, w in some.items()}),
+        "so large",
+    ),
+    "a large scale": (lambda one: change_config(one, lora_alpha=1e9), "so large"),
+    "no scale": (lambda one: change_config(one, lora_alpha="NaN"), "lora_alpha"),
+    "no names of modules": (lambda one: change_config(one, target_modules=5), "target_modules"),
     "foreign module": (rename("layers.0", "layers.77"), "no module model.layers.77"),
     "foreign name": (rename("q_proj", "frob_proj"), "no module"),
     "other width": (lambda one: change_weights(one, narrow), "another rank or was made for another model"),
@@ -99,6 +107,11 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 
 def test_a_good_adapter_is_served(good: Path, expectation: Expectation) -> None:
     check_adapter(good, expectation)
+
+
+def test_a_destroyed_language_is_still_served(copy: Path, expectation: Expectation) -> None:
+    change_weights(copy, lambda tensors: {name: torch.full_like(one, 100.0) for name, one in tensors.items()})
+    check_adapter(copy, expectation)
 
 
 @pytest.mark.parametrize("kind", BAD)

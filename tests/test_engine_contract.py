@@ -7,24 +7,29 @@ import math
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 import torch
+from safetensors.torch import load_file, save_file
 
-from tests.engine_fixtures import MORE_ENDS, RANK, change_weights, make_adapter, make_model
+from tests.engine_fixtures import MORE_ENDS, RANK, change_config, change_weights, make_adapter, make_model
+from wmkml.engine.adapters import MOST
 from wmkml.engine.building import build_engine
 from wmkml.engine.protocol import TOP, Adapter, AdapterRefused, Engine, EngineDied, Generation, Sampling, Step
 from wmkml.engine.setup import EngineSetup
 from wmkml.engine.text import entropy
+from wmkml.engine.vllm_engine import VllmEngine
 
 GREEDY = Sampling(temperature=0.0, top_p=1.0, max_tokens=24)
 PROMPTS = [tuple((7 * start + 13 * step) % 300 + 10 for step in range(5 + 9 * start)) for start in range(6)]
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NUMBERS = count(1)
+EVERY_LAYER = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 @dataclass
@@ -35,9 +40,10 @@ class Ground:
     setup: EngineSetup
     folder: Path
 
-    def adapter(self, seed: int) -> Adapter:
+    def adapter(self, seed: int, **more: Any) -> Adapter:
         number = next(NUMBERS)
-        return Adapter(f"a{number}", number, make_adapter(self.setup.model, self.folder / f"a{number}", seed=seed))
+        path = make_adapter(self.setup.model, self.folder / f"a{number}", seed=seed, **more)
+        return Adapter(f"a{number}", number, path)
 
     def asked(
         self,
@@ -236,6 +242,67 @@ async def test_a_refused_adapter_leaves_streams_and_engine_alone(ground: Ground)
     assert ground.engine.alive()
 
 
+async def test_a_huge_adapter_is_refused_and_the_largest_that_is_not_yields_finite_numbers(ground: Ground) -> None:
+    largest, huge = (ground.adapter(seed, target_modules=EVERY_LAYER) for seed in (61, 62))
+    weight = 0.99 * math.sqrt(MOST / (RANK * 2))
+    for adapter, value in ((largest, weight), (huge, 2 * weight)):
+        change_weights(
+            adapter.path,
+            lambda some, value=value: {name: torch.sign(one) * value for name, one in some.items()},  # type: ignore[misc]
+        )
+    with pytest.raises(AdapterRefused, match="so large"):
+        await ground.engine.load(huge)
+    await ground.engine.load(largest)
+    steps = [step for prompt in PROMPTS for step in await ground.steps(prompt, adapter=largest)]
+    assert all(math.isfinite(value) for step in steps for value in (step.logprob, *dict(step.top).values()))
+    await ground.engine.unload(largest)
+    assert ground.engine.alive()
+
+
+async def test_an_adapter_that_the_engine_cannot_read_is_refused_and_takes_no_place(ground: Ground) -> None:
+    plain = tokens(await ground.steps())
+    for number in range(ground.setup.adapters + 1):
+        bad = ground.adapter(71)
+        # PEFT reads no such task; vLLM reads no such module.
+        other = {"target_modules": 5} if number == 0 or ground.engine.name == "vllm" else {"task_type": "NONSENSE"}
+        change_config(bad.path, **other)
+        with pytest.raises(AdapterRefused):
+            await ground.engine.load(bad)
+    good = ground.adapter(72)
+    await ground.engine.load(good)
+    assert tokens(await ground.steps(adapter=good)) != plain
+    await ground.engine.unload(good)
+    assert tokens(await ground.steps()) == plain
+
+
+async def test_prompts_are_forgotten_under_a_stream_that_goes_on(ground: Ground) -> None:
+    long, prompt = Sampling(0.0, 1.0, max_tokens=80), PROMPTS[5] * 6
+    alone = tokens(await ground.steps(prompt, long))
+    stream = ground.engine.generate(ground.asked(prompt, long))
+    seen = [await anext(stream)]
+    await ground.engine.forget_prompts()
+    seen += [step async for step in stream]
+    assert tokens(seen) == alone
+    await ground.engine.forget_prompts()
+    if isinstance(ground.engine, VllmEngine):
+        assert await known_of(ground.engine, prompt) == 0
+        assert await known_of(ground.engine, prompt) > 0
+        await ground.engine.forget_prompts()
+        assert await known_of(ground.engine, prompt) == 0
+
+
+async def known_of(engine: VllmEngine, prompt: tuple[int, ...]) -> int:
+    """How many tokens of a prompt vLLM had in its cache when it was asked."""
+    from vllm import SamplingParams
+
+    parameters = SamplingParams(max_tokens=1, detokenize=False)
+    known = [
+        output.num_cached_tokens
+        async for output in engine._llm.generate({"prompt_token_ids": list(prompt)}, parameters, f"k{next(NUMBERS)}")
+    ]
+    return int(known[-1] or 0)
+
+
 async def test_an_unloaded_adapter_never_reaches_the_engine(ground: Ground) -> None:
     gone = ground.adapter(41)
     await ground.engine.load(gone)
@@ -288,3 +355,23 @@ async def test_z_a_stopped_engine_says_so(ground: Ground) -> None:
     with pytest.raises(EngineDied):
         await ground.steps()
     await stream.aclose()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["transformers", pytest.param("vllm", marks=pytest.mark.vllm)])
+async def test_zz_an_engine_whose_numbers_are_not_finite_dies(setup: EngineSetup, tmp_path: Path, name: str) -> None:
+    model = Path(shutil.copytree(setup.model, tmp_path / "model"))
+    weights = load_file(model / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    engine = build_engine(name, replace(setup, model=model))  # type: ignore[arg-type]
+    await engine.start()
+    assert engine.alive()
+    with pytest.raises(EngineDied):
+        async for step in engine.generate(Generation("poisoned", PROMPTS[0], GREEDY)):
+            assert math.isfinite(step.logprob)
+    for _ in range(100):
+        if not engine.alive():
+            break
+        await asyncio.sleep(0.05)
+    assert not engine.alive()
+    await engine.stop()

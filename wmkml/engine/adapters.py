@@ -7,6 +7,7 @@ module that is not there ends the engine.  Knows files, and nothing of engines u
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +39,16 @@ _UNSUPPORTED: Mapping[str, tuple[Any, ...]] = {
 """Settings of PEFT that not every engine can serve, and the values that mean they are not used."""
 
 
+MOST = 1e6
+"""The largest max|A|, max|B| and max|A|·max|B|·rank·scale that is served.
+
+Training never comes near: AdamW moves a weight by about its learning rate a step, 3.2 times that at the very most, so
+that 200 rounds of 24 steps at 0.006 reach |A|, |B| < 100 and a product of 320,000 at rank 16 and scale 2; a language is
+destroyed long before.  And what is below it stays finite: with it a layer of 14,336 inputs of 1,000 yields 1e13, two of
+those multiplied 1e26, and float32 and bfloat16 end at 3e38.  (float16 ends at 65,504; no bound could save it.)
+"""
+
+
 @dataclass(frozen=True)
 class Expectation:
     """What an adapter must look like: its rank, and (out, in) of the base model's linear layers by module name."""
@@ -59,16 +70,18 @@ def check_adapter(folder: Path, expectation: Expectation) -> None:
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise AdapterRefused(f"The folder holds no {name}, so it is no adapter in PEFT's format.")
-    rank = _checked_rank(folder / CONFIG, expectation.rank)
+    scale = _checked_scale(folder / CONFIG, expectation.rank)
     try:
         with safe_open(str(folder / WEIGHTS), framework="pt") as weights:
             tensors = {name: weights.get_tensor(name) for name in weights.keys()}  # noqa: SIM118  (no mapping)
     except (SafetensorError, OSError) as error:
         raise AdapterRefused(f"{WEIGHTS} is truncated or no safetensors file ({type(error).__name__}).") from None
-    _check_tensors(tensors, rank, expectation.shapes)
+    _check_tensors(tensors, expectation)
+    _check_size(tensors, expectation.rank, scale)
 
 
-def _checked_rank(path: Path, expected: int) -> int:
+def _checked_scale(path: Path, expected: int) -> float:
+    """Check the configuration; returns the factor of B·A."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError):
@@ -82,12 +95,20 @@ def _checked_rank(path: Path, expected: int) -> int:
     if rank != expected:
         told = rank if isinstance(rank, int) else "none"
         raise AdapterRefused(f"The adapter's rank is {told}; it must be {expected} (finetuning.lora_r).")
-    return expected
+    targets, alpha = config.get("target_modules"), config.get("lora_alpha")
+    if not isinstance(targets, str) and not (
+        isinstance(targets, list) and all(isinstance(one, str) for one in targets)
+    ):
+        raise AdapterRefused(f"{CONFIG}: target_modules must be a list of modules' names.")
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
+        raise AdapterRefused(f"{CONFIG}: lora_alpha must be a number.")
+    return float(alpha) / (math.sqrt(expected) if config.get("use_rslora") else expected)
 
 
-def _check_tensors(tensors: Mapping[str, torch.Tensor], rank: int, shapes: Mapping[str, tuple[int, int]]) -> None:
+def _check_tensors(tensors: Mapping[str, torch.Tensor], expectation: Expectation) -> None:
     import torch  # takes seconds, and a service has a port to take before
 
+    rank, shapes = expectation.rank, expectation.shapes
     sides: dict[str, set[str]] = {}
     for name, tensor in tensors.items():
         match = _KEY.fullmatch(name)
@@ -113,6 +134,19 @@ def _check_tensors(tensors: Mapping[str, torch.Tensor], rank: int, shapes: Mappi
     for module, there in sides.items():
         if len(there) == 1:
             raise AdapterRefused(f"{module} has only one of lora_A and lora_B.")
+
+
+def _check_size(tensors: Mapping[str, torch.Tensor], rank: int, scale: float) -> None:
+    largest = {name: float(tensor.abs().max()) for name, tensor in tensors.items()}
+    for name, of_a in largest.items():
+        if ".lora_A." not in name:
+            continue
+        of_b = largest[name.replace(".lora_A.", ".lora_B.")]
+        if max(of_a, of_b, of_a * of_b * rank * abs(scale)) > MOST:
+            raise AdapterRefused(
+                f"{name.removesuffix('.lora_A.weight')[:120]} holds numbers so large that answers would overflow: "
+                "this is no trained adapter."
+            )
 
 
 class LoadedAdapters:

@@ -103,6 +103,10 @@ class Engine(Protocol):
         """Forget an adapter; no generation with it may be under way."""
         ...
 
+    async def forget_prompts(self) -> None:
+        """Forget what is kept of the prompts and answers there were, to read the same ones faster; answers go on."""
+        ...
+
     def generate(self, generation: Generation) -> AsyncIterator[Step]:
         """Steps of one answer as they are made; the last one has `finish`.  Closing the iterator ends the generation.
 

@@ -18,7 +18,7 @@ import torch
 
 from wmkml.engine.adapters import Expectation, LoadedAdapters, check_adapter
 from wmkml.engine.batch import Batch, Row
-from wmkml.engine.protocol import Adapter, EngineDied, Generation, Step
+from wmkml.engine.protocol import Adapter, AdapterRefused, EngineDied, Generation, Step
 from wmkml.engine.setup import EngineSetup
 
 log = logging.getLogger(__name__)
@@ -88,12 +88,19 @@ class TransformersEngine:
         self._adapters.check_free(adapter)
         await asyncio.to_thread(check_adapter, adapter.path, self._expectation)
         self._adapters.add(adapter)
-        await self._between_steps(lambda: self._add(adapter))
+        try:
+            await self._between_steps(lambda: self._add(adapter))
+        except AdapterRefused:
+            self._adapters.remove(adapter)
+            raise
 
     async def unload(self, adapter: Adapter) -> None:
         """Take an adapter out between two steps."""
         self._adapters.remove(adapter)
         await self._between_steps(lambda: self._remove(adapter))
+
+    async def forget_prompts(self) -> None:
+        """Nothing to do: what was read of a prompt goes with its answers."""
 
     async def generate(self, generation: Generation) -> AsyncIterator[Step]:
         """Steps of one answer; closing the iterator frees its row before the next step."""
@@ -207,13 +214,19 @@ class TransformersEngine:
 
         name, folder = _peft_name(adapter), str(adapter.path)
         more = {"is_trainable": False, "autocast_adapter_dtype": False}
-        if self._peft is None:
-            # PEFT puts its layers into the model itself; this object only holds the names.
-            self._peft = PeftModel.from_pretrained(self._model, folder, name, **more)
-        else:
-            self._peft.load_adapter(folder, name, **more)
-        self._model.eval()
-        self._switch(self._active)
+        try:
+            if self._peft is None:
+                # PEFT puts its layers into the model itself; this object only holds the names.
+                self._peft = PeftModel.from_pretrained(self._model, folder, name, **more)
+            else:
+                self._peft.load_adapter(folder, name, **more)
+        except Exception as error:
+            if self._peft is not None and name in self._peft.peft_config:
+                self._peft.delete_adapter(name)
+            raise AdapterRefused(f"PEFT cannot load the adapter ({type(error).__name__}).") from error
+        finally:
+            self._model.eval()
+            self._switch(self._active)
 
     def _remove(self, adapter: Adapter) -> None:
         self._switch(None)

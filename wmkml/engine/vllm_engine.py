@@ -131,6 +131,16 @@ class VllmEngine:
         except EngineDeadError as error:
             raise EngineDied("vLLM's core has ended.") from error
 
+    async def forget_prompts(self) -> None:
+        """Empty the prefix cache.  Answers under way hold a part of it: those are read again, and go on."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        try:
+            if not await self._llm.reset_prefix_cache():
+                await self._llm.reset_prefix_cache(reset_running_requests=True)
+        except EngineDeadError as error:
+            raise EngineDied("vLLM's core has ended.") from error
+
     async def generate(self, generation: Generation) -> AsyncIterator[Step]:
         """Steps of one answer; closing the iterator aborts the request in vLLM."""
         from vllm import SamplingParams
@@ -174,7 +184,7 @@ class VllmEngine:
 
     def _step(self, token: int, logprobs: Any, finish: str | None) -> Step:
         logprob = float(logprobs[token].logprob)
-        if math.isnan(logprob):
+        if not math.isfinite(logprob):
             # Its cache blocks are poisoned for every later request; only a new process heals that.
             self._poisoned = True
             raise EngineDied("The model yields numbers that are not finite.")

@@ -125,7 +125,10 @@ class Shelf:
                     await self._drop(old)
 
     async def unload(self, iterations: Iterable[int] | None) -> list[int]:
-        """End what these iterations (None: all but the base model) are saying, and drop them; returns which there were."""
+        """End what these iterations (None: all but the base model) are saying, and drop them; returns which there were.
+
+        With all of them goes what the engine keeps of past prompts: the next visitor begins with nothing of the last.
+        """
         async with self._turn:
             wanted = set(self._entries) if iterations is None else set(iterations)
             gone = [self._entries.pop(one) for one in sorted(wanted - {BASE}) if one in self._entries]
@@ -137,6 +140,8 @@ class Shelf:
             for entry in gone:
                 # Whoever still holds it has no answer under way in the engine, and is told so when it asks.
                 await self._drop(entry)
+            if iterations is None:
+                await self._engine.forget_prompts()
             return [entry.iteration for entry in gone]
 
     async def end_all_answers(self) -> None:
