@@ -46,7 +46,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     shelf = Shelf(engine, tmp_path / "serving")
     await shelf.load(make_adapter(model, tmp_path / "adapter"), 0)
     osc = OscSender([])
-    yield House(Answering(Settings(), engine, load_tokenizer(model), shelf, osc, Metrics()), shelf)
+    yield House(Answering(Settings(), engine, load_tokenizer(model), shelf, osc, Metrics(), 4), shelf)
     osc.close()
     await engine.stop()
 

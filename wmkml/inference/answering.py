@@ -86,8 +86,11 @@ def _tell_end(told: Told, index: int, task: asyncio.Task[None]) -> None:
         # Perhaps before its first step: then no line of it has run.
         told.put_nowait((index, _ended()))
     elif (error := task.exception()) is not None:
-        known = {EngineDied: away, AdapterRefused: _ended}.get(type(error))
-        told.put_nowait((index, known() if known is not None else error))
+        if isinstance(error, EngineDied):
+            error = away()
+        elif isinstance(error, AdapterRefused):
+            error = _ended()
+        told.put_nowait((index, error))
 
 
 class Answering:
