@@ -49,8 +49,8 @@ class StandIn:
         self.cancelled = 0
 
 
-def make_app(base_model: str) -> FastAPI:
-    """The stand-in as an application."""
+def make_app(base_model: str, deadly: str = "") -> FastAPI:
+    """The stand-in as an application, which dies when the model `deadly` is asked."""
     app, this = FastAPI(), StandIn(base_model)
 
     @app.get("/healthz")
@@ -87,6 +87,8 @@ def make_app(base_model: str) -> FastAPI:
     @app.post("/v1/chat/completions")
     async def complete(request: wire.CompletionRequest) -> Response:
         this.asked.append(request.model_dump())
+        if request.model == deadly:
+            os._exit(1)
         if not this.ready:
             return _error(503, "loading", "The engine is loading.")
         if request.model not in [this.base_model, *this.loaded]:
@@ -161,5 +163,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--base-model", required=True)
+    parser.add_argument("--deadly", default="")
     arguments = parser.parse_args()
-    uvicorn.run(make_app(arguments.base_model), port=arguments.port, log_level="warning")
+    uvicorn.run(make_app(arguments.base_model, arguments.deadly), port=arguments.port, log_level="warning")

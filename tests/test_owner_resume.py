@@ -237,3 +237,41 @@ def test_the_owner_starts_beside_a_run_that_a_power_cut_damaged(house: House, na
     assert any(folder.name in notice for notice in house.state()["notices"])
     until(lambda: not folder.exists(), "the damaged run to be gone")
     house.begin("en")
+
+
+def test_an_adapter_that_inference_dies_of_is_withdrawn(house: House) -> None:
+    house.begin("de")
+    first = house.claim()
+    house.train(first)
+    house.until_iteration(0)
+    house.kill_inference()
+    house.start_inference(deadly="iteration-1")
+    until(lambda: house.state()["inference"] == "ready", "inference to be back")
+    house.train(house.claim())
+    under_way = house.claim()
+    for _ in range(3):
+        assert house.inference_process is not None
+        house.inference_process.wait(30)
+        house.start_inference(deadly="iteration-1")
+    house.until_iteration(0)
+    assert house.chat("wer?")[0][1]["iteration"] == 0
+    assert any("iteration 1" in notice for notice in house.state()["notices"])
+    assert not house.step(under_way)
+    again = house.claim()
+    assert (again["iteration"], again["attempt"]) == (2, 2)
+    assert again["previous"]["path"] == first["folder"]
+    restart(house)
+    assert house.state()["iteration"] == 0
+
+
+def test_an_inference_that_dies_idle_or_after_an_answer_costs_no_adapter(house: House) -> None:
+    house.begin("de")
+    house.train(house.claim())
+    house.until_iteration(0)
+    until(lambda: house.counts()["persistent"] == 3, "its first answer")
+    for _ in range(4):
+        house.kill_inference()
+        until(lambda: house.state()["inference"] == "away", "inference to be away")
+        house.start_inference()
+        until(lambda: house.state()["inference"] == "ready", "inference to be back")
+    assert house.state()["iteration"] == 0

@@ -74,8 +74,11 @@ class Asking:
                 audience=audience,
             )
             try:
-                return Answered(iteration, await self._client.answers(request))
+                answers = await self._client.answers(request)
+                run.deaths.answered(iteration)
+                return Answered(iteration, answers)
             except Away:
+                run.deaths.broke_off(iteration)
                 self._watch.lost()
         raise Refused(f"inference went away {TRIES} times over this prompt", "broken_off")
 

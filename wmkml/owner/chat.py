@@ -92,8 +92,10 @@ class Chat:
                         say(ChatToken(text=token.text, probability=token.probability, entropy=token.entropy))
                         self._herald.token(question.station, token, iteration)
             except Away:
+                run.deaths.broke_off(iteration)
                 self._watch.lost()
                 continue
+            run.deaths.answered(iteration)
             say(await self._keep(run, question, iteration, tokens))
             echoes.want(run.language_of(question.station), question.prompt)
             return

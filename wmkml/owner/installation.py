@@ -15,7 +15,7 @@ from pathlib import Path
 from wmkml.config import Settings
 from wmkml.owner import run_folder
 from wmkml.owner.herald import Herald
-from wmkml.owner.inference_client import InferenceClient, Refused
+from wmkml.owner.inference_client import Away, InferenceClient, Refused
 from wmkml.owner.inference_watch import InferenceWatch
 from wmkml.owner.life import Life
 from wmkml.owner.live_run import LiveRun
@@ -155,11 +155,18 @@ class Installation:
         run_folder.empty_graves(self._runs)
 
     async def _load_adapters(self, run: LiveRun) -> None:
+        new = self._client.model(run.iteration) not in await self._client.models()
+        if new and run.deaths.restarted(run.iteration):
+            self._withdraw(run)
         newest_first = sorted(run.store.adapters(), key=lambda one: one.iteration != run.iteration)
         for adapter in newest_first:
             try:
                 # Also what it seems to have: the adapter under this number may be another one.
                 await self._client.reload(adapter.path, adapter.iteration)
+            except Away:
+                if adapter.iteration == run.iteration:
+                    run.deaths.broke_off(adapter.iteration)
+                raise
             except Refused as refusal:
                 self._herald.notice(f"Inference does not take iteration {adapter.iteration} back: {refusal}")
                 if adapter.iteration == run.iteration and not run.over:
@@ -168,6 +175,20 @@ class Installation:
             if run.over:
                 return
         await self._client.current(run.iteration)
+
+    def _withdraw(self, run: LiveRun) -> None:
+        """Inference dies of the adapter that answers: have the one before it answer, and train on from there."""
+        deadly = run.iteration
+        run.iteration = max((one.iteration for one in run.store.adapters() if one.iteration < deadly), default=-1)
+        run.store.withdraw(deadly, run.iteration)
+        self._herald.notice(
+            f"Inference died again and again over iteration {deadly}: "
+            + ("the base model" if run.iteration < 0 else f"iteration {run.iteration}")
+            + " answers instead, and training goes on from there."
+        )
+        one = None if self.life is None else self.life.rounds.current
+        if self.life is not None and one is not None and one.status == "training":
+            self.life.rounds.failed(one, f"it went on from iteration {deadly}, which was withdrawn.")
 
     def _begin(self, run: LiveRun) -> None:
         self.life = self._make_life(run)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wmkml.owner.clock import Clock
+from wmkml.owner.deaths import Deaths
 from wmkml.owner.schema import NewPair
 from wmkml.owner.store import RunStore
 from wmkml.wire import Phase
@@ -69,6 +70,7 @@ class LiveRun:
         self.languages = store.languages()
         self.stations = store.stations()
         self.new_pairs = Pulse()
+        self.deaths = Deaths()
         self._crashed = crashed
         self._tasks: set[asyncio.Task[None]] = set()
 

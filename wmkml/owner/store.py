@@ -269,6 +269,12 @@ class RunStore:
                     (finished.held_seconds, finished.iteration),
                 )
 
+    def withdraw(self, iteration: int, instead: int) -> None:
+        """This adapter was accepted and shall never answer again, nor be trained on from; `instead` answers now."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM adapters WHERE iteration = ?", (iteration,))
+            connection.execute("UPDATE run SET iteration = ?", (instead,))
+
     def adapters(self) -> list[AcceptedAdapter]:
         """Every adapter that was accepted, by iteration; a wall clock may be set back, iterations never are."""
         rows = self._rows("SELECT iteration, path, sha256, from_round FROM adapters ORDER BY iteration")
