@@ -300,6 +300,21 @@ def test_a_refused_adapter_counts_as_a_failure_and_training_goes_on_from_the_las
     assert house.train(again)["accepted"]
 
 
+def test_training_goes_on_from_a_rounds_adapter_that_was_loaded_again_by_hand(make_house: MakeHouse) -> None:
+    house = make_house()
+    house.begin("de")
+    job = house.claim()
+    house.train(job)
+    house.until_iteration(0)
+    assert house.owner.post("/reload", json={"path": job["folder"], "iteration": 0}).is_success
+    second = house.claim()
+    assert second["previous"] == {"path": job["folder"], "sha256": previous_sha(job), "iteration": 0}
+    by_hand = house.places.models / "by-hand"
+    house.write_adapter(by_hand)
+    assert house.owner.post("/reload", json={"path": str(by_hand), "iteration": 0}).is_success
+    assert house.claim(session="s2")["previous"] is None  # no round made this one
+
+
 def test_what_inference_has_under_a_rounds_number_makes_no_refused_adapter_good(make_house: MakeHouse) -> None:
     house = make_house()
     house.begin("de")
@@ -409,6 +424,9 @@ def test_an_adapter_travels_as_a_tar(make_house: MakeHouse, tmp_path: Path) -> N
         content = tar.extractfile("adapter_model.safetensors")
         assert content is not None and content.read() == weights
     assert reply.headers["X-Sha256"] == sha256
+    assert int(reply.headers["Content-Length"]) == len(reply.content)
+    left = {path.name for path in run_folder(house).iterdir() if not path.name.startswith("run.sqlite-")}
+    assert left == {"adapters", "measures.jsonl", "run.json", "run.sqlite"}
     assert house.work(f"adapters/{job['run']}/5", b"", "GET").status_code == 404
     assert house.work(place, tar_of(good), "PUT", **{"X-Sha256": sha256}).status_code == 409
 

@@ -100,7 +100,10 @@ def add_doors(app: FastAPI, owner: Owner) -> None:
         if run.over:
             raise Refusing(409, "The run ended meanwhile.")
         sha256 = await asyncio.to_thread(sha256_of, folder / WEIGHTS)
-        run.store.accept(AcceptedAdapter(message.iteration, str(folder), sha256, from_round=False))
+        known = next((one for one in run.store.adapters() if one.iteration == message.iteration), None)
+        if known is None or not _is_at(known, folder, sha256):
+            known = AcceptedAdapter(message.iteration, str(folder), sha256, from_round=False)
+        run.store.accept(known)  # a round's own adapter stays the one that training goes on from
         run.iteration = message.iteration
         seconds = time.monotonic() - began
         owner.herald.swapped(SwapEvent(iteration=message.iteration, swap_seconds=seconds, held_seconds=0.0))
@@ -109,6 +112,10 @@ def add_doors(app: FastAPI, owner: Owner) -> None:
         except Away:
             owner.watch.lost()
         return reply
+
+
+def _is_at(known: AcceptedAdapter, folder: Path, sha256: str) -> bool:
+    return known.sha256 == sha256 and Path(known.path).resolve() == folder
 
 
 def _adapter(owner: Owner, path: str) -> Path:

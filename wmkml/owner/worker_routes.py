@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, Response
-from starlette.background import BackgroundTask
+from fastapi.responses import Response, StreamingResponse
 
 from wmkml.owner import lease
 from wmkml.owner.adapter_parcel import LARGEST_BYTES, ParcelBroken, pack, unpack
@@ -18,6 +19,7 @@ from wmkml.owner.rounds import Rounds
 from wmkml.wire import Claim, HandIn, HandInReply, RoundFailure, StepReply, StepReport
 
 MESSAGE_BYTES = 64 * 1024
+PART_BYTES = 2**20
 AWAIT_RUN_SECONDS = 1.0
 OVER = "This attempt is not under way any more."
 ROUND = "/worker/rounds/{run}/{iteration}/{attempt}"
@@ -106,14 +108,21 @@ def add_worker(app: FastAPI, owner: Owner) -> None:
         require_key(request, "worker", owner.keys.worker)
         rounds = rounds_of(run)
         known = [] if rounds is None else [one for one in rounds.run.store.adapters() if one.iteration == iteration]
-        if not known:
+        if rounds is None or not known:
             raise Refusing(404, "This run has no such adapter.")
-        with tempfile.NamedTemporaryFile(delete=False) as parcel:
+        # A file without a name, in the run's own folder: it learned words, and whatever happens nothing of it is left.
+        parcel = tempfile.TemporaryFile(dir=rounds.run.folder)  # noqa: SIM115 - closed once it is sent
+        try:
             await asyncio.to_thread(pack, Path(known[0].path), parcel)
-        path = Path(parcel.name)
-        return FileResponse(
-            path,
-            media_type="application/x-tar",
-            headers={"X-Sha256": known[0].sha256},
-            background=BackgroundTask(path.unlink),
-        )
+            headers = {"X-Sha256": known[0].sha256, "Content-Length": str(parcel.tell())}
+            parcel.seek(0)
+        except BaseException:
+            parcel.close()
+            raise
+        return StreamingResponse(_sent(parcel), media_type="application/x-tar", headers=headers)
+
+
+def _sent(parcel: IO[bytes]) -> Iterator[bytes]:
+    with parcel:
+        while part := parcel.read(PART_BYTES):
+            yield part
