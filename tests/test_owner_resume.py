@@ -162,6 +162,19 @@ def test_a_run_started_while_inference_is_away_knows_nothing_of_the_last(house: 
     assert house.chat("wer?")[0][1]["iteration"] == -1
 
 
+def test_a_run_that_ends_without_inference_leaves_nothing(house: House) -> None:
+    house.begin("de")
+    house.train(house.claim())
+    house.until_iteration(0)
+    (house.places.serving / "0-1").mkdir(parents=True)
+    (house.places.serving / "0-1" / "adapter_model.safetensors").write_bytes(b"learned")
+    house.kill_inference()
+    until(lambda: house.state()["inference"] == "away", "inference to be away")
+    house.end()
+    until(lambda: not house.places.serving.exists(), "inference's copies to go")
+    until(lambda: not list(house.places.runs.iterdir()), "the run's folder to go")
+
+
 def test_inference_that_comes_back_gets_its_adapters_the_current_one_first(house: House) -> None:
     house.begin("de")
     for number in range(2):

@@ -30,6 +30,11 @@ class Places:
         return self.data / "runs"
 
     @property
+    def serving(self) -> Path:
+        """Inference's own copies of the adapters it has loaded."""
+        return self.data / "serving"
+
+    @property
     def keys(self) -> Path:
         """The keys of stage, worker and operator, readable by their owner alone."""
         return self.data / "keys.json"

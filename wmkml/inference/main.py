@@ -133,7 +133,7 @@ class Service:
         self.engine = engine
         self.osc = OscSender(settings.osc_targets)
         self.metrics = Metrics()
-        self.shelf = Shelf(engine, where.data / "serving")
+        self.shelf = Shelf(engine, where.serving)
         answering = Answering(
             settings, engine, tokenizer, self.shelf, self.osc, self.metrics, background_answers(settings)
         )

@@ -56,7 +56,7 @@ def make_app(settings: Settings, places: Places, keys: Keys, crashed: Callable[[
         return Life(settings.finetuning, run, rounds, Echoes(asking), asking, datasets, herald)
 
     herald = Herald(osc, hub, now, settings.general.log_visitor_words)
-    installation = Installation(settings, places.runs, client, make_life, crashed)
+    installation = Installation(settings, places.runs, places.serving, client, make_life, crashed)
     watch = InferenceWatch(client, installation.restore, installation.inference_is_gone, lambda _: herald.state())
     installation.wire(watch, herald)
     asking = Asking(settings, client, watch)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import fields
@@ -43,16 +44,18 @@ class Installation:
         self,
         settings: Settings,
         runs: Path,
+        copies: Path,
         client: InferenceClient,
         make_life: Callable[[LiveRun], Life],
         crashed: Callable[[BaseException], None],
     ) -> None:
         """Args:
         runs: the folder of all runs.
+        copies: inference's copies of the adapters it has loaded.
         make_life: gives a run its parts.
         crashed: hears of an error nobody expected.
         """
-        self._settings, self._runs, self._client = settings, runs, client
+        self._settings, self._runs, self._copies, self._client = settings, runs, copies, client
         self._make_life, self._crashed = make_life, crashed
         self.life: Life | None = None
         self._living: asyncio.Task[None] | None = None
@@ -151,8 +154,10 @@ class Installation:
         await self._load_adapters(run)
 
     def inference_is_gone(self) -> None:
-        """Nobody has an adapter open any more."""
+        """Nobody has an adapter open any more: what an inference that may never come back copied goes, too."""
         run_folder.empty_graves(self._runs)
+        if self._copies.is_dir():
+            shutil.rmtree(self._copies)
 
     async def _load_adapters(self, run: LiveRun) -> None:
         new = self._client.model(run.iteration) not in await self._client.models()
