@@ -2,7 +2,8 @@
 
 No word: as it stands, from the project's folder; it must end with status 0.  Others: `cluster` (on ports of the test's
 own), `rehearsal`, `hub` (against the stand-in of the hub), `background` (Pd, on a port of the test's own), `tests`
-(a dry run).  Each word has one test; `test_readme.py` holds that there is no other.
+(a dry run), `build` (one step), `worker` (until it asks the owner of another machine).
+Each word has one test; `test_readme.py` holds that there is no other.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 from wmkml.cluster.arguments import PROJECT
 
 FENCE = re.compile(r"^```(?P<language>\w*)(?: (?P<word>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-KINDS = {"", "cluster", "rehearsal", "hub", "background", "tests"}
+KINDS = {"", "cluster", "rehearsal", "hub", "background", "tests", "build", "worker"}
 
 
 def fences() -> list[tuple[str, str, list[str]]]:

@@ -59,6 +59,34 @@ def test_a_model_is_fetched_from_the_hub(tmp_path: Path, hub: Hub) -> None:
     assert (tmp_path / "model" / "config.json").read_bytes() == hub.files["config.json"]
 
 
+def test_the_understudy_is_built(tmp_path: Path) -> None:
+    (command,) = commands("build")
+    done = run(f"{command} --steps 1 --out {tmp_path / 'model'} --work {tmp_path / 'work'}", timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "model" / "model.safetensors").is_file()
+
+
+def test_a_worker_elsewhere_claims_at_the_owner_it_is_given(tmp_path: Path) -> None:
+    (command,) = commands("worker")
+    own = f" --model understudy --set general.data_folder={tmp_path / 'data'}"
+    process = subprocess.Popen(
+        ["bash", "-c", f"exec env {command}{own}"], cwd=PROJECT, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    told = []
+    try:
+        for line in process.stderr:
+            told.append(line)
+            if "Claiming rounds at http://192.0.2.20:8000" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, "".join(told)
+    assert not (tmp_path / "data" / "keys.json").exists()
+
+
 @pytest.fixture
 def hub() -> Iterator[Hub]:
     small = {
