@@ -143,7 +143,14 @@ def test_a_killed_download_is_taken_up_by_the_next_call(hub: Hub, tmp_path: Path
     hub.files["tokenizer.json"] = b"{}"
     hub.stall_after = 2 * MIB + MIB // 2
     command = [sys.executable, str(ROOT / "download_model.py"), "org/tiny", "--to", str(folder)]
-    first = subprocess.Popen(command, cwd=tmp_path, env=environment(hub, tmp_path), stdout=subprocess.DEVNULL)
+    first = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment(hub, tmp_path),
+        stdout=subprocess.DEVNULL,
+        # Whoever runs the tests in the background hands on an ignored Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     try:
         assert hub.stalled.wait(60)
         part = folder / UNFINISHED
@@ -297,7 +304,14 @@ def test_two_downloads_into_one_folder_do_not_meet(hub: Hub, tmp_path: Path) -> 
     hub.stall_after = MIB
     folder = tmp_path / "here"
     command = [sys.executable, str(ROOT / "download_model.py"), "org/tiny", "--to", str(folder)]
-    first = subprocess.Popen(command, cwd=tmp_path, env=environment(hub, tmp_path), stdout=subprocess.DEVNULL)
+    first = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environment(hub, tmp_path),
+        stdout=subprocess.DEVNULL,
+        # Whoever runs the tests in the background hands on an ignored Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     try:
         assert hub.stalled.wait(60)
         assert "is under way" in refused(door(hub, tmp_path, "org/tiny", "--to", str(folder)))

@@ -59,6 +59,11 @@ def test_a_model_is_fetched_from_the_hub(tmp_path: Path, hub: Hub) -> None:
     assert (tmp_path / "model" / "config.json").read_bytes() == hub.files["config.json"]
 
 
+def heed_ctrl_c() -> None:
+    """Let a child hear Ctrl-C: whoever runs the tests in the background hands on an ignored one."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_the_understudy_is_built(tmp_path: Path) -> None:
     (command,) = commands("build")
     done = run(f"{command} --steps 1 --out {tmp_path / 'model'} --work {tmp_path / 'work'}", timeout=280)
@@ -70,7 +75,11 @@ def test_a_worker_elsewhere_claims_at_the_owner_it_is_given(tmp_path: Path) -> N
     (command,) = commands("worker")
     own = f" --model understudy --set general.data_folder={tmp_path / 'data'}"
     process = subprocess.Popen(
-        ["bash", "-c", f"exec env {command}{own}"], cwd=PROJECT, stderr=subprocess.PIPE, text=True
+        ["bash", "-c", f"exec env {command}{own}"],
+        cwd=PROJECT,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_ctrl_c,
     )
     assert process.stderr is not None
     told = []
@@ -126,7 +135,12 @@ def test_the_cluster_starts_answers_and_ends(tmp_path: Path) -> None:
         ended = run(stop + own)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     process = subprocess.Popen(
-        shlex.split(foreground + own), cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        shlex.split(foreground + own),
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=heed_ctrl_c,
     )
     assert process.stdout is not None
     said_lines = []
