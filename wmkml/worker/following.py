@@ -54,7 +54,9 @@ class Follower:
         """Send what is left in the queue, and a sign of life when nothing is, until `finish`; drops a round no longer ours."""
         while True:
             try:
-                report = await asyncio.wait_for(self._reports.get(), self._job.lease_seconds / 3)
+                # Not wait_for: before Python 3.12 it forgets that it was cancelled when a report comes at that moment.
+                async with asyncio.timeout(self._job.lease_seconds / 3):
+                    report = await self._reports.get()
             except TimeoutError:
                 report = wire.StepReport(step=0, steps=0)
             if report is None:
@@ -63,12 +65,14 @@ class Follower:
                 if not (await owner.step(self._job, report)).proceed:
                     log.info("Round %d was called off by the owner.", self._job.iteration)
                     self.drop()
+                    return
             except OwnerAway:
                 # The training goes on; the next report, or the adapter itself, says that it does.
                 continue
             except OwnerRefuses as refusal:
                 log.warning("Round %d is no longer ours: %s", self._job.iteration, refusal)
                 self.drop()
+                return
 
     def _leave(self, report: wire.StepReport) -> None:
         self._last = report.model_copy(update={"notice": None})
