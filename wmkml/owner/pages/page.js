@@ -14,6 +14,7 @@ const by = (id) => document.getElementById(id);
 const me = station();
 let state = null;
 let stateAt = 0;
+let heard = 0;
 let losses = [];
 let asking = false;
 let typing = null;
@@ -29,9 +30,14 @@ const post = (path, body) =>
 // False when the owner cannot be reached; the event stream tries on and reads again when it is back.
 async function readState() {
   try {
+    const before = heard;
     const reply = await fetch('state');
-    if (reply.ok) take(await reply.json());
-    return reply.ok;
+    if (!reply.ok) return false;
+    const next = await reply.json();
+    // What the stream told meanwhile is newer than this reply.
+    if (heard !== before) return readState();
+    take(next);
+    return true;
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     connection(false);
@@ -272,7 +278,11 @@ function listen() {
     // The browser tries again by itself, unless it was answered by something that is no event stream.
     if (source.readyState === EventSource.CLOSED) setTimeout(listen, RETRY_MS);
   };
-  const on = (name, handle) => source.addEventListener(name, (event) => handle(JSON.parse(event.data)));
+  const on = (name, handle) =>
+    source.addEventListener(name, (event) => {
+      heard += 1;
+      handle(JSON.parse(event.data));
+    });
   on('state', take);
   on('round', (round) => {
     losses = lossesOf([round], losses);
