@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import secrets
 import shutil
 import sqlite3
@@ -24,6 +23,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from wmkml import durable
 from wmkml.config import Settings
 from wmkml.owner.schema import FORMAT
 from wmkml.owner.store import RunStore
@@ -63,13 +63,13 @@ def make(runs: Path, run: str, language: str, settings: Settings) -> tuple[Path,
         "started_at": started,
         "settings": settings.model_dump(mode="json"),
     }
-    _write(making / "run.json", json.dumps(about, ensure_ascii=False, indent=1))
+    durable.write(making / "run.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
     store = RunStore(making / "run.sqlite")
     store.begin(run, language, started)
     store.close()
-    _sync(making)
+    durable.sync_folder(making)
     making.rename(folder)  # a run is there whole or not at all, also after a power cut
-    _sync(runs)
+    durable.sync_folder(runs)
     return folder, RunStore(folder / "run.sqlite")
 
 
@@ -183,21 +183,6 @@ def empty_graves(runs: Path) -> None:
         leaving = runs / f"{GONE}{secrets.token_hex(4)}"
         marker.parent.rename(leaving)  # gone at once, whatever interrupts the rest
         shutil.rmtree(leaving)
-
-
-def _write(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def append_line(folder: Path, name: str, line: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ Knows files and the LoRA's weights; the last look at the model (a forward pass) 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from safetensors.torch import save as save_safetensors
 if TYPE_CHECKING:
     from peft import PeftModel
 
+from wmkml import durable
 from wmkml.training.lora import CONFIG_FILE, WEIGHTS_FILE, AdapterBroken, check, config_text, weights
 
 
@@ -53,17 +53,17 @@ def write_adapter(model: PeftModel, folder: Path, probe: Callable[[], None]) -> 
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         unfinished.mkdir()
-        _write(unfinished / WEIGHTS_FILE, save_safetensors(inside, metadata={"format": "pt"}))
-        _write(unfinished / CONFIG_FILE, config_text(model).encode())
+        durable.write(unfinished / WEIGHTS_FILE, save_safetensors(inside, metadata={"format": "pt"}))
+        durable.write(unfinished / CONFIG_FILE, config_text(model).encode())
         content = (unfinished / WEIGHTS_FILE).read_bytes()
         read = load_safetensors(content)
         check(read, inside, folder)
         if any(not torch.equal(read[name], tensor) for name, tensor in inside.items()):
             raise AdapterBroken(f"{folder}: the disk gave back other weights than were written.")
         probe()
-        _sync(unfinished)
+        durable.sync_folder(unfinished)
         unfinished.rename(folder)
-        _sync(folder.parent)
+        durable.sync_folder(folder.parent)
     except FileNotFoundError:
         if folder.parent.is_dir():
             raise
@@ -77,18 +77,3 @@ def write_adapter(model: PeftModel, folder: Path, probe: Callable[[], None]) -> 
 def unfinished_folder(folder: Path) -> Path:
     """Where an adapter is while it is being written: a hidden sibling, so that the rename stays on one file system."""
     return folder.parent / f".{folder.name}.unfinished"
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
