@@ -139,8 +139,8 @@ def main() -> None:
     line = {
         "benchmark": "round",
         "ratio": round(slow / fast, 2),
-        "original_seconds": round(slow, 3),
-        "our_seconds": round(fast, 3),
+        "original_seconds": round(slow, 6),
+        "our_seconds": round(fast, 6),
         "original_losses": [theirs[-1]["loss_first"], theirs[-1]["loss_last"]],
         "our_losses": [ours[-1]["loss_first"], ours[-1]["loss_last"]],
         "tokens": int(ours[-1]["tokens"]),
