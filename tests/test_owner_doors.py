@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -429,3 +431,15 @@ def test_a_prompt_over_which_inference_fails_closes_the_gate_for_nobody(run: Hou
         assert run.chat("Hallo")[-1][0] == "end"
     finally:
         run.behave(fails_over=None)
+
+
+def test_a_line_that_was_idle_longer_than_a_client_keeps_one_is_still_open(house: House) -> None:
+    url = house.owner.base_url
+    line = http.client.HTTPConnection(url.host, url.port, timeout=10)
+    line.request("GET", "/healthz")
+    line.getresponse().read()
+    line.auto_open = 0  # a line that the owner has closed is not quietly replaced by a new one
+    time.sleep(6)
+    line.request("GET", "/healthz")
+    assert line.getresponse().status == 200
+    line.close()

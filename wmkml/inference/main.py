@@ -23,7 +23,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from wmkml.addresses import owner_url
+from wmkml.addresses import KEEP_ALIVE_SECONDS, owner_url
 from wmkml.config import Settings
 from wmkml.cores import engine_threads, usable_cores
 from wmkml.engine.building import build_engine
@@ -211,6 +211,7 @@ async def _serve(
             proxy_headers=False,
             server_header=False,
             timeout_graceful_shutdown=2,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
     )
     tending = asyncio.create_task(_tend(service, server))

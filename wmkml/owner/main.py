@@ -9,6 +9,7 @@ from pathlib import Path
 
 import uvicorn
 
+from wmkml.addresses import KEEP_ALIVE_SECONDS
 from wmkml.config import Settings
 from wmkml.corpora import check_all, list_datasets, read_dataset
 from wmkml.keys import KeysUnreadable, load_keys
@@ -68,6 +69,7 @@ def serve(settings: Settings, root: Path) -> int:
             access_log=False,
             log_config=None,
             timeout_graceful_shutdown=LEAVE_SECONDS,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             lifespan="on",
             proxy_headers=False,  # whom a proxy speaks for is weighed by `reading.trusted`, and never believed blindly
             server_header=False,
