@@ -15,8 +15,8 @@ import pytest
 
 from tests.owner_house import House, until
 from wmkml.owner import workers as workers_module
-from wmkml.owner.schema import Round
 from wmkml.owner.workers import Workers
+from wmkml.runs.schema import Round
 
 MakeHouse = Callable[..., House]
 

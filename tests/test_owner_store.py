@@ -15,8 +15,9 @@ import pytest
 from wmkml.config import load_settings
 from wmkml.owner import run_folder
 from wmkml.owner.dataset_answers import KeptAnswers
-from wmkml.owner.schema import AcceptedAdapter, NewPair, Round
-from wmkml.owner.store import RunStore, StoreClosed
+from wmkml.runs.folder import UNFINISHED, adapter_folder, append_line, make
+from wmkml.runs.schema import AcceptedAdapter, NewPair, Round
+from wmkml.runs.store import RunStore, StoreClosed
 
 SETTINGS = load_settings(None, overrides={"general.hf_token": "hf_secret"})
 CANARY = "Xylophonquappe"
@@ -37,11 +38,11 @@ def all_bytes(folder: Path) -> bytes:
 
 
 def test_what_was_stored_survives_a_kill_at_once(runs: Path) -> None:
-    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    folder, store = make(runs, "r", "de", SETTINGS)
     store.close()
     program = (
         "import sys, os; from pathlib import Path; from tests.test_owner_store import pair; "
-        "from wmkml.owner.store import RunStore; store = RunStore(Path(sys.argv[1])); "
+        "from wmkml.runs.store import RunStore; store = RunStore(Path(sys.argv[1])); "
         "store.add_pairs([pair('erste'), pair('zweite')]); os.kill(os.getpid(), 9)"
     )
     root = Path(__file__).parent.parent
@@ -54,7 +55,7 @@ def test_what_was_stored_survives_a_kill_at_once(runs: Path) -> None:
 
 
 def test_pairs_are_stored_all_or_none(runs: Path) -> None:
-    _, store = run_folder.make(runs, "r", "de", SETTINGS)
+    _, store = make(runs, "r", "de", SETTINGS)
     with pytest.raises(Exception, match="NOT NULL"):
         store.add_pairs([pair(), pair(answer=None)])
     assert store.counts()["visitor"] == 0
@@ -62,7 +63,7 @@ def test_pairs_are_stored_all_or_none(runs: Path) -> None:
 
 
 def test_a_conversation_is_its_stations_own_and_cut(runs: Path) -> None:
-    _, store = run_folder.make(runs, "r", "de", SETTINGS)
+    _, store = make(runs, "r", "de", SETTINGS)
     store.add_pairs(
         [
             pair("alt", carried=True),
@@ -79,7 +80,7 @@ def test_a_conversation_is_its_stations_own_and_cut(runs: Path) -> None:
 
 
 def test_rounds_come_back_as_they_were(runs: Path) -> None:
-    _, store = run_folder.make(runs, "r", "de", SETTINGS)
+    _, store = make(runs, "r", "de", SETTINGS)
     one = Round(0, "handed_in", 2, 0.0015, [3, 3, 1], 7, 1.5, path="/p", sha256="s", since_last_step=0.2)
     store.save_round(one)
     assert store.rounds() == [one]
@@ -92,7 +93,7 @@ def test_rounds_come_back_as_they_were(runs: Path) -> None:
 
 
 def test_reading_waits_for_no_writer(runs: Path) -> None:
-    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    folder, store = make(runs, "r", "de", SETTINGS)
     store.add_pairs([pair()])
     other = sqlite3.connect(folder / "run.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")  # as a commit that waits for the disk
@@ -110,7 +111,7 @@ def test_reading_waits_for_no_writer(runs: Path) -> None:
 
 
 def test_a_write_behind_that_failed_is_told_to_the_next_who_writes(runs: Path) -> None:
-    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    folder, store = make(runs, "r", "de", SETTINGS)
     one = Round(0, "open", 1, 0.0015, [1], 7, 1.5)
     with sqlite3.connect(folder / "run.sqlite") as other:
         other.execute("DROP TABLE rounds")
@@ -123,7 +124,7 @@ def test_a_write_behind_that_failed_is_told_to_the_next_who_writes(runs: Path) -
 
 
 def test_a_store_goes_on_after_a_commit_that_failed(runs: Path) -> None:
-    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    folder, store = make(runs, "r", "de", SETTINGS)
     with sqlite3.connect(
         folder / "run.sqlite"
     ) as other:  # what a trigger forbids shows at once, a broken tie at COMMIT
@@ -142,7 +143,7 @@ def test_a_store_goes_on_after_a_commit_that_failed(runs: Path) -> None:
 
 
 def test_the_clock_does_not_order_the_adapters(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, store = run_folder.make(runs, "r", "de", SETTINGS)
+    _, store = make(runs, "r", "de", SETTINGS)
     for iteration, now in ((0, 2000.0), (1, 1000.0)):
         monkeypatch.setattr(time, "time", lambda now=now: now)
         store.accept(AcceptedAdapter(iteration, "/p", "s", from_round=True))
@@ -151,7 +152,7 @@ def test_the_clock_does_not_order_the_adapters(runs: Path, monkeypatch: pytest.M
 
 
 def test_live_pairs_are_counted_up_to_so_many_of_a_prompt(runs: Path) -> None:
-    _, store = run_folder.make(runs, "r", "de", SETTINGS)
+    _, store = make(runs, "r", "de", SETTINGS)
     assert store.considered(2) == 0
     store.add_pairs([pair("a")] * 3 + [pair("b"), pair("c", live=False)])
     assert store.considered(2) == 3
@@ -161,7 +162,7 @@ def test_live_pairs_are_counted_up_to_so_many_of_a_prompt(runs: Path) -> None:
 
 
 def test_a_closed_store_keeps_nothing(runs: Path) -> None:
-    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    folder, store = make(runs, "r", "de", SETTINGS)
     store.close()
     store.close()
     with pytest.raises(StoreClosed):
@@ -172,7 +173,7 @@ def test_a_closed_store_keeps_nothing(runs: Path) -> None:
 
 
 def test_the_settings_lie_beside_the_run_with_secrets_masked(runs: Path) -> None:
-    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    folder, store = make(runs, "r", "de", SETTINGS)
     store.close()
     about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     assert about["settings"]["finetuning"]["num_total_iters"] == 9
@@ -181,12 +182,12 @@ def test_the_settings_lie_beside_the_run_with_secrets_masked(runs: Path) -> None
 
 
 def test_a_buried_run_has_no_word_left_and_its_adapters_until_they_are_unloaded(runs: Path) -> None:
-    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    folder, store = make(runs, "r", "de", SETTINGS)
     store.add_pairs([pair(CANARY, CANARY)])
-    adapter = run_folder.adapter_folder(folder, 0, 1)
+    adapter = adapter_folder(folder, 0, 1)
     adapter.mkdir()
     (adapter / "adapter_model.safetensors").write_bytes(b"weights")
-    run_folder.append_line(folder, "losses.jsonl", {"loss": 1.0})
+    append_line(folder, "losses.jsonl", {"loss": 1.0})
     store.close()
     assert CANARY.encode() in all_bytes(runs)
 
@@ -199,7 +200,7 @@ def test_a_buried_run_has_no_word_left_and_its_adapters_until_they_are_unloaded(
 
 
 def test_a_burial_that_was_interrupted_is_finished(runs: Path) -> None:
-    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    folder, store = make(runs, "r", "de", SETTINGS)
     store.add_pairs([pair(CANARY)])
     store.close()
     run_folder.give_up(folder)
@@ -211,14 +212,14 @@ def test_a_burial_that_was_interrupted_is_finished(runs: Path) -> None:
 
 
 def test_half_made_and_half_removed_folders_go(runs: Path) -> None:
-    for name in (f"{run_folder.UNFINISHED}a", f"{run_folder.GONE}b"):
+    for name in (f"{UNFINISHED}a", f"{run_folder.GONE}b"):
         (runs / name / "adapters").mkdir(parents=True)
     run_folder.tidy(runs)
     assert list(runs.iterdir()) == []
 
 
 def test_only_adapters_go_where_the_words_shall_stay(runs: Path) -> None:
-    folder, store = run_folder.make(runs, "r", "de", SETTINGS)
+    folder, store = make(runs, "r", "de", SETTINGS)
     store.add_pairs([pair(CANARY)])
     store.set_phase("waiting", 3.0)
     store.close()
@@ -242,7 +243,7 @@ def test_runs_of_the_laboratory_are_left_alone(runs: Path) -> None:
 
 def test_the_newest_run_goes_on(runs: Path) -> None:
     for name in ("20260101-000000-de-aaaa", "20260102-000000-de-aaaa"):
-        run_folder.make(runs, name, "de", SETTINGS)[1].close()
+        make(runs, name, "de", SETTINGS)[1].close()
     found = run_folder.find(runs)
     assert found is not None and found[0].name == "20260102-000000-de-aaaa"
     found[1].close()
@@ -263,10 +264,10 @@ def damage(folder: Path, name: str) -> None:
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_damaged_run_bars_no_other(runs: Path, name: str, keep: bool) -> None:
     for run in ("20260101-000000-de-aaaa", "20260102-000000-de-aaaa"):
-        folder, store = run_folder.make(runs, run, "de", SETTINGS)
+        folder, store = make(runs, run, "de", SETTINGS)
         store.add_pairs([pair(CANARY)])
         store.close()
-    (run_folder.adapter_folder(folder, 0, 1)).mkdir()
+    (adapter_folder(folder, 0, 1)).mkdir()
     damage(folder, name)
     told = run_folder.give_up_damaged(runs, keep=keep)
     assert len(told) == 1 and folder.name in told[0] and CANARY not in told[0]

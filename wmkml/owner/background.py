@@ -14,8 +14,8 @@ from wmkml.cutting import kept_length
 from wmkml.owner.inference_client import Answer, Away, InferenceClient, Refused
 from wmkml.owner.inference_watch import InferenceWatch
 from wmkml.owner.live_run import LiveRun, Pulse
-from wmkml.owner.schema import NewPair
 from wmkml.owner.stations import alone
+from wmkml.runs.schema import NewPair
 from wmkml.wire import Audience, CompletionRequest, Source
 
 log = logging.getLogger(__name__)

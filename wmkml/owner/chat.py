@@ -18,8 +18,8 @@ from wmkml.owner.herald import Herald
 from wmkml.owner.inference_client import Away, InferenceClient, Token, mean
 from wmkml.owner.inference_watch import InferenceWatch
 from wmkml.owner.live_run import LiveRun, RunOver
-from wmkml.owner.schema import NewPair
 from wmkml.owner.stations import conversation
+from wmkml.runs.schema import NewPair
 from wmkml.wire import ChatEnd, ChatStart, ChatToken, CompletionRequest
 
 HOLD_SECONDS = 120.0

@@ -20,7 +20,7 @@ from wmkml.cutting import kept_length
 from wmkml.owner.background import Asking
 from wmkml.owner.inference_client import Refused
 from wmkml.owner.live_run import LiveRun, Pulse
-from wmkml.owner.schema import NewPair
+from wmkml.runs.schema import NewPair
 
 log = logging.getLogger(__name__)
 

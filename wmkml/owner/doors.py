@@ -18,8 +18,8 @@ from wmkml.owner.installation import RunAlive, UnknownLanguage
 from wmkml.owner.lease import ADAPTER_FILES, WEIGHTS, sha256_of
 from wmkml.owner.parts import Owner
 from wmkml.owner.reading import Refusing, given_key, read, trusted
-from wmkml.owner.schema import AcceptedAdapter
 from wmkml.owner.stations import SHARED
+from wmkml.runs.schema import AcceptedAdapter
 from wmkml.wire import (
     ChatEnd,
     GenerateGui,

@@ -13,7 +13,6 @@ from wmkml.collapse.texts import distinct_n, repetition
 from wmkml.osc import OscSender
 from wmkml.owner.events import Hub
 from wmkml.owner.inference_client import Token, mean
-from wmkml.owner.schema import Round
 from wmkml.owner.telling import (
     IterationTold,
     NoticeTold,
@@ -23,6 +22,7 @@ from wmkml.owner.telling import (
     TokenTold,
     TypingTold,
 )
+from wmkml.runs.schema import Round
 from wmkml.wire import RunState, SwapEvent
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,9 @@ from wmkml.owner.inference_client import Away, InferenceClient, Refused
 from wmkml.owner.inference_watch import InferenceWatch
 from wmkml.owner.life import Life
 from wmkml.owner.live_run import LiveRun
-from wmkml.owner.schema import NewPair
-from wmkml.owner.store import RunStore
+from wmkml.runs.folder import make
+from wmkml.runs.schema import NewPair
+from wmkml.runs.store import RunStore
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ class Installation:
             self._last_start = (language, door, time.monotonic())
             before = self._before()
             name = run_folder.new_name(language)
-            folder, store = run_folder.make(self._runs, name, language, self._settings)
+            folder, store = make(self._runs, name, language, self._settings)
             if before is not None:
                 self._carry_over(*before, store)
             run = LiveRun(folder, store, self._crashed)

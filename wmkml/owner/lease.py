@@ -14,9 +14,9 @@ from pathlib import Path
 
 from wmkml.owner.live_run import LiveRun
 from wmkml.owner.rounds import Rounds, Verdict
-from wmkml.owner.run_folder import adapter_folder, append_line
-from wmkml.owner.schema import Round
 from wmkml.owner.workers import Workers
+from wmkml.runs.folder import adapter_folder, append_line
+from wmkml.runs.schema import Round
 from wmkml.wire import AdapterPlace, Claim, HandIn, HandInReply, RoundFailure, RoundJob, StepReport
 
 CLAIM_SECONDS = 25.0

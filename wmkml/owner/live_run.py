@@ -12,8 +12,8 @@ from typing import Any
 
 from wmkml.owner.clock import Clock
 from wmkml.owner.deaths import Deaths
-from wmkml.owner.schema import NewPair
-from wmkml.owner.store import RunStore
+from wmkml.runs.schema import NewPair
+from wmkml.runs.store import RunStore
 from wmkml.wire import Phase
 
 

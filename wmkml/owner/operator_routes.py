@@ -10,7 +10,7 @@ from wmkml.owner.doors import SMALL
 from wmkml.owner.installation import UnknownLanguage
 from wmkml.owner.parts import Owner
 from wmkml.owner.reading import Refusing, read, require_key
-from wmkml.owner.store import SOURCES
+from wmkml.runs.store import SOURCES
 from wmkml.wire import LanguageChoice
 
 

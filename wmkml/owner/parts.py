@@ -14,9 +14,9 @@ from wmkml.owner.inference_watch import InferenceWatch
 from wmkml.owner.installation import Installation
 from wmkml.owner.life import Life
 from wmkml.owner.reading import Refusing
-from wmkml.owner.store import SOURCES
 from wmkml.owner.workers import Workers
 from wmkml.places import Places
+from wmkml.runs.store import SOURCES
 from wmkml.wire import RunState
 
 

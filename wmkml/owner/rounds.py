@@ -21,8 +21,8 @@ from wmkml.owner.herald import Herald
 from wmkml.owner.inference_client import Away, InferenceClient, Refused
 from wmkml.owner.inference_watch import InferenceWatch
 from wmkml.owner.live_run import LiveRun, Pulse
-from wmkml.owner.run_folder import append_line
-from wmkml.owner.schema import AcceptedAdapter, Round
+from wmkml.runs.folder import append_line
+from wmkml.runs.schema import AcceptedAdapter, Round
 from wmkml.wire import SwapEvent
 
 ATTEMPTS = 2

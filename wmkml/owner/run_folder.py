@@ -1,13 +1,8 @@
-"""A run's folder on disk: made, found again after a crash, and taken away without leaving a word.
+"""A run's folder while the installation owns it: begun, found again after a crash, and taken away without leaving a word.
 
-    runs/<run>/run.json        what the run is, and the settings it runs with, secrets masked
-    runs/<run>/run.sqlite      pairs, rounds, adapters (`schema.py`)
-    runs/<run>/losses.jsonl    one line for each optimizer step
-    runs/<run>/measures.jsonl  one line for each round's start: the texts' measures
-    runs/<run>/adapters/…      LoRA weights in PEFT's form, a folder for each attempt
-
-A run that is over keeps its adapters where they are until inference has unloaded them: an engine that misses the files
-of a loaded adapter dies.  A file `.over` says that what is beside it is to go.  Knows nothing of who may end a run.
+What a run's folder holds is told in `wmkml.runs.folder`.  A run that is over keeps its adapters where they are until
+inference has unloaded them: an engine that misses the files of a loaded adapter dies.  A file `.over` says that what is
+beside it is to go.  Knows nothing of who may end a run.
 """
 
 from __future__ import annotations
@@ -21,18 +16,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
-from wmkml import durable
-from wmkml.config import Settings
-from wmkml.owner.schema import FORMAT
-from wmkml.owner.store import RunStore
+from wmkml.runs.folder import UNFINISHED
+from wmkml.runs.store import RunStore
 
 log = logging.getLogger(__name__)
 
 OVER = ".over"
 GONE = ".gone-"
-UNFINISHED = ".new-"
 
 
 class Damaged(ValueError):
@@ -42,35 +33,6 @@ class Damaged(ValueError):
 def new_name(language: str) -> str:
     """A name no run had before: time, language, four random characters."""
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{language}-{secrets.token_hex(2)}"
-
-
-def adapter_folder(folder: Path, iteration: int, attempt: int) -> Path:
-    """Where the adapter of an attempt belongs; no two attempts share a folder."""
-    return folder / "adapters" / f"iteration-{iteration}-attempt-{attempt}"
-
-
-def make(runs: Path, run: str, language: str, settings: Settings) -> tuple[Path, RunStore]:
-    """Make a run's folder, readable by its owner alone, and its empty database."""
-    folder, making = runs / run, runs / f"{UNFINISHED}{run}"
-    making.mkdir(mode=0o700, parents=True)
-    (making / "adapters").mkdir()
-    started = time.time()
-    about = {
-        "format": FORMAT,
-        "kind": "installation",
-        "run": run,
-        "language": language,
-        "started_at": started,
-        "settings": settings.model_dump(mode="json"),
-    }
-    durable.write(making / "run.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
-    store = RunStore(making / "run.sqlite")
-    store.begin(run, language, started)
-    store.close()
-    durable.sync_folder(making)
-    making.rename(folder)  # a run is there whole or not at all, also after a power cut
-    durable.sync_folder(runs)
-    return folder, RunStore(folder / "run.sqlite")
 
 
 def find(runs: Path, *, over: bool = False) -> tuple[Path, RunStore] | None:
@@ -183,9 +145,3 @@ def empty_graves(runs: Path) -> None:
         leaving = runs / f"{GONE}{secrets.token_hex(4)}"
         marker.parent.rename(leaving)  # gone at once, whatever interrupts the rest
         shutil.rmtree(leaving)
-
-
-def append_line(folder: Path, name: str, line: dict[str, Any]) -> None:
-    """Add a line to one of the run's `.jsonl` files."""
-    with (folder / name).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from wmkml.owner.schema import Round
+from wmkml.runs.schema import Round
 
 SILENT_SECONDS = 30.0
 """A worker that has not asked for anything for so long is away."""

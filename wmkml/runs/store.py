@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from wmkml.choosing import Candidate
-from wmkml.owner.schema import FORMAT, TABLES, AcceptedAdapter, NewPair, Round, RunRow
+from wmkml.runs.schema import FORMAT, TABLES, AcceptedAdapter, NewPair, Round, RunRow
 from wmkml.wire import Exchange, Phase, Sample, Source
 
 SOURCES: tuple[Source, ...] = ("visitor", "echo", "persistent", "dataset")
