@@ -14,7 +14,7 @@ from wmkml.cluster.memory import GIB, shape_of
 from wmkml.cluster.plan import Plan, Process, make_plan
 from wmkml.cluster.plan_text import told
 from wmkml.config import Settings
-from wmkml.inference.main import engine_setup
+from wmkml.engine.building import engine_setup
 from wmkml.model_files import is_complete
 from wmkml.places import SHIPPED_MODEL, places
 
@@ -173,7 +173,7 @@ def test_the_plan_counts_the_places_for_adapters_that_the_engine_has() -> None:
     tuning = made.settings.finetuning
     one = made.shape.lora_parameters(tuning.lora_target_modules, tuning.lora_r) * 2 / GIB
     planned = next(held.gib for held in made.devices[0].holdings if held.part == "adapters of a run")
-    assert planned == pytest.approx(engine_setup(made.settings, made.places).adapters * one)
+    assert planned == pytest.approx(engine_setup(made.settings, made.places.model).adapters * one)
 
 
 # --- how it is told --------------------------------------------------------------------------------------------------

@@ -25,10 +25,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wmkml.addresses import KEEP_ALIVE_SECONDS, owner_url
 from wmkml.config import Settings
-from wmkml.cores import engine_threads, usable_cores
-from wmkml.engine.building import build_engine
+from wmkml.engine.building import build_engine, engine_setup
 from wmkml.engine.protocol import Engine
-from wmkml.engine.setup import EngineSetup, ModelUnusable
+from wmkml.engine.setup import ModelUnusable
 from wmkml.inference import control, openai, refusals
 from wmkml.inference.access import Access
 from wmkml.inference.answering import Answering
@@ -38,7 +37,7 @@ from wmkml.inference.shelf import Shelf
 from wmkml.keys import Keys, KeysUnreadable, load_keys
 from wmkml.leftovers import end_children, end_leftovers, mark_of, mark_this_process
 from wmkml.osc import OscSender
-from wmkml.places import Places, places
+from wmkml.places import places
 from wmkml.prompting import load_tokenizer
 from wmkml.wire import model_name
 
@@ -83,7 +82,7 @@ def serve(settings: Settings, root: Path) -> int:
     mark_this_process(mark)
     try:
         keys = load_keys(where)
-        setup = engine_setup(settings, where)
+        setup = engine_setup(settings, where.model, replicas=int(os.environ.get(REPLICAS_VARIABLE) or 1))
         tokenizer = load_tokenizer(where.model)
         engine = build_engine(settings.inference.engine, setup)
     except (ModelUnusable, KeysUnreadable, ValueError, OSError) as error:
@@ -92,27 +91,6 @@ def serve(settings: Settings, root: Path) -> int:
     status = asyncio.run(_serve(settings, root, keys, engine, tokenizer, listening))
     end_children()
     return status
-
-
-def engine_setup(settings: Settings, where: Places) -> EngineSetup:
-    """What the engine is started with, by the settings and this machine's cores."""
-    import torch
-
-    inference = settings.inference
-    on_cpu = not torch.cuda.is_available()
-    return EngineSetup(
-        model=where.model,
-        adapters=settings.adapter_places,
-        rank=settings.finetuning.lora_r,
-        window=inference.max_model_len,
-        dtype=inference.dtype,
-        sequences=inference.max_num_seqs,
-        batched_tokens=inference.max_num_batched_tokens or (64 if on_cpu else 2048),
-        threads=engine_threads(settings, usable_cores(), gpu=not on_cpu),
-        kv_cache_gib=inference.kv_cache_gib,
-        gpu_share=inference.gpu_memory_utilization,
-        replicas=int(os.environ.get(REPLICAS_VARIABLE) or 1),
-    )
 
 
 def background_answers(settings: Settings) -> int:

@@ -14,7 +14,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 import uuid
 from pathlib import Path
 
@@ -22,15 +21,14 @@ import torch
 
 from wmkml import wire
 from wmkml.addresses import owner_url
-from wmkml.config import Finetuning, Settings
+from wmkml.config import Settings
 from wmkml.cores import usable_cores, worker_threads
 from wmkml.keys import KeysUnreadable, load_keys
 from wmkml.places import Places, places
-from wmkml.training.base import BaseMissing, load_base
-from wmkml.training.loop import Recipe
-from wmkml.training.lora import LoraShape, ModulesMissing
+from wmkml.training.base import BaseMissing
+from wmkml.training.building import make_trainer
+from wmkml.training.lora import ModulesMissing
 from wmkml.training.optimizers import OptimizerMissing
-from wmkml.training.rounds import Habits, RoundTrainer
 from wmkml.worker.carrying import Bench, Unexpected, carry_out
 from wmkml.worker.owner_client import FIRST_WAIT, LONGEST_WAIT, OwnerAway, OwnerClient, OwnerRefuses
 from wmkml.worker.quiet_threads import apart
@@ -72,36 +70,6 @@ def serve(settings: Settings, root: Path, owner: str | None = None) -> int:
         sys.stderr.flush()
         os._exit(status)
     return status
-
-
-def make_trainer(settings: Settings, model: Path) -> RoundTrainer:
-    """Load the base model, wrap it and warm it up.
-
-    Raises:
-        BaseMissing, ModulesMissing, OptimizerMissing: these settings cannot work here.
-    """
-    tuning = settings.finetuning
-    began = time.monotonic()
-    base = load_base(model, tuning.precision)
-    shape = LoraShape(tuning.lora_r, tuning.lora_alpha, tuning.lora_dropout, tuple(tuning.lora_target_modules))
-    trainer = RoundTrainer(base, shape, habits(tuning))
-    log.info("Loaded %s in %s on %s: %.1f s", model.name, base.precision, base.device, time.monotonic() - began)
-    began = time.monotonic()
-    trainer.warm_up()
-    log.info("Warmed up: %.1f s", time.monotonic() - began)
-    return trainer
-
-
-def habits(tuning: Finetuning) -> Habits:
-    """What config.yaml says about every round."""
-    recipe = Recipe(
-        learning_rate=0.0,
-        epochs=tuning.num_train_epochs,
-        samples_per_step=tuning.batch_size * tuning.grad_acc_steps,
-        micro_batch_tokens=tuning.micro_batch_tokens,
-        optimizer=tuning.optimizer,
-    )
-    return Habits(recipe, tuning.max_length, tuning.loss_on)
 
 
 async def _serve(settings: Settings, where: Places, url: str) -> int:
