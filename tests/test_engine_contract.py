@@ -158,6 +158,16 @@ async def test_a_seed_is_harmless_and_repeats_an_answer_where_it_can(ground: Gro
     assert ground.engine.alive()
 
 
+async def test_what_is_asked_together_repeats_with_its_seeds_whoever_else_is_asked(ground: Ground) -> None:
+    if ground.engine.name == "vllm":
+        pytest.skip("what vLLM steps together depends on when it is asked, and a CPU's has no seeds")
+    drawn = [replace(GREEDY, temperature=1.0, top_p=0.95, seed=number) for number in range(len(PROMPTS))]
+    alone = [tokens(await ground.steps(*one)) for one in zip(PROMPTS, drawn, strict=True)]
+    for _ in range(3):
+        together = await asyncio.gather(*(ground.steps(*one) for one in zip(PROMPTS, drawn, strict=True)))
+        assert [tokens(one) for one in together] == alone
+
+
 async def test_answers_differ_without_a_seed(ground: Ground) -> None:
     free = Sampling(2.0, 1.0, max_tokens=16)
     rows = await asyncio.gather(*(ground.steps(sampling=free) for _ in range(6)))

@@ -1,19 +1,20 @@
-"""Sequences of the transformers engine that go through the model together: same prompt, same adapter, one cache.
+"""Sequences of the transformers engine that go through the model together: one adapter, one cache, steps taken together.
 
-Six echoes of one prompt are read once and then take one step together, all rows always of the same length, so that no
-padding is needed and a row's tokens do not depend on strangers.  Knows the model and its cache, not who asks.
+A prompt that several rows have (the echoes) is read once.  Shorter prompts are padded on the left and the padding is
+masked, so that a row's tokens are what they would be alone, up to the rounding of a sum; where all prompts are equally
+long there is neither padding nor mask.  Knows the model and its cache, not who asks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 
 from wmkml.engine.protocol import Adapter, EngineDied, Generation, Step
-from wmkml.engine.sampling import draw
+from wmkml.engine.sampling import Drawn, draw
 
 Tell = Callable[[Step | None], None]
 """Takes each step; None when the engine has ended."""
@@ -33,22 +34,29 @@ class Row:
     """Set by whoever listens no more, or by the last step."""
 
 
+PADDING = 32
+"""Tokens: prompts whose lengths differ by more do not go together, or the short one would wait for the long one."""
+
+
 @dataclass
 class Batch:
-    """Rows with one prompt and one adapter.  `turn` is when it last had the model, for fairness among equals."""
+    """Rows with one adapter.  `turn` is when it last had the model, for fairness among equals."""
 
-    prompt: tuple[int, ...]
     adapter: Adapter | None
     priority: int
     arrival: int
     rows: list[Row] = field(default_factory=list)
     turn: int = 0
     _cache: Any = None
+    _prompts: list[tuple[int, ...]] = field(default_factory=list)
+    """What is being read, each prompt once; the rows' own, padded, once it is read."""
     _read: int = 0
+    _length: int = 0
+    """Of the longest prompt."""
 
     @property
     def begun(self) -> bool:
-        """Whether the prompt has begun to be read; from then on no row can join."""
+        """Whether the prompts have begun to be read; from then on no row can join."""
         return self._cache is not None
 
     @property
@@ -56,17 +64,17 @@ class Batch:
         """Rows that hold cache."""
         return len(self.rows) if self.begun else 0
 
-    def joins(self, generation: Generation) -> bool:
-        """Whether this generation can be one more row."""
-        same = (generation.prompt, generation.adapter, generation.priority) == (
-            self.prompt,
-            self.adapter,
-            self.priority,
-        )
-        return same and not self.begun
+    def joins(self, generation: Generation, most: int) -> bool:
+        """Whether this generation can be one more row; there are at most `most`."""
+        if self.begun or len(self.rows) >= most:
+            return False
+        if (generation.adapter, generation.priority) != (self.adapter, self.priority):
+            return False
+        lengths = [len(generation.prompt), *(len(row.generation.prompt) for row in self.rows)]
+        return max(lengths) - min(lengths) <= PADDING
 
     def advance(self, model: Any, chunk: int, ends: frozenset[int], device: torch.device) -> None:
-        """One pass through the model: a chunk of the prompt, or the next token of every row.
+        """One pass through the model: a chunk of the prompts, or the next token of every row.
 
         Raises:
             EngineDied: the model yields numbers that are not finite.
@@ -74,42 +82,79 @@ class Batch:
         self._drop_closed()
         if not self.rows:
             return
-        if self._read < len(self.prompt):
-            part = self.prompt[self._read : self._read + chunk]
-            logits = self._pass(model, torch.tensor([part], device=device))
-            self._read += len(part)
-            if self._read < len(self.prompt):
+        if not self.begun:
+            self._prompts = list(dict.fromkeys(row.generation.prompt for row in self.rows))
+            self._length = max(len(prompt) for prompt in self._prompts)
+        if self._read < self._length:
+            logits = self._read_on(model, max(1, chunk // len(self._prompts)), device)
+            if logits is None:
                 return
-            if len(self.rows) > 1:
-                self._cache.batch_repeat_interleave(len(self.rows))
-                logits = logits.expand(len(self.rows), -1)
         else:
-            logits = self._pass(model, torch.tensor([[row.last] for row in self.rows], device=device))
+            logits = self._pass(model, [[row.last] for row in self.rows], device)
         if not bool(torch.isfinite(logits).all()):
             raise EngineDied("The model yields numbers that are not finite.")
         # Drawn on the CPU: a seed then gives the same tokens on every device.
-        for row, values in zip(self.rows, logits.float().cpu(), strict=True):
-            self._step(row, values, ends)
+        drawn = draw(
+            logits.float().cpu(),
+            [row.generation.sampling for row in self.rows],
+            [row.counts for row in self.rows],
+            [row.generator for row in self.rows],
+        )
+        for row, one in zip(self.rows, drawn, strict=True):
+            self._step(row, one, ends)
 
-    def _pass(self, model: Any, ids: torch.Tensor) -> torch.Tensor:
-        told = model(input_ids=ids, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+    def _read_on(self, model: Any, columns: int, device: torch.device) -> torch.Tensor | None:
+        """Read so many more columns of the prompts; every row's logits once they are read."""
+        part = slice(self._read, self._read + columns)
+        padded = [(0,) * (self._length - len(prompt)) + prompt for prompt in self._prompts]
+        logits = self._pass(model, [prompt[part] for prompt in padded], device)
+        if self._read < self._length:
+            return None
+        # A row may have been closed meanwhile, and its prompt is then nobody's.
+        places = [self._prompts.index(row.generation.prompt) for row in self.rows]
+        if places != list(range(len(self._prompts))):
+            self._select(places)
+            logits = logits[places]
+        return logits
+
+    def _pass(self, model: Any, ids: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:
+        begun, width = self._read, len(ids[0])
+        missing = torch.tensor([[self._length - len(prompt)] for prompt in self._prompts], device=device)
+        more: dict[str, Any] = {}
+        if bool(missing.any()):
+            columns = torch.arange(begun + width, device=device)
+            more["attention_mask"] = (columns >= missing).long()
+            more["position_ids"] = (columns[begun:] - missing).clamp(min=0)
+        told = model(
+            input_ids=torch.tensor(ids, device=device),
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **more,
+        )
         self._cache = told.past_key_values
+        self._read = begun + width
         logits: torch.Tensor = told.logits[:, -1]
         return logits
+
+    def _select(self, places: list[int]) -> None:
+        """Keep these rows of the cache, in this order; one may be kept several times."""
+        some = next(layer.keys for layer in self._cache.layers)
+        self._cache.batch_select_indices(torch.tensor(places, device=some.device))
+        self._prompts = [self._prompts[place] for place in places]
 
     def _drop_closed(self) -> None:
         kept = [place for place, row in enumerate(self.rows) if not row.closed]
         if len(kept) == len(self.rows):
             return
-        if kept and self._read >= len(self.prompt):
-            some = next(layer.keys for layer in self._cache.layers)
-            self._cache.batch_select_indices(torch.tensor(kept, device=some.device))
+        if kept and self.begun and self._read >= self._length:
+            self._select(kept)
         self.rows = [self.rows[place] for place in kept]
 
     @staticmethod
-    def _step(row: Row, values: torch.Tensor, ends: frozenset[int]) -> None:
+    def _step(row: Row, drawn: Drawn, ends: frozenset[int]) -> None:
         sampling = row.generation.sampling
-        token, logprob, top = draw(values, sampling, row.counts, row.generator)
+        token, logprob, top = drawn
         row.counts[token] += 1
         row.made += 1
         row.last = token

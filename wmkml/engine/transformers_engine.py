@@ -1,7 +1,9 @@
 """transformers as an engine, where vLLM does not run: a thread that steps sequences through the model, adapters by PEFT.
 
 Between any two steps the sequences of the smallest priority number go first, equals in turn, so that a visitor waits for
-one step of an echo at most.  What it cannot do that vLLM can: put different prompts into one step.
+one step of an echo at most.  What is asked in the same turn of the event loop begins together and so, as far as prompts
+are of similar length, takes its steps together, the same ones every time: with seeds, answers repeat.  What it cannot do
+that vLLM can: let a sequence join others that have begun.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ class TransformersEngine:
         self._peft: Any = None
         self._active: Adapter | None = None
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._arrived: list[Row] = []
         self._batches: list[Batch] = []
         self._clock = 0
         self._stopping = False
@@ -116,10 +119,8 @@ class TransformersEngine:
                 loop.call_soon_threadsafe(steps.put_nowait, step)
 
         row = self._row(generation, tell)
-        self._jobs.put(lambda: self._enter(row))
-        if not self.alive():
-            # The thread has ended meanwhile and may not have seen this row.
-            raise EngineDied(_ENDED)
+        self._arrived.append(row)
+        loop.call_soon(self._hand_over)
         try:
             while True:
                 step = await steps.get()
@@ -130,6 +131,17 @@ class TransformersEngine:
                     return
         finally:
             row.closed = True
+
+    def _hand_over(self) -> None:
+        """Give the thread, in one go, what was asked in this turn of the loop."""
+        rows, self._arrived = self._arrived, []
+        if not rows:
+            return
+        self._jobs.put(lambda: self._enter(rows))
+        if not self.alive():
+            # The thread has ended meanwhile and may not have seen these rows.
+            for row in rows:
+                row.tell(None)
 
     def alive(self) -> bool:
         """False before the start and once the thread has ended."""
@@ -198,16 +210,18 @@ class TransformersEngine:
         begun = [batch for batch in equals if batch.begun]
         return min(begun if full and begun else equals, key=lambda batch: (batch.turn, batch.arrival))
 
-    def _enter(self, row: Row) -> None:
-        if row.closed:
-            return
-        for batch in self._batches:
-            if batch.joins(row.generation):
-                batch.rows.append(row)
-                return
-        asked = row.generation
-        self._clock += 1
-        self._batches.append(Batch(asked.prompt, asked.adapter, asked.priority, self._clock, [row], self._clock))
+    def _enter(self, rows: list[Row]) -> None:
+        for row in rows:
+            if row.closed:
+                continue
+            asked = row.generation
+            for batch in self._batches:
+                if batch.joins(asked, self._setup.sequences):
+                    batch.rows.append(row)
+                    break
+            else:
+                self._clock += 1
+                self._batches.append(Batch(asked.adapter, asked.priority, self._clock, [row], self._clock))
 
     def _add(self, adapter: Adapter) -> None:
         from peft import PeftModel
