@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS pairs (
     prompt TEXT NOT NULL,
     answer TEXT NOT NULL,          -- raw; its first `kept` characters were shown
     kept INTEGER NOT NULL,
-    iteration INTEGER NOT NULL,    -- who answered
+    iteration INTEGER NOT NULL,    -- who answered; -2: nobody of this model (the laboratory's human text)
     live INTEGER NOT NULL,         -- 1: a live pair, which rounds choose from first
     for_round INTEGER,             -- of a dataset pair: the round it was answered for
     carried INTEGER NOT NULL,      -- 1: said in the run before this one

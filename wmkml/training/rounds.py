@@ -74,6 +74,11 @@ class RoundTrainer:
         self._inside: str | None = None
         self._probe_ids: tuple[int, ...] = (base.tokenizer.bos_token_id or 0,)
 
+    @property
+    def micro_batch_tokens(self) -> int:
+        """How many tokens go through the model at once: as the recipe says, or what fitted the memory since."""
+        return self._recipe.micro_batch_tokens
+
     def holds(self, sha256: str) -> bool:
         """Whether the weights in memory are those of the adapter with this sha256."""
         return self._inside == sha256
