@@ -82,7 +82,7 @@ def main(arguments: argparse.Namespace) -> int:
     if problem := _wrong(arguments):
         print(problem, file=sys.stderr)
         return 2
-    settings, root = _settings(arguments)
+    settings, root = laboratory_settings(arguments)
     where = places(settings, root)
 
     # Here, not above: `--help` must not wait for torch.
@@ -140,8 +140,8 @@ def _wrong(arguments: argparse.Namespace) -> str:
     return ""
 
 
-def _settings(arguments: argparse.Namespace) -> tuple[Settings, Path]:
-    """The cluster's settings, with the number of rounds; without a GPU the engine is transformers.
+def laboratory_settings(arguments: argparse.Namespace) -> tuple[Settings, Path]:
+    """The cluster's settings and the folder their paths start from, with the number of rounds; without a GPU the engine is transformers.
 
     vLLM takes half a minute to start, and on a CPU its answers follow no seed.
     """

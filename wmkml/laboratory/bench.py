@@ -17,6 +17,7 @@ from wmkml.config import Settings
 from wmkml.cores import usable_cores
 from wmkml.engine.building import build_engine, engine_setup
 from wmkml.engine.protocol import Adapter, Engine
+from wmkml.engine.setup import ModelUnusable
 from wmkml.laboratory.speaking import Speaker
 from wmkml.prompting import load_tokenizer
 from wmkml.training.building import make_trainer
@@ -69,7 +70,7 @@ async def started(settings: Settings, model: Path) -> AsyncIterator[Bench]:
     """The bench, for as long as it is needed.
 
     Raises:
-        BaseMissing, ModulesMissing, OptimizerMissing, ModelUnusable, ValueError: these settings cannot work here.
+        BaseMissing, ModulesMissing, OptimizerMissing, ModelUnusable: these settings cannot work here.
     """
     import torch
     from transformers.utils import logging as transformers_logging
@@ -86,7 +87,10 @@ async def started(settings: Settings, model: Path) -> AsyncIterator[Bench]:
     )
     if not gpu and setup.dtype == "auto":
         setup = replace(setup, dtype="float32")  # the same numbers as in training, and faster where there is no AMX
-    tokenizer = load_tokenizer(model)
+    try:
+        tokenizer = load_tokenizer(model)
+    except (ValueError, OSError) as error:
+        raise ModelUnusable(f"The tokenizer in {model} cannot be used: {error}") from None
     engine = build_engine(settings.inference.engine, setup)
     await engine.start()
     try:

@@ -145,6 +145,8 @@ def check(experiment: Experiment, *, resume: bool) -> None:
             "--human-share needs --human FILE with this model: a CSV with the columns prompt and answer, "
             "written by people. Only the understudy brings such text with it."
         )
+    if not (experiment.model / "config.json").is_file():
+        raise ExperimentRefused(f"{experiment.model} holds no model (no config.json). Fetch it with download_model.py.")
     if not experiment.visitors_prompts():
         raise ExperimentRefused(
             f"{experiment.datasets} holds no prompt set for visitors: a folder whose name ends with "

@@ -6,6 +6,7 @@ Asks through the run's pairs and stores nothing; writing the numbers down is the
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import importlib.util
 from collections.abc import Sequence
@@ -52,13 +53,19 @@ async def facts(experiment: Experiment, pairs: Pairs, examination: Any) -> float
     Args:
         examination: a module like `wmkml.understudy.examination`, with `questions` and `mark`.
     """
-    asked = examination.questions(experiment.language, experiment.examined)
+    asked = _questions(examination, experiment.language, experiment.examined)
     inference = experiment.settings.inference
     answers = await pairs.answers(
         [Asked(tuple(messages(inference, experiment.language, one.prompt)), 0.0, 1.0) for one in asked], "examination"
     )
     marks = [examination.mark(question, answer.text) for question, answer in zip(asked, answers, strict=True)]
     return marks.count("right") / len(marks)
+
+
+@functools.lru_cache(maxsize=8)
+def _questions(examination: Any, language: str, number: int) -> list[Any]:
+    # The same ones for every iteration; reading a world takes a second.
+    return list(examination.questions(language, number))
 
 
 def _examination() -> Any:

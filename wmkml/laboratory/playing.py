@@ -29,7 +29,7 @@ async def play(experiment: Experiment, progress: Progress, *, resume: bool = Fal
 
     Raises:
         ExperimentRefused: it cannot be done; nothing was begun.
-        BaseMissing, ModulesMissing, OptimizerMissing, ModelUnusable, ValueError: these settings cannot work here.
+        BaseMissing, ModulesMissing, OptimizerMissing, ModelUnusable: these settings cannot work here.
     """
     check(experiment, resume=resume)
     describe(experiment)
@@ -50,6 +50,8 @@ async def play_on(bench: Bench, experiment: Experiment, progress: Progress) -> O
                 shutil.rmtree(folder)
             await _one(bench, experiment, seed, progress, outcome)
         lines = read_lines(folder)
+        if len(lines) <= experiment.rounds:
+            outcome.ended.setdefault(seed, f"it ended before round {len(lines) - 1} was trained")
         outcome.lines[seed], outcome.seconds[seed] = lines, lines[-1]["seconds"]
         plot(outcome, experiment.out / PLOT)
         text = json.dumps(summary(outcome, experiment.described(), experiment.out), ensure_ascii=False, indent=1)

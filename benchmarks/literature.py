@@ -1,0 +1,123 @@
+#!/usr/bin/env python3
+"""Whether the literature's results come out: what replacing, accumulating and human text leave of a language.
+
+Training each generation on the newest one's text alone collapses (Shumailov et al. 2024, "AI models collapse when trained
+on recursively generated data"); keeping the older text beside it, or mixing in text of people, slows or stops that
+(Gerstgrasser et al. 2024, "Is Model Collapse Inevitable?"; Alemohammad et al. 2023, "Self-Consuming Generative Models Go
+MAD").  The same seeds live under every way; `left` is a measure at the last iteration over the base model's.
+
+    replace         a round trains on the newest iteration's pairs alone
+    installation    all pairs, an iteration's weighing e times the one's before
+    accumulate      all pairs, equally
+    human 0.2, 0.5  as replace, that share of the samples being text of the understudy's generator (or --human FILE)
+
+What bounds it: as in benchmarks/arc.py.
+
+    env/bin/python benchmarks/literature.py [--seeds 3] [--language en] [--visitors talkative] [--set key=value]
+
+Prints a table, and last one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.lives import add_arguments, play_all
+from wmkml.choosing import Keeping
+from wmkml.config import Settings
+from wmkml.laboratory.experiment import Experiment, ExperimentRefused
+from wmkml.laboratory.report import Line, Outcome, aligned, shown
+from wmkml.places import Places
+
+WAYS: dict[str, tuple[Keeping, float]] = {
+    "replace": ("replace", 0.0),
+    "installation": ("installation", 0.0),
+    "accumulate": ("accumulate", 0.0),
+    "human 0.2": ("replace", 0.2),
+    "human 0.5": ("replace", 0.5),
+}
+COLUMNS = ("distinct_2", "distinct_3", "real_words", "facts")
+"""What is kept or lost."""
+
+
+def left(lines: list[Line], name: str) -> float | None:
+    """A measure at the last iteration over the base model's."""
+    if not lines or not lines[0].get(name) or name not in lines[-1]:
+        return None
+    return float(lines[-1][name]) / float(lines[0][name])
+
+
+def of_way(outcome: Outcome) -> dict[str, Any]:
+    """Means over the seeds: each measure at the end, and what is left of it; and how unlikely the base finds the end."""
+    found: dict[str, Any] = {}
+    for name in COLUMNS:
+        kept = [value for lines in outcome.lines.values() if (value := left(lines, name)) is not None]
+        ends = [lines[-1][name] for lines in outcome.lines.values() if name in lines[-1]]
+        found[name] = statistics.mean(ends) if ends else None
+        found[f"{name}_left"] = statistics.mean(kept) if kept else None
+        found[f"{name}_left_range"] = [min(kept), max(kept)] if kept else None
+    found["base_loss"] = statistics.mean(lines[-1]["base_loss"] for lines in outcome.lines.values())
+    found["ended"] = len(outcome.ended)
+    return found
+
+
+def main() -> int:
+    """Play every way, and print the table and the line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--language", default="en", help="(en)")
+    parser.add_argument("--visitors", choices=("quiet", "talkative"), default="talkative")
+    parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=list(WAYS), help="(all)")
+    parser.add_argument("--human", type=Path, metavar="FILE", help="CSV of prompt and answer, for other models")
+    add_arguments(parser, seeds=3)
+    arguments = parser.parse_args()
+
+    def experiments(settings: Settings, where: Places, out: Path) -> list[Experiment]:
+        return [
+            Experiment(
+                settings=settings,
+                model=where.model,
+                datasets=where.datasets,
+                language=arguments.language,
+                seeds=tuple(range(1, arguments.seeds + 1)),
+                visitors=arguments.visitors,
+                out=out / way.replace(" ", "-"),
+                keeping=WAYS[way][0],
+                human_share=WAYS[way][1],
+                human=arguments.human,
+                measured=arguments.measured,
+                examined=arguments.examined,
+            )
+            for way in arguments.ways
+        ]
+
+    try:
+        played, seconds = play_all(arguments, experiments)
+    except ExperimentRefused as error:
+        print(error, file=sys.stderr)
+        return 2
+    ways = {way: of_way(outcome) for way, (_, outcome) in zip(arguments.ways, played, strict=True)}
+    rows = [["way", *(text for name in COLUMNS for text in (name, "left")), "base loss"]]
+    for way, found in ways.items():
+        cells = [text for name in COLUMNS for text in (shown(name, found[name]), _share(found[f"{name}_left"]))]
+        rows.append([way, *cells, f"{found['base_loss']:.2f}"])
+    print(f"\nAfter {arguments.rounds} rounds, means of {arguments.seeds} seeds\n\n{aligned(rows)}\n")
+    lives = arguments.seeds * len(ways)
+    print(f"{seconds / lives:.0f} s a life. Runs: {played[0][0].out.parent}\n")
+    line = {"benchmark": "literature", "rounds": arguments.rounds, "seeds": arguments.seeds, "ways": ways}
+    print(json.dumps({**line, "seconds_a_life": round(seconds / lives, 1)}))
+    return 0
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f} %"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
