@@ -49,8 +49,8 @@ class StandIn:
         self.cancelled = 0
 
 
-def make_app(base_model: str, deadly: str = "") -> FastAPI:
-    """The stand-in as an application, which dies when the model `deadly` is asked."""
+def make_app(base_model: str, deadly: str = "", deadly_to_load: str = "") -> FastAPI:
+    """The stand-in as an application, which dies when one model is asked, and when another is loaded."""
     app, this = FastAPI(), StandIn(base_model)
 
     @app.get("/healthz")
@@ -65,6 +65,8 @@ def make_app(base_model: str, deadly: str = "") -> FastAPI:
     def reload(message: wire.ReloadRequest) -> Response:
         this.calls.append(["reload", message.iteration, message.path])
         folder, name = Path(message.path), wire.model_name(message.iteration, this.base_model)
+        if name == deadly_to_load:
+            os._exit(1)
         if this.refuse or not (folder / "adapter_model.safetensors").is_file():
             return JSONResponse({"error": "The adapter is refused."}, 400)
         this.loaded[name] = message.path  # a second time the same adapter is there already, which is no error
@@ -164,5 +166,7 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--base-model", required=True)
     parser.add_argument("--deadly", default="")
+    parser.add_argument("--deadly-to-load", default="")
     arguments = parser.parse_args()
-    uvicorn.run(make_app(arguments.base_model, arguments.deadly), port=arguments.port, log_level="warning")
+    app = make_app(arguments.base_model, arguments.deadly, arguments.deadly_to_load)
+    uvicorn.run(app, port=arguments.port, log_level="warning")

@@ -94,10 +94,10 @@ class House:
         if wait:
             until(lambda: self.owner.get("/healthz").status_code == 200, f"the owner; {self.log}")
 
-    def start_inference(self, deadly: str = "") -> None:
+    def start_inference(self, deadly: str = "", deadly_to_load: str = "") -> None:
         command = [sys.executable, "-m", "tests.inference_stand_in", "--base-model", "understudy"]
         command += ["--port", str(self.settings.general.inference_port)]
-        command += ["--deadly", deadly]
+        command += ["--deadly", deadly, "--deadly-to-load", deadly_to_load]
         self.inference_process = subprocess.Popen(command, cwd=ROOT)
         until(lambda: self.inference.get("/healthz").status_code == 200, "inference")
 

@@ -277,6 +277,23 @@ def test_an_adapter_that_inference_dies_of_is_withdrawn(house: House) -> None:
     assert house.state()["iteration"] == 0
 
 
+def test_a_past_iteration_that_inference_dies_of_loading_is_left_out(house: House) -> None:
+    house.begin("de")
+    for iteration in range(2):
+        house.train(house.claim())
+        house.until_iteration(iteration)
+    house.kill_inference()
+    for _ in range(3):
+        house.start_inference(deadly_to_load="iteration-0")
+        assert house.inference_process is not None
+        house.inference_process.wait(30)
+    house.start_inference(deadly_to_load="iteration-0")
+    until(lambda: house.state()["inference"] == "ready", "inference to be back")
+    assert house.chat("wer?")[0][1]["iteration"] == 1
+    assert any("iteration 0" in notice for notice in house.state()["notices"])
+    assert house.train(house.claim())["accepted"]
+
+
 def test_an_inference_that_dies_idle_or_after_an_answer_costs_no_adapter(house: House) -> None:
     house.begin("de")
     house.train(house.claim())

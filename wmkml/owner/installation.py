@@ -15,6 +15,7 @@ from pathlib import Path
 
 from wmkml.config import Settings
 from wmkml.owner import run_folder
+from wmkml.owner.deaths import MOST
 from wmkml.owner.herald import Herald
 from wmkml.owner.inference_client import Away, InferenceClient, Refused
 from wmkml.owner.inference_watch import InferenceWatch
@@ -166,12 +167,23 @@ class Installation:
             self._withdraw(run)
         newest_first = sorted(run.store.adapters(), key=lambda one: one.iteration != run.iteration)
         for adapter in newest_first:
+            past = adapter.iteration != run.iteration
+            if past and run.lost_over[adapter.iteration] >= MOST:
+                continue  # a past self that cannot be asked any more is better than no answer
             try:
                 # Also what it seems to have: the adapter under this number may be another one.
                 await self._client.reload(adapter.path, adapter.iteration)
+                del run.lost_over[adapter.iteration]
             except Away:
-                if adapter.iteration == run.iteration:
+                if not past:
                     run.deaths.broke_off(adapter.iteration)
+                    raise
+                run.lost_over[adapter.iteration] += 1
+                if run.lost_over[adapter.iteration] >= MOST:
+                    self._herald.notice(
+                        f"Inference died again and again over loading iteration {adapter.iteration}: "
+                        "it is left out and cannot be asked any more; the others answer."
+                    )
                 raise
             except Refused as refusal:
                 self._herald.notice(f"Inference does not take iteration {adapter.iteration} back: {refusal}")

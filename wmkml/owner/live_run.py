@@ -6,6 +6,7 @@ What is under way (answers, echoes, its rounds) is a task of the run and ends wi
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,8 @@ class LiveRun:
         self.stations = store.stations()
         self.new_pairs = Pulse()
         self.deaths = Deaths()
+        self.lost_over: Counter[int] = Counter()
+        """How often in a row inference went away while a past iteration was being loaded again."""
         self._crashed = crashed
         self._tasks: set[asyncio.Task[None]] = set()
 
