@@ -6,7 +6,16 @@ from collections import Counter
 
 import pytest
 
-from wmkml.choosing import Candidate, choose, datasets_wanted, learning_rate, sample_count
+from wmkml.choosing import (
+    NOBODY,
+    Candidate,
+    choose,
+    datasets_wanted,
+    learning_rate,
+    newest_only,
+    sample_count,
+    with_human,
+)
 from wmkml.config import Finetuning, Settings
 
 
@@ -116,3 +125,29 @@ def test_so_many_dataset_pairs_are_wanted_as_are_taken(live: list[Candidate], sa
     counts = Counter(one.prompt for one in live).values()
     considered = sum(min(count, this.max_per_prompt) for count in counts)
     assert datasets_wanted(considered, this, 0) == sum(one.pair >= 10_000 for one in chosen)
+
+
+def test_without_a_preference_all_iterations_weigh_the_same() -> None:
+    pairs = [one for k in range(4) for one in live_pairs(100, 1, iteration=k)]
+    wide = tuning(samples_by_iteration=300, live_samples_by_iteration=40, max_per_prompt=4)
+    equal = Counter(one.iteration for one in choose(pairs, [], wide, 0, random.Random(3), newest_first=False))
+    assert all(50 <= equal[k] <= 100 for k in range(4))
+    newest = Counter(one.iteration for one in choose(pairs, [], wide, 0, random.Random(3)))
+    assert newest[3] > 150
+
+
+def test_the_newest_alone() -> None:
+    pairs = live_pairs(3, 2, iteration=0) + live_pairs(2, 2, iteration=4)
+    assert newest_only(pairs) == live_pairs(2, 2, iteration=4)
+    assert newest_only([]) == []
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.2, 12), (0.5, 30), (1.0, 60)])
+def test_a_share_is_human_and_repeats_only_where_there_are_too_few(share: float, expected: int) -> None:
+    chosen = live_pairs(60, 1)
+    human = [Candidate(20_000 + one, f"human {one}", NOBODY) for one in range(40)]
+    mixed = with_human(chosen, human, share, random.Random(1))
+    brought = [one.pair for one in mixed if one.iteration == NOBODY]
+    assert len(mixed) == 60 and len(brought) == expected
+    assert len(set(brought)) == expected or expected > len(human)
+    assert with_human(chosen, [], share, random.Random(1)) == chosen

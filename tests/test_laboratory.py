@@ -434,3 +434,24 @@ def test_ctrl_c_leaves_what_is_finished(tmp_path: Path) -> None:
     assert "Interrupted. What is finished is in" in err and "Traceback" not in err and out == ""
     assert len(read_lines(tmp_path / "out" / "seed-1")) == 2
     assert json.loads((tmp_path / "out" / SUMMARY).read_text(encoding="utf-8"))["seeds"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("arc", ["--languages", "en", "--visitors", "quiet"]), ("literature", ["--ways", "replace", "human 0.5"])],
+)
+def test_a_benchmark_prints_a_table_and_last_a_line_of_json(name: str, more: list[str], tmp_path: Path) -> None:
+    small = ["--rounds", "1", "--seeds", "1", "--measured", "3", "--examined", "0", "--out", str(tmp_path / "out")]
+    samples = ["--set", "finetuning.samples_by_iteration=8", "--set", "inference.num_generated_responses=1"]
+    command = [sys.executable, f"benchmarks/{name}.py", *small, *samples, *more]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    *table, last = done.stdout.splitlines()
+    told = json.loads(last)
+    assert told["benchmark"] == name
+    if name == "arc":
+        assert any(line.startswith("en quiet 1 ") and "yes" in line for line in table)
+        [one] = told["lives"]
+        assert one["never NaN"] is True and one["facts at the end"] is None
+    else:
+        assert {"replace", "human 0.5"} == told["ways"].keys()
+        assert any(line.startswith("human 0.5 ") for line in table)

@@ -25,6 +25,9 @@ VisitorKind = Literal["quiet", "talkative"]
 MEASURED = yaml.safe_load(Path(__file__).with_name("measured.yaml").read_text(encoding="utf-8"))
 """By language, what every iteration is asked to measure how it speaks."""
 
+BUILT_HERE = "training.json"
+"""The file that `understudy build` leaves beside a model."""
+
 DESCRIPTION = "experiment.json"
 """The file that tells what the runs beside it have in common."""
 
@@ -81,8 +84,8 @@ class Experiment:
 
     @property
     def of_understudy(self) -> bool:
-        """Whether the understudy dies, which can be examined and brings human-like text of its own."""
-        return self.settings.general.model_name == UNDERSTUDY
+        """Whether the understudy dies, or one built like it: it can be examined, and brings human-like text of its own."""
+        return self.settings.general.model_name == UNDERSTUDY or (self.model / BUILT_HERE).is_file()
 
     @property
     def title(self) -> str:
