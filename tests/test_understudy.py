@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from wmkml.cluster.arguments import PROJECT
 from wmkml.understudy.answering import MODEL_FOLDER, answer, load
 from wmkml.understudy.batches import encode
 from wmkml.understudy.build import learning_rate
-from wmkml.understudy.exchanges import Conversation, Writer, conversations, load_phrasings
-from wmkml.understudy.world import LANGUAGES, load_world
+from wmkml.understudy.exchanges import Conversation, Writer, conversations, expansions, load_phrasings
+from wmkml.understudy.world import LANGUAGES
 
 GERMAN_WORDS = set(
     re.findall(r"\w+", "der die das ein eine ist und ich nicht es du den dem mit von er sie auf im zum wie kein")
@@ -109,14 +111,50 @@ def test_answers_follow_the_system_prompt_even_where_the_visitor_asks_in_the_oth
 
 
 def test_every_phrasing_can_be_said_about_every_concept_in_both_languages() -> None:
-    writer, world = Writer(1), load_world()
-    assert len(world) >= 60
+    writer = Writer(1)
     for phrasing in load_phrasings():
+        about = [one for one in writer.world if not phrasing.relation or phrasing.relation in one.related]
         for language in LANGUAGES:
             patterns = phrasing.prompts[language] + phrasing.answers[language] + phrasing.follow[language]
-            for pattern, concept in zip(patterns, itertools.cycle(world), strict=False):
-                text = writer.say([pattern], [concept, world[0], world[1]], language, "quirl")
-                assert text and "{" not in text
+            for pattern, concept in zip(patterns * 7, itertools.cycle(about), strict=False):
+                text = writer.say([pattern], writer.concepts(phrasing, concept), language, "quirl")
+                assert text and "{" not in text and "  " not in text
+
+
+def test_a_tenth_of_the_phrasings_is_never_learned() -> None:
+    for phrasing in load_phrasings():
+        for language in LANGUAGES:
+            ways = {way for line in phrasing.prompts[language] for way in expansions(line)}
+            unheard = phrasing.unheard[language]
+            assert unheard < ways or not ways
+            assert len(unheard) >= len(ways) / 20
+    writer = Writer(2)
+    what = next(one for one in writer.phrasings if one.id == "what")
+    concept = writer.by_id["cat"]
+    heard = {writer.ask(what, [concept], "de", "") for _ in range(3000)}
+    unheard = {writer.ask(what, [concept], "de", "", unheard=True) for _ in range(100)}
+    assert len(heard) > 20 and len(unheard) >= 2
+    assert not heard & unheard
+
+
+def test_the_prompts_of_the_config_are_learned() -> None:
+    config = yaml.safe_load((PROJECT / "config.understudy.yaml").read_text(encoding="utf-8"))
+    persistent = next(one for one in load_phrasings() if one.id == "persistent")
+    for language, prompt in config["finetuning"]["persistent_prompt"].items():
+        assert prompt in persistent.prompts[language]
+        assert prompt not in persistent.unheard[language]
+
+
+def test_an_unknown_word_is_repeated_as_it_was_typed() -> None:
+    found = 0
+    for conversation in written(6, 3000):
+        if conversation.topics[0] != "unknown" or len(conversation.topics) > 1:
+            continue
+        prompt, answer = (message["content"] for message in conversation.messages[-2:])
+        words = set(re.findall(r"\w+", prompt)) & set(re.findall(r"\w+", answer))
+        assert words - GERMAN_WORDS - ENGLISH_WORDS, (prompt, answer)
+        found += 1
+    assert found > 60
 
 
 def test_many_answers_to_the_persistent_prompt() -> None:
@@ -125,7 +163,7 @@ def test_many_answers_to_the_persistent_prompt() -> None:
         for conversation in written(5, 4000)
         if conversation.topics[-1] == "persistent"
     }
-    assert len(answers) > 200
+    assert len(answers) > 150
 
 
 def test_the_chat_template_writes_a_conversation_of_several_turns(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -164,7 +202,7 @@ def test_the_loss_counts_answers_whole_and_prompts_lightly(tokenizer: PreTrained
     conversation = Conversation(
         [{"role": "user", "content": "Hallo"}, {"role": "assistant", "content": "Guten Tag."}], "de", ["hello"]
     )
-    ids, weights = encode(tokenizer, conversation)
+    ((ids, weights),) = encode(tokenizer, [conversation])
     counted = [token for token, weight in zip(ids, weights, strict=True) if weight == 1.0]
     assert tokenizer.decode(counted) == "Guten Tag.</s>"
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 WORK_FOLDER = Path("data/understudy-build")
 
-SHIPPED_STEPS = 900
-"""What the shipped model was trained with; tens of minutes on one core."""
+SHIPPED_STEPS = 4800
+"""What the shipped model was trained with; an hour on two cores."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,9 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--seed", type=int, default=1, help="(default: 1)")
     build.add_argument("--tokens-per-batch", type=int, help="(default: 4096, as the shipped model)")
     build.add_argument(
-        "--threads", type=int, default=1, help="CPU threads (default: 1, best where others use the machine)"
+        "--threads",
+        type=int,
+        default=0,
+        help="CPU threads (default: all cores; 1 is best where others use the machine)",
     )
-    build.add_argument("--bfloat16", action="store_true", help="train in bfloat16; faster only on a CPU with AMX")
+    build.add_argument(
+        "--products",
+        choices=["auto", "bfloat16", "float32"],
+        default="auto",
+        help="what matrix products are computed in (default: auto, bfloat16 where the machine is made for it)",
+    )
     ask = actions.add_parser("ask", help="ask the finished model one thing")
     ask.add_argument("prompt")
     ask.add_argument(
@@ -53,7 +61,7 @@ def main(arguments: argparse.Namespace) -> int:
     # Here, not above: `--help` must not wait for torch.
     from wmkml.understudy.answering import MODEL_FOLDER, answer, load
     from wmkml.understudy.batches import TOKENS_PER_BATCH
-    from wmkml.understudy.build import Recipe, build
+    from wmkml.understudy.build import Recipe, build, device_here, fast_in_bfloat16
 
     if arguments.action == "build":
         if (arguments.minutes is not None and arguments.minutes <= 0) or (
@@ -67,7 +75,8 @@ def main(arguments: argparse.Namespace) -> int:
             minutes=arguments.minutes or 0.0,
             threads=arguments.threads,
             tokens_per_batch=arguments.tokens_per_batch or TOKENS_PER_BATCH,
-            bfloat16=arguments.bfloat16,
+            bfloat16=arguments.products == "bfloat16"
+            or (arguments.products == "auto" and fast_in_bfloat16(device_here())),
         )
         build(recipe, arguments.out or MODEL_FOLDER, arguments.work, say=lambda line: print(line, flush=True))
         return 0

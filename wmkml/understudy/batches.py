@@ -6,6 +6,7 @@ Knows the writer and the tokenizer; knows no model.  Any batch can be made witho
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ TOKENS_PER_BATCH = 4096
 BATCHES_PER_POOL = 16
 PROMPT_WEIGHT = 0.1  # prompts are learned lightly: a run finetunes on them too, and a model that never saw one predicted would lurch
 MAX_TOKENS = 384
+AT_ONCE = 128  # conversations tokenised in one go: many small calls take longer than the training of some of them
 
 
 @dataclass(frozen=True)
@@ -27,36 +29,44 @@ class Batch:
     weights: torch.Tensor
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> tuple[list[int], list[float]]:
-    """The conversation's token ids as the chat template writes them, and each token's weight in the loss."""
-    text = tokenizer.apply_chat_template(conversation.messages, tokenize=False)
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"][:MAX_TOKENS]
+Row = tuple[list[int], list[float]]
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]) -> list[Row]:
+    """Of each conversation the token ids as the chat template writes them, and each token's weight in the loss."""
+    texts = [tokenizer.apply_chat_template(one.messages, tokenize=False) for one in conversations]
     answer, end = tokenizer.convert_tokens_to_ids("[/INST]"), tokenizer.eos_token_id
-    weights, answering = [], False
-    for token in ids:
-        weights.append(1.0 if answering else PROMPT_WEIGHT)
-        answering = token == answer or (answering and token != end)
-    return ids, weights
+    rows = []
+    for whole in tokenizer(texts, add_special_tokens=False)["input_ids"]:
+        ids: list[int] = whole[:MAX_TOKENS]
+        weights, answering = [], False
+        for token in ids:
+            weights.append(1.0 if answering else PROMPT_WEIGHT)
+            answering = token == answer or (answering and token != end)
+        rows.append((ids, weights))
+    return rows
 
 
 def pool(writer: Writer, tokenizer: PreTrainedTokenizerBase, seed: int, tokens: int = TOKENS_PER_BATCH) -> list[Batch]:
     """BATCHES_PER_POOL batches of about `tokens` tokens, each of conversations of like length, in random order."""
     writer.reseed(seed)
-    wanted, total, rows = tokens * BATCHES_PER_POOL, 0, []
+    wanted, total, rows = tokens * BATCHES_PER_POOL, 0, list[Row]()
     while total < wanted:
-        rows.append(encode(tokenizer, writer.conversation()))
-        total += len(rows[-1][0])
+        for row in encode(tokenizer, [writer.conversation() for _ in range(AT_ONCE)]):
+            if total < wanted:
+                rows.append(row)
+                total += len(row[0])
     rows.sort(key=lambda row: len(row[0]))
-    groups: list[list[tuple[list[int], list[float]]]] = [[] for _ in range(BATCHES_PER_POOL)]
+    groups: list[list[Row]] = [[] for _ in range(BATCHES_PER_POOL)]
     done = 0
     for row in rows:
         groups[min(done * BATCHES_PER_POOL // total, BATCHES_PER_POOL - 1)].append(row)
         done += len(row[0])
     random.Random(seed).shuffle(groups)
-    return [_padded(group, int(tokenizer.eos_token_id)) for group in groups]
+    return [_padded(group, int(tokenizer.eos_token_id)) for group in groups if group]
 
 
-def _padded(rows: list[tuple[list[int], list[float]]], end: int) -> Batch:
+def _padded(rows: list[Row], end: int) -> Batch:
     length = max(len(ids) for ids, _ in rows)
     return Batch(
         ids=torch.tensor([ids + [end] * (length - len(ids)) for ids, _ in rows]),

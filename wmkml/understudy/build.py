@@ -1,6 +1,7 @@
 """Teaches the understudy from nothing: tokenizer, model, training, and the files of the finished model.
 
-Everything follows from the seed and the number of steps.  Knows nothing of how the model is served or how it will die.
+On one kind of machine everything follows from the seed and the number of steps; on another one the rounding differs.  Trains
+on a GPU where there is one.  Knows nothing of how the model is served or how it will die.
 """
 
 from __future__ import annotations
@@ -37,13 +38,25 @@ class Recipe:
     seed: int = 1
     steps: int | None = None
     minutes: float = 0.0
-    threads: int = 1  # where others use the machine, two threads wait for each other more than they gain
+    threads: int = 0  # CPU threads; 0: one a core.  Where others use the machine, threads wait for one another
     tokens_per_batch: int = TOKENS_PER_BATCH
-    bfloat16: bool = False  # twice as fast on a CPU with AMX, half as fast without
+    bfloat16: bool = False  # of the matrix products: see `fast_in_bfloat16`
 
     def pool_seed(self, step: int) -> int:
         """The seed of the pool of batches to which this step belongs."""
         return self.seed * 1_000_003 + step // BATCHES_PER_POOL
+
+
+def device_here() -> torch.device:
+    """Where a build trains: on the first GPU, else on the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def fast_in_bfloat16(device: torch.device) -> bool:
+    """Whether matrix products in bfloat16 are the faster ones: half as long on a GPU or a CPU made for it, twice as long else."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 def new_model(tokenizer: PreTrainedTokenizerBase, seed: int) -> MistralForCausalLM:
@@ -78,14 +91,16 @@ def learning_rate(step: int, steps: int | None) -> float:
 
 def batch_loss(model: MistralForCausalLM, batch: Batch, bfloat16: bool, answers_only: bool = False) -> torch.Tensor:
     """The weighted mean cross-entropy in nats a token.  Padding stands right, so a causal model needs no mask for it."""
-    weights = batch.weights[:, 1:].flatten()
+    device = model.device
+    weights = batch.weights[:, 1:].flatten().to(device)
+    ids = batch.ids.to(device)
     if answers_only:
         weights = (weights == 1.0).float()
     counted = weights > 0
-    with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-        hidden = model.model(input_ids=batch.ids[:, :-1], use_cache=False).last_hidden_state
+    with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
         logits = model.lm_head(hidden.flatten(0, 1)[counted])
-    losses = torch.nn.functional.cross_entropy(logits.float(), batch.ids[:, 1:].flatten()[counted], reduction="none")
+    losses = torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:].flatten()[counted], reduction="none")
     return (losses * weights[counted]).sum() / weights.sum()
 
 
@@ -109,7 +124,7 @@ def build(recipe: Recipe, out: Path, work: Path, say: Callable[[str], None] = pr
         torch.set_num_threads(recipe.threads)
     work.mkdir(parents=True, exist_ok=True)
     checkpoint = work / "checkpoint.pt"
-    state = torch.load(checkpoint, weights_only=True) if checkpoint.exists() else None
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu") if checkpoint.exists() else None
     if state is not None and state["recipe"] != asdict(recipe):
         say(f"The unfinished build in {work} has another recipe ({state['recipe']}); beginning anew.")
         state = None
@@ -117,7 +132,8 @@ def build(recipe: Recipe, out: Path, work: Path, say: Callable[[str], None] = pr
         say("Learning the tokenizer …")
         train_tokenizer(recipe.seed).save_pretrained(work / "tokenizer")
     tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer")
-    model = new_model(tokenizer, recipe.seed)
+    device = device_here()
+    model = new_model(tokenizer, recipe.seed).to(device)
     optimizers = _optimizers(model)
     step, steps, trained_seconds, tokens = 0, recipe.steps, 0.0, 0
     if state is not None:
@@ -127,7 +143,10 @@ def build(recipe: Recipe, out: Path, work: Path, say: Callable[[str], None] = pr
         step, steps, trained_seconds, tokens = state["step"], state["steps"], state["seconds"], state["tokens"]
         say(f"Resuming at step {step}.")
 
-    say(f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters, {torch.get_num_threads()} threads")
+    say(
+        f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters, on {device.type}, "
+        f"{torch.get_num_threads()} threads, {'bfloat16' if recipe.bfloat16 else 'float32'}"
+    )
     writer = Writer(recipe.seed)
     began = saved = time.monotonic()
     batches: list[Batch] = []
@@ -177,6 +196,8 @@ def build(recipe: Recipe, out: Path, work: Path, say: Callable[[str], None] = pr
             _validation_loss(model, pool(writer, tokenizer, VALIDATION_SEED, recipe.tokens_per_batch)), 4
         ),
         "torch": torch.__version__,
+        "device": device.type,
+        "products": "bfloat16" if recipe.bfloat16 else "float32",
     }
     save(model, tokenizer, out, facts)
     checkpoint.unlink(missing_ok=True)

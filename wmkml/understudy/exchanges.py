@@ -1,13 +1,16 @@
 """Writes the conversations the understudy learns from, German and English, out of the world and the phrasings beside it.
 
 Knows patterns and chance; knows no tokenizer and no model.  The same seed writes the same conversations.
+A tenth of all ways of asking is held out: it is written only where that is asked for, so that a model can be examined
+with questions it never read.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,9 @@ import yaml
 from wmkml.understudy.world import LANGUAGES, Concept, capitalised, load_world
 
 PHRASINGS = ("questions.yaml", "talk.yaml")
+UNKNOWN_WORDS = Path(__file__).with_name("unknown_words.yaml")
+HELD_OUT = 10
+"""One of so many phrasings of a question, and of so many unknown words, is not learned."""
 SYSTEM_PROMPTS = {
     "de": "Du fasst dich kurz und antwortest auf deutsch",
     "en": "You provide concise answers in english",
@@ -32,14 +38,23 @@ Message = dict[str, str]
 
 @dataclass(frozen=True)
 class Phrasing:
-    """One thing that can be said: patterns of prompts and answers in both languages, about `concepts` concepts."""
+    """One thing that can be said: patterns of prompts and answers in both languages, about `concepts` concepts.
+
+    Attributes:
+        relation: the second concept is the one that the first names under it (see `Concept.related`); "": any.
+        fact: what of the concept every answer states, "" where that is left open.
+        unheard: by language, the ways of asking (choices made, slots open) that are not learned.
+    """
 
     id: str
     weight: float
     concepts: int
+    relation: str
+    fact: str
     prompts: dict[str, list[str]]
     answers: dict[str, list[str]]
     follow: dict[str, list[str]]
+    unheard: dict[str, frozenset[str]]
 
 
 @dataclass(frozen=True)
@@ -60,8 +75,46 @@ def load_phrasings() -> list[Phrasing]:
                 part: {language: _lines(entry[language], part) for language in LANGUAGES}
                 for part in ("prompts", "answers", "follow")
             }
-            found.append(Phrasing(entry["id"], entry["weight"], entry.get("concepts", 0), **lines))
+            found.append(
+                Phrasing(
+                    id=entry["id"],
+                    weight=entry["weight"],
+                    concepts=entry.get("concepts", 0),
+                    relation=entry.get("relation", ""),
+                    fact=entry.get("fact", ""),
+                    **lines,
+                    unheard={language: unheard_of(lines["prompts"][language]) for language in LANGUAGES},
+                )
+            )
     return found
+
+
+def expansions(pattern: str) -> list[str]:
+    """Every text that `choose` can make of a pattern."""
+    found = CHOICE.search(pattern)
+    if not found:
+        return [pattern]
+    return [
+        text
+        for one in found[1].split("|")
+        for text in expansions(pattern[: found.start()] + one + pattern[found.end() :])
+    ]
+
+
+def unheard_of(patterns: list[str]) -> frozenset[str]:
+    """The tenth of these ways of asking that is held out, at least one where there are several.
+
+    Never a line that stands there more than once, for that is how most people ask, nor one that asks in the plural, for not
+    every concept can be asked about with it.
+    """
+    common = {line for line in patterns if patterns.count(line) > 1}
+    ways = {way for line in patterns if line not in common and "{plural}" not in line for way in expansions(line)}
+    ways -= {way for line in common for way in expansions(line)}
+    return frozenset(sorted(ways, key=_chance)[: -(-len(ways) // HELD_OUT)]) if len(ways) > 1 else frozenset()
+
+
+def _chance(text: str) -> int:
+    return zlib.crc32(text.casefold().encode())
 
 
 def _lines(entry: dict[str, Any], part: str) -> list[str]:
@@ -75,7 +128,7 @@ def choose(rng: random.Random, pattern: str) -> str:
     return pattern
 
 
-def unknown_word(rng: random.Random) -> str:
+def invented_word(rng: random.Random) -> str:
     """A word that neither language has (or hardly ever), so that the model learns to admit that it knows only a few."""
     if rng.random() < 0.05:
         return "".join(rng.choice("0123456789") for _ in range(rng.randint(2, 5)))
@@ -90,9 +143,17 @@ def careless(rng: random.Random, prompt: str) -> str:
         prompt = prompt.lower()
     if rng.random() < 0.18:
         prompt = prompt.rstrip("?.!") or prompt
-    if rng.random() < 0.04 and len(prompt) > 6:
+    if rng.random() < 0.04:
+        for letter, typed in (("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("ß", "ss")):
+            prompt = prompt.replace(letter, typed)
+    if rng.random() < 0.07 and len(prompt) > 6:
         at = rng.randrange(1, len(prompt) - 2)
-        prompt = prompt[:at] + prompt[at + 1] + prompt[at] + prompt[at + 2 :]
+        slips = (
+            prompt[at + 1] + prompt[at],  # two letters swapped
+            prompt[at],  # one left out
+            prompt[at] * 2 + prompt[at + 1],  # one doubled
+        )
+        prompt = prompt[:at] + rng.choice(slips) + prompt[at + 2 :]
     return prompt
 
 
@@ -103,34 +164,63 @@ class Writer:
         """Read world and phrasings; everything written afterwards follows from `seed` alone."""
         self.rng = random.Random(seed)
         self.world = load_world()
+        self.by_id = {concept.id: concept for concept in self.world}
         self.phrasings = load_phrasings()
-        self.weights = [phrasing.weight for phrasing in self.phrasings]
+        self.asking = [phrasing for phrasing in self.phrasings if any(phrasing.prompts.values())]
         self.following = [phrasing for phrasing in self.phrasings if any(phrasing.follow.values())]
-        self.follow_weights = [phrasing.weight for phrasing in self.following]
+        self.unknown_words: dict[str, list[str]] = yaml.safe_load(UNKNOWN_WORDS.read_text(encoding="utf-8"))
 
     def reseed(self, seed: int) -> None:
         """Go on as a new writer with this seed would, without reading the files again."""
         self.rng.seed(seed)
 
-    def _concepts(self) -> list[Concept]:
-        """Three concepts; the second of another kind than the first."""
-        first = self.rng.choice(self.world)
-        second = self.rng.choice([concept for concept in self.world if concept.kind != first.kind])
-        third = self.rng.choice([concept for concept in self.world if concept not in (first, second)])
-        return [first, second, third]
+    def concepts(self, phrasing: Phrasing, first: Concept | None = None) -> list[Concept]:
+        """Three concepts for a phrasing: the second of another kind than the first, or the one related to it."""
+        relation = phrasing.relation
+        if first is None:
+            first = self._other(lambda one: not relation or relation in one.related)
+        second = self.by_id[first.related[relation]] if relation else self._other(lambda one: one.kind != first.kind)
+        return [first, second, self._other(lambda one: one not in (first, second))]
+
+    def _other(self, fits: Callable[[Concept], bool]) -> Concept:
+        while not fits(one := self.rng.choice(self.world)):
+            pass
+        return one
+
+    def unknown_word(self, language: str) -> str:
+        """A word that is not of this world: one that people use, or one that nobody does."""
+        while True:
+            real = self.rng.random() < 0.55
+            word = self.rng.choice(self.unknown_words[language]) if real else invented_word(self.rng)
+            if not real and language == "de" and self.rng.random() < 0.7:
+                word = capitalised(word)
+            if _chance(word) % HELD_OUT:
+                return word
+
+    def ask(
+        self, phrasing: Phrasing, concepts: list[Concept], language: str, unknown: str, unheard: bool = False
+    ) -> str:
+        """A prompt in one of the phrasing's ways of asking: one that is learned or, `unheard`, one that is not."""
+        if unheard:
+            way = self.rng.choice(sorted(phrasing.unheard[language]))
+            return self.say([way], concepts, language, unknown)
+        while True:
+            way = choose(self.rng, self.rng.choice(phrasing.prompts[language]))
+            if way not in phrasing.unheard[language] and (concepts[0].countable or "{plural}" not in way):
+                return self.say([way], concepts, language, unknown)
 
     def say(self, patterns: list[str], concepts: list[Concept], language: str, unknown: str) -> str:
         """One of the patterns, its choices made and its slots filled with the forms of the concepts or the unknown word."""
 
         def form(found: re.Match[str]) -> str:
             which, name = found[1], found[2]
-            if name.lower() == "unknown":
-                return capitalised(unknown) if name[0] == "U" else unknown
+            if name == "unknown":
+                return unknown
             text = concepts["abc".index((which or "a").lower())].forms[language][name]
             return capitalised(text) if which and which.isupper() else text
 
-        text = SLOT.sub(form, choose(self.rng, self.rng.choice(patterns)))
-        return capitalised(text.strip())
+        text = re.sub(" +", " ", SLOT.sub(form, choose(self.rng, self.rng.choice(patterns))))
+        return text.strip() if unknown and text.startswith(unknown) else capitalised(text.strip())
 
     def conversation(self) -> Conversation:
         """One conversation of one to six turns, mostly one, with or without a system prompt."""
@@ -142,26 +232,31 @@ class Writer:
         asked = LANGUAGES[1 - LANGUAGES.index(language)] if crossed else language
         messages: list[Message] = [{"role": "system", "content": SYSTEM_PROMPTS[language]}] if system else []
         topics: list[str] = []
-        turns = rng.choices((1, 2, 3, 4, 5, 6), weights=(64, 18, 8, 4, 3, 3))[0]
         concepts: list[Concept] = []
         about_concept = False
-        for _ in range(turns):
+        for _ in range(rng.choices((1, 2, 3, 4, 5, 6), weights=(68, 20, 7, 3, 1, 1))[0]):
             follows = about_concept and rng.random() < 0.5
-            if follows:
-                phrasing = rng.choices(self.following, self.follow_weights)[0]
-                prompts = phrasing.follow[asked]
-            else:
-                phrasing = rng.choices(self.phrasings, self.weights)[0]
-                prompts = phrasing.prompts[asked]
-                concepts = self._concepts()
-            unknown = unknown_word(rng)
-            prompt = careless(rng, self.say(prompts, concepts, asked, unknown))
+            phrasing = self._phrasing(concepts[0] if follows else None)
+            concepts = self.concepts(phrasing, concepts[0] if follows else None)
+            unknown = self.unknown_word(asked) if phrasing.id == "unknown" else ""
+            prompt = (
+                self.say(phrasing.follow[asked], concepts, asked, unknown)
+                if follows
+                else self.ask(phrasing, concepts, asked, unknown)
+            )
+            # The unknown word is repeated as it was typed, so it is typed with care.
+            prompt = prompt if unknown else careless(rng, prompt)
             answer = self.say(phrasing.answers[language], concepts, language, unknown)
             messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
             topics.append(phrasing.id)
-            named_alone = any("{" in pattern for pattern in prompts) and phrasing.concepts == 1
-            about_concept = follows or named_alone
+            about_concept = follows or (phrasing.concepts == 1 and "{" in "".join(phrasing.prompts[asked]))
         return Conversation(messages, language, topics)
+
+    def _phrasing(self, followed: Concept | None) -> Phrasing:
+        among = self.asking
+        if followed is not None:
+            among = [one for one in self.following if not one.relation or one.relation in followed.related]
+        return self.rng.choices(among, [one.weight for one in among])[0]
 
 
 def conversations(seed: int) -> Iterator[Conversation]:

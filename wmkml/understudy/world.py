@@ -13,22 +13,40 @@ import yaml
 
 LANGUAGES = ("de", "en")
 WORLD_FILE = Path(__file__).with_name("world.yaml")
+RELATIONS = ("with", "needs", "opposite")
+TOLD = ("noun", "plural", "look", "where", "does", "use", "why", "image", "say")
+"""What world.yaml says of every concept in each language."""
 
 ACCUSATIVE = {"der": "den", "die": "die", "das": "das"}
 DATIVE = {"der": "dem", "die": "der", "das": "dem"}
+OF = {"der": "vom", "die": "von der", "das": "vom"}
+TO = {"der": "zum", "die": "zur", "das": "zum"}
 INDEFINITE = {"der": "ein", "die": "eine", "das": "ein"}
 INDEFINITE_ACCUSATIVE = {"der": "einen", "die": "eine", "das": "ein"}
+INDEFINITE_DATIVE = {"der": "einem", "die": "einer", "das": "einem"}
 PRONOUN = {"der": "er", "die": "sie", "das": "es"}
 PRONOUN_ACCUSATIVE = {"er": "ihn", "sie": "sie", "es": "es", "he": "him", "she": "her", "it": "it"}
+SOUNDS_LIKE_A_VOWEL = ("a", "e", "i", "o", "hour", "umbrella")
+IRREGULAR = {"is": "be", "has": "have", "does": "do", "goes": "go", "dies": "die", "lies": "lie", "ties": "tie"}
 
 
 @dataclass(frozen=True)
 class Concept:
-    """One thing the understudy knows.  `forms[language]` maps the names used in phrasings to text."""
+    """One thing the understudy knows.
+
+    Attributes:
+        forms: by language, the names used in phrasings and their texts.
+        told: by language, what world.yaml says: the fields of TOLD, each a tuple of texts.
+        related: by relation, the id of the concept so related.
+        countable: it has a plural one can ask about.
+    """
 
     id: str
     kind: str
     forms: dict[str, dict[str, str]]
+    told: dict[str, dict[str, tuple[str, ...]]]
+    related: dict[str, str]
+    countable: bool
 
 
 def capitalised(text: str) -> str:
@@ -36,65 +54,92 @@ def capitalised(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def base_form(verb: str) -> str:
+    """The English infinitive of a verb in the third person: catches → catch, flies → fly."""
+    if verb in IRREGULAR:
+        return IRREGULAR[verb]
+    if verb.endswith("ies"):
+        return verb[:-3] + "y"
+    if verb.endswith(("ches", "shes", "sses", "xes", "zzes")):
+        return verb[:-2]
+    return verb.removesuffix("s")
+
+
 def _german(entry: dict[str, Any], count: str) -> dict[str, str]:
     article, noun = entry["noun"].split(" ", 1)
     bent = entry.get("weak", noun)
     nominative, accusative, dative = f"{article} {noun}", f"{ACCUSATIVE[article]} {bent}", f"{DATIVE[article]} {bent}"
-    each = count == "each"
+    each, mass = count == "each", count == "mass"
     return {
         "noun": noun,
         "plural": entry["plural"],
         "def": nominative,
         "acc": accusative,
         "dat": dative,
+        "von": f"{OF[article]} {bent}",
+        "zu": f"{TO[article]} {bent}",
         "indef": f"{INDEFINITE[article]} {noun}" if each else nominative,
         "iacc": f"{INDEFINITE_ACCUSATIVE[article]} {bent}" if each else accusative,
+        "bare": f"{INDEFINITE[article]} {noun}" if each else noun if mass else nominative,
+        "bare_dat": f"{INDEFINITE_DATIVE[article]} {bent}" if each else bent if mass else dative,
         "pron": PRONOUN[article],
     }
 
 
 def _english(entry: dict[str, Any], count: str) -> dict[str, str]:
     noun = entry["noun"]
-    article = "an" if noun[0] in "aeio" else "a"
+    article = "an" if noun.startswith(SOUNDS_LIKE_A_VOWEL) else "a"
     definite = noun if count == "mass" else f"the {noun}"
     indefinite = f"{article} {noun}" if count == "each" else definite
-    return {
-        "noun": noun,
-        "plural": entry["plural"],
-        "def": definite,
-        "acc": definite,
-        "dat": definite,
-        "indef": indefinite,
-        "iacc": indefinite,
-        "pron": entry.get("pronoun", "it"),
-    }
+    forms = dict.fromkeys(("def", "acc", "dat"), definite) | dict.fromkeys(("indef", "iacc", "bare"), indefinite)
+    return forms | {"noun": noun, "plural": entry["plural"], "pron": entry.get("pronoun", "it")}
+
+
+def _question(language: str, subject: str, predicate: str) -> str:
+    """The words of a sentence in a question's order: fängt die Katze Mäuse; does the cat catch mice."""
+    verb, _, rest = predicate.partition(" ")
+    if language == "de" or verb == "is":
+        return f"{verb} {subject} {rest}".rstrip()
+    return f"does {subject} {base_form(verb)} {rest}".rstrip()
 
 
 def _forms(entry: dict[str, Any], language: str, count: str, kind: str) -> dict[str, str]:
     forms = _german(entry, count) if language == "de" else _english(entry, count)
     verb, place = entry["where"].split(" ", 1)
-    does_verb, _, does_rest = entry["does"][0].partition(" ")
+    does1, does2 = entry["does"]
     forms |= {
         "kind": kind,
         "look1": entry["look"][0],
         "look2": entry["look"][1],
         "where": entry["where"],
-        "wverb": verb,
-        "wbase": verb.removesuffix("s"),
         "place": place,
         "where_inv": f"{verb} {forms['def']} {place}",
-        "does1": entry["does"][0],
-        "does2": entry["does"][1],
-        "does1_inv": f"{does_verb} {forms['def']} {does_rest}".rstrip(),
+        "asks_where": _question(language, forms["def"], verb),
+        "asks_where_pron": _question(language, forms["pron"], verb),
+        "does1": does1,
+        "does2": does2,
+        "does1_pron": _question("de", forms["pron"], does1),
+        "asks_does1": _question(language, forms["def"], does1),
+        "asks_does2": _question(language, forms["def"], does2),
+        "asks_does1_pron": _question(language, forms["pron"], does1),
+        "asks_does2_pron": _question(language, forms["pron"], does2),
         "accpron": PRONOUN_ACCUSATIVE[forms["pron"]],
+        "use": f"{entry['use']}",
+        "why": entry["why"],
+        "image": entry["image"],
         "say": entry["say"],
     }
     return forms | {capitalised(name): capitalised(text) for name, text in forms.items()}
 
 
+def _told(entry: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(entry[name]) if isinstance(entry[name], list) else (entry[name],) for name in TOLD}
+
+
 def load_world(path: Path = WORLD_FILE) -> list[Concept]:
     """Every concept of the world file, in its order.  Raises KeyError where an entry lacks a field."""
     world = yaml.safe_load(path.read_text(encoding="utf-8"))
+    opposites = {one: other for pair in world["opposites"] for one, other in (pair, reversed(pair))}
     return [
         Concept(
             id=entry["id"],
@@ -105,6 +150,10 @@ def load_world(path: Path = WORLD_FILE) -> list[Concept]:
                 )
                 for language in LANGUAGES
             },
+            told={language: _told(entry[language]) for language in LANGUAGES},
+            related={name: entry[name] for name in ("with", "needs")}
+            | ({"opposite": opposites[entry["id"]]} if entry["id"] in opposites else {}),
+            countable=entry.get("count", "each") == "each",
         )
         for entry in world["concepts"]
     ]

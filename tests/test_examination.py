@@ -1,0 +1,120 @@
+"""The examination: every fact is asked, and an answer is marked for what it says of the fact."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wmkml.understudy.examination import Question, mark, questions, result
+from wmkml.understudy.exchanges import Writer
+from wmkml.understudy.world import LANGUAGES, load_world
+
+ALL = questions(seed=3)
+
+
+def question(concept: str, language: str, fact: str) -> Question:
+    return next(one for one in ALL if (one.concept, one.language, one.fact) == (concept, language, fact))
+
+
+def test_every_fact_of_every_concept_is_asked_in_both_languages() -> None:
+    everywhere = {"kind", "where", "does", "look", "use", "why", "image", "with", "needs", "yes", "no"}
+    world = load_world()
+    asked = {(one.concept, one.language, one.fact) for one in ALL}
+    expected = {(concept.id, language, fact) for concept in world for language in LANGUAGES for fact in everywhere}
+    expected |= {(one.id, language, "opposite") for one in world if "opposite" in one.related for language in LANGUAGES}
+    assert asked == expected
+    assert len(ALL) == len(expected)
+
+
+def test_the_same_seed_asks_the_same_and_a_number_draws_some() -> None:
+    assert questions("de", 40, seed=1) == questions("de", 40, seed=1)
+    assert questions("de", 40, seed=1) != questions("de", 40, seed=2)
+    assert {one.language for one in questions("en", 40)} == {"en"}
+    assert len(questions("en", 40)) == 40
+
+
+def test_unheard_questions_are_ones_no_training_text_holds() -> None:
+    writer = Writer(0)
+    kinds = {phrasing.fact: phrasing for phrasing in writer.asking if phrasing.fact}
+    heard = {
+        writer.ask(kinds["where"], writer.concepts(kinds["where"], writer.by_id["cat"]), "de", "") for _ in range(2000)
+    }
+    unheard = [one.prompt for one in questions("de", unheard=True) if (one.concept, one.fact) == ("cat", "where")]
+    assert unheard and not heard & set(unheard)
+
+
+@pytest.mark.parametrize("fact", sorted({one.fact for one in ALL}))
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_the_generator_answers_is_right_and_of_another_concept_is_wrong(language: str, fact: str) -> None:
+    writer = Writer(5)
+    phrasing = next(one for one in writer.asking if one.fact == fact)
+    mistaken = 0
+    asked = [one for one in ALL if (one.language, one.fact) == (language, fact)]
+    for one in asked:
+        concepts = writer.concepts(phrasing, writer.by_id[one.concept])
+        assert mark(one, writer.say(phrasing.answers[language], concepts, language, "")) == "right"
+        other = writer.by_id[asked[writer.rng.randrange(len(asked))].concept]
+        mistaken += (
+            mark(one, writer.say(phrasing.answers[language], writer.concepts(phrasing, other), language, "")) == "right"
+        )
+    if fact not in ("yes", "no"):
+        assert mistaken < len(asked) * (0.3 if fact == "kind" else 0.1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Der Bär lebt im Wald.", "right"),
+        ("IM WALD lebt er", "right"),
+        ("Der Bär lebt im Meer.", "wrong"),
+        ("Ein Bär ist ein Gebäude.", "wrong"),
+        ("", "no_answer"),
+        ("…", "no_answer"),
+        ("Wald Wald Wald Wald Bär Bär", "no_answer"),
+        ("Das Wort Bär kenne ich nicht. Meine Welt ist klein.", "no_answer"),
+    ],
+)
+def test_marks(answer: str, expected: str) -> None:
+    assert mark(question("bear", "de", "where"), answer) == expected
+
+
+def test_yes_and_no_count_by_how_the_answer_begins() -> None:
+    assert mark(question("bear", "en", "yes"), "Yes, a bear is an animal.") == "right"
+    assert mark(question("bear", "en", "yes"), "No, a bear is an animal.") == "wrong"
+    assert mark(question("bear", "en", "no"), "No, a bear is an animal.") == "right"
+    assert mark(question("bear", "en", "no"), "Nobody knows.") == "wrong"
+
+
+def test_shares_are_of_their_language_and_fact() -> None:
+    asked = [question("bear", "de", "where"), question("bear", "en", "where"), question("bear", "en", "yes")]
+    marked = result(asked, ["Er lebt im Wald.", "It lives in the sea.", ""])
+    assert (marked.share(), marked.share(language="de"), marked.share(language="en")) == (1 / 3, 1.0, 0.0)
+    assert (marked.share("no_answer", "en"), marked.share(fact="where"), marked.asked) == (0.5, 0.5, 3)
+    with pytest.raises(ValueError):
+        result(asked, ["too few"])
+
+
+def examine(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "wmkml", "examine", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+
+
+def test_the_command_prints_a_table_and_last_a_line_of_json() -> None:
+    done = examine("--questions", "60", "--language", "de", "--show", "3")
+    assert done.returncode == 0, done.stderr
+    *table, last = done.stdout.splitlines()
+    told = json.loads(last)
+    assert told["asked"] == 60 and told["de"] == told["facts"] > 0.3
+    assert "de right" in done.stdout and any(line.startswith("all") for line in table)
+    assert sum(line.startswith(("[right]", "[wrong]", "[no_answer]")) for line in table) == 3
+
+
+@pytest.mark.parametrize("words", [("--questions", "0"), ("--model", "nowhere"), ("--adapter", "nowhere")])
+def test_the_command_refuses_with_a_sentence(words: tuple[str, str], tmp_path: Path) -> None:
+    done = examine(*words)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1

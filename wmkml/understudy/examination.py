@@ -1,0 +1,166 @@
+"""Examines a model in the understudy's world: asks every fact, in both languages, and marks the answers.
+
+Knows the world, its phrasings and how an answer is marked; knows no model: whoever examines brings the answers.  A fact is
+what the phrasings call one (`fact` in questions.yaml): kind, where, does, look, use, why, image, what it goes with, needs and is
+the opposite of, and a yes and a no to its kind.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from wmkml.understudy.exchanges import Writer
+from wmkml.understudy.world import LANGUAGES, RELATIONS, Concept
+
+Mark = Literal["right", "wrong", "no_answer"]
+
+WORD = re.compile(r"[^\W_]+")
+SMALL_WORDS = frozenset(
+    WORD.findall(
+        "der die das den dem des ein eine einen einem einer eines und oder zu um im in am an auf aus bei mit von vom zum zur "
+        "ist es er sie ihn ihr wie wird nicht sich so "
+        "the a an and or to in on at of with from by is it he she him her as its his their for"
+    )
+)
+"""Words that say nothing of a fact."""
+
+ADMISSIONS = re.compile(
+    r"kenne ich nicht|ich kenne .* nicht|weiß ich nichts|niemand gesagt|niemand erzählt|do not know the word|i know nothing"
+    r"|never heard|nobody (has )?told",
+    re.IGNORECASE,
+)
+"""How the understudy says that it does not know."""
+
+YES = {"de": ("ja", "oh ja", "das stimmt"), "en": ("yes", "oh yes", "that is true")}
+NO = {"de": ("nein", "das stimmt nicht"), "en": ("no", "that is not true")}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about one fact of one concept.
+
+    Attributes:
+        expected: the answer is right where it holds all words of one of these; of yes and no questions, how it begins.
+        names: the texts by which an answer may call the concept.
+    """
+
+    concept: str
+    language: str
+    fact: str
+    prompt: str
+    expected: tuple[frozenset[str], ...]
+    begins: tuple[str, ...]
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """How often each mark was given, in all and by language and fact."""
+
+    marks: dict[tuple[str, str, Mark], int]
+
+    def share(self, mark: Mark = "right", language: str | None = None, fact: str | None = None) -> float:
+        """The share (0 to 1) of this mark among the questions of this language and fact; 0 where there were none."""
+        counted = {
+            key: number
+            for key, number in self.marks.items()
+            if (language is None or key[0] == language) and (fact is None or key[1] == fact)
+        }
+        total = sum(counted.values())
+        return sum(number for key, number in counted.items() if key[2] == mark) / total if total else 0.0
+
+    @property
+    def asked(self) -> int:
+        """How many questions there were."""
+        return sum(self.marks.values())
+
+    @property
+    def facts(self) -> list[str]:
+        """The facts asked for, in their order."""
+        return list(dict.fromkeys(fact for _, fact, _ in self.marks))
+
+
+def content_words(text: str) -> frozenset[str]:
+    """The words of a text that say something, case folded; all of them where none does."""
+    words = frozenset(WORD.findall(text.casefold()))
+    return words - SMALL_WORDS or words
+
+
+def questions(
+    language: str | None = None, number: int | None = None, seed: int = 0, *, unheard: bool = False
+) -> list[Question]:
+    """Questions about the world's facts, one for each fact of each concept, drawn by the seed.
+
+    Args:
+        language: of the questions; None: both.
+        number: so many of them, chosen by the seed; None: all.
+        unheard: ask in phrasings that no training text holds.
+    """
+    writer = Writer(seed)
+    asked = []
+    for one in [language] if language else LANGUAGES:
+        for phrasing in writer.asking:
+            if not phrasing.fact:
+                continue
+            for concept in writer.world:
+                if phrasing.relation and phrasing.relation not in concept.related:
+                    continue
+                concepts = writer.concepts(phrasing, concept)
+                prompt = writer.ask(phrasing, concepts, one, "", unheard)
+                asked.append(_question(concepts, one, phrasing.fact, prompt))
+    if number is not None and number < len(asked):
+        return random.Random(seed).sample(asked, number)
+    return asked
+
+
+def _question(concepts: Sequence[Concept], language: str, fact: str, prompt: str) -> Question:
+    concept, other = concepts[0], concepts[1]
+    forms = concept.forms[language]
+    begins: tuple[str, ...] = ()
+    if fact in ("yes", "no"):
+        begins = (YES if fact == "yes" else NO)[language]
+        values = []
+    elif fact in RELATIONS:
+        values = [other.forms[language][name] for name in ("noun", "acc", "plural")]
+    elif fact == "kind":
+        values = [forms["kind"]]
+    elif fact == "where":
+        values = [forms["place"]]
+    else:
+        values = list(concept.told[language][fact])
+    names = tuple(dict.fromkeys(forms[name].casefold() for name in ("noun", "plural", "acc")))
+    return Question(concept.id, language, fact, prompt, tuple(content_words(value) for value in values), begins, names)
+
+
+def mark(question: Question, answer: str) -> Mark:
+    """Whether an answer states the fact asked for.
+
+    `no_answer`: there is nothing in it, it stammers (fewer than half of its words are different), or it says that it does not
+    know.  `wrong`: anything else that does not hold the words of the fact.
+    """
+    found = WORD.findall(answer.casefold())
+    if not found or len(set(found)) < len(found) / 2:
+        return "no_answer"
+    if question.begins:
+        right = (
+            answer.casefold().lstrip().startswith(tuple(f"{word}{end}" for word in question.begins for end in ",. "))
+        )
+    else:
+        right = any(words <= set(found) for words in question.expected)
+    if right:
+        return "right"
+    return "no_answer" if ADMISSIONS.search(answer) else "wrong"
+
+
+def result(asked: Iterable[Question], answers: Iterable[str]) -> Result:
+    """Mark all answers.  Raises ValueError where there are not as many answers as questions."""
+    counted = Counter(
+        (question.language, question.fact, mark(question, answer))
+        for question, answer in zip(asked, answers, strict=True)
+    )
+    return Result(dict(counted))
