@@ -1,0 +1,90 @@
+"""What the shipped understudy must reach, on phrasings it never read and on what a hundred visitors may type."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from wmkml.understudy.answering import answers, load
+from wmkml.understudy.exchanges import conversations
+from wmkml.understudy.reach import GOALS, Ask, Prompt, facts, is_sentence, language_of, measured, unheard, visitors
+
+VISITORS = Path(__file__).parent / "fixtures" / "visitors.yaml"
+
+
+@pytest.fixture(scope="module")
+def ask() -> Ask:
+    """The shipped model, greedy, in float32; each set of prompts is answered once."""
+    model, tokenizer = load()
+    known: dict[tuple[tuple[str, str], ...], list[str]] = {}
+
+    def answered(asked: Sequence[tuple[str, str]]) -> list[str]:
+        if tuple(asked) not in known:
+            known[tuple(asked)] = answers(model, tokenizer, asked)
+        return known[tuple(asked)]
+
+    return answered
+
+
+NOT_YET = {("visitors", "names"): "75 of 100: it takes slips and loose questions for words it does not know"}
+"""Goals that the shipped model misses, and by how much; strict, so that reaching one is noticed here."""
+
+
+@pytest.mark.parametrize("measure", [measure for measure in GOALS if measure != "facts"])
+@pytest.mark.parametrize("name", ["unheard", "visitors"])
+def test_answers_reach_their_goals(ask: Ask, name: str, measure: str, request: pytest.FixtureRequest) -> None:
+    if missed := NOT_YET.get((name, measure)):
+        request.applymarker(pytest.mark.xfail(reason=missed, strict=True))
+    prompts = unheard() if name == "unheard" else visitors(VISITORS)
+    assert len(prompts) >= 100
+    assert measured(ask, prompts)[measure] >= GOALS[measure]
+
+
+@pytest.mark.xfail(reason="73 of 100: yes and no about kinds are guessed", strict=True)
+def test_nine_of_ten_facts_are_right_in_phrasings_it_never_read(ask: Ask) -> None:
+    assert facts(ask, 600) >= GOALS["facts"]
+
+
+@pytest.mark.parametrize("name", ["unheard", "visitors"])
+def test_unknown_words_are_repeated_and_not_explained(ask: Ask, name: str, request: pytest.FixtureRequest) -> None:
+    if name == "visitors":
+        request.applymarker(pytest.mark.xfail(reason="5 of 12: loose questions for unknown words", strict=True))
+    prompts = [one for one in (unheard() if name == "unheard" else visitors(VISITORS)) if one.unknown]
+    said = ask([(one.prompt, one.language) for one in prompts])
+    repeated = [one.unknown.casefold() in text.casefold() for one, text in zip(prompts, said, strict=True)]
+    assert len(repeated) >= 8
+    assert sum(repeated) >= 0.75 * len(repeated), list(zip(prompts, said, strict=True))
+
+
+def test_hardly_a_visitors_prompt_is_in_the_training_text() -> None:
+    typed = {one.prompt.casefold() for one in visitors(VISITORS)}
+    read = {
+        message["content"].casefold()
+        for conversation, _ in zip(conversations(1), range(5000), strict=False)
+        for message in conversation.messages
+        if message["role"] == "user"
+    }
+    assert len(read) > 3000
+    # Nobody can help saying hello, or asking who is there.
+    assert len(typed & read) <= 10, typed & read
+
+
+def test_the_measures_tell_good_answers_from_bad_ones() -> None:
+    prompts = [Prompt("Wo lebt der Bär?", "de", "bear"), Prompt("What is a dog?", "en", "dog")]
+    good = measured(lambda asked: ["Der Bär lebt im Wald.", "A dog is an animal."], prompts)
+    assert set(good.values()) == {1.0}
+    bad = measured(lambda asked: ["the house house stands", "the house house stands"], prompts)
+    assert [bad[name] for name in ("language", "sentences", "names", "different", "own")] == [0.5, 0.0, 0.0, 0.0, 0.5]
+    nonsense = measured(lambda asked: ["Der Bär grumst im Wuldenfrack.", "A dog is a florpt."], prompts)
+    assert nonsense["real_words"] < 0.8
+
+
+def test_sentences_and_languages() -> None:
+    assert is_sentence("Ich bin eine Sprache.") and is_sentence("„Gut“, sagt er.")
+    assert not any(is_sentence(text) for text in ("", "Ja.", "ein Haus.", "Das ist", "Das das Haus ist alt."))
+    assert (language_of("Der Hund schläft unter dem Tisch."), language_of("The dog sleeps under the table.")) == (
+        "de",
+        "en",
+    )
