@@ -18,6 +18,7 @@ from wmkml.inference.answering import Answering
 from wmkml.inference.metrics import Metrics
 from wmkml.inference.refusals import Refused
 from wmkml.inference.shelf import Shelf, end_answers
+from wmkml.inference.turns import Turns
 from wmkml.osc import OscSender
 from wmkml.prompting import load_tokenizer
 from wmkml.wire import ChatMessage, CompletionRequest
@@ -46,7 +47,7 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
     shelf = Shelf(engine, tmp_path / "serving")
     await shelf.load(make_adapter(model, tmp_path / "adapter"), 0)
     osc = OscSender([])
-    yield House(Answering(Settings(), engine, load_tokenizer(model), shelf, osc, Metrics(), 4), shelf)
+    yield House(Answering(Settings(), engine, load_tokenizer(model), shelf, osc, Metrics(), Turns(4, 1)), shelf)
     osc.close()
     await engine.stop()
 

@@ -22,6 +22,9 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks for which vLLM has room; a rank between two takes the room of the larger."""
 
 
+ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+
+
 def environment(setup: EngineSetup) -> dict[str, str]:
     """What must stand in the environment before vLLM is imported."""
     wanted = {
@@ -92,6 +95,9 @@ class VllmEngine:
             generation_config="vllm",
             # By name, since importing it imports vLLM's worker, which has no place in this process.
             worker_cls="wmkml.engine.cpu_lora.CpuWorker" if self._on_cpu else "auto",
+            # In the core's own process: two of them spin while they wait for each other, which costs most of a core.
+            # By name, for the plain word is overruled on a CPU, lest threads be bound too late; ours are bound by nobody.
+            distributed_executor_backend=ONE_PROCESS if self._on_cpu and setup.threads else None,
             enable_log_requests=False,
             disable_log_stats=True,
         )

@@ -10,7 +10,7 @@ import functools
 import math
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -21,6 +21,7 @@ from wmkml.engine.text import Detokenizer, StopStrings, entropy
 from wmkml.inference.metrics import Metrics
 from wmkml.inference.refusals import Refused
 from wmkml.inference.shelf import BASE, Entry, NotLoaded, Shelf
+from wmkml.inference.turns import Turns
 from wmkml.osc import OscSender
 from wmkml.prompting import Fitted, MessagesRefused, PromptTooLong, fit_window
 from wmkml.wire import PRIORITIES, Audience, CompletionRequest, model_name
@@ -104,11 +105,10 @@ class Answering:
         shelf: Shelf,
         osc: OscSender,
         metrics: Metrics,
-        background: int,
+        turns: Turns,
     ) -> None:
-        """`background`: so many echoes and dataset answers are made at the same time; the others wait their turn."""
-        # Priority alone is not enough: a prompt half read goes on being read before a visitor's that came later.
-        self._background = asyncio.Semaphore(background)
+        """`turns`: in which order answers are begun."""
+        self._turns = turns
         self._settings = settings
         self._engine = engine
         self._tokenizer = tokenizer
@@ -190,7 +190,9 @@ class Answering:
         with self._metrics.running.track_inprogress():
             self._metrics.waiting.inc()
             try:
-                async for piece in self._in_turn(audience, generation, prepared.stops):
+                pieces = self._pieces_of(generation, prepared.stops)
+                behind = audience in BACKGROUND
+                async for piece in self._turns.in_turn(pieces) if behind else self._turns.at_once(pieces):
                     now = time.monotonic()
                     if last:
                         self._metrics.gap.labels(audience).observe(now - last)
@@ -204,19 +206,7 @@ class Answering:
                 if not last:
                     self._metrics.waiting.dec()
 
-    async def _in_turn(
-        self, audience: Audience, generation: Generation, stops: tuple[str, ...]
-    ) -> AsyncIterator[Piece]:
-        """The pieces of one answer, begun at once for whoever waits for it, and in its turn in the background."""
-        if audience not in BACKGROUND:
-            async for piece in self._pieces_of(generation, stops):
-                yield piece
-            return
-        async with self._background:
-            async for piece in self._pieces_of(generation, stops):
-                yield piece
-
-    async def _pieces_of(self, generation: Generation, stops: tuple[str, ...]) -> AsyncIterator[Piece]:
+    async def _pieces_of(self, generation: Generation, stops: tuple[str, ...]) -> AsyncGenerator[Piece]:
         words, watch = Detokenizer(self._tokenizer), StopStrings(stops)
         steps = self._engine.generate(generation)
         try:

@@ -34,8 +34,10 @@ from wmkml.inference.answering import Answering
 from wmkml.inference.metrics import Metrics
 from wmkml.inference.refusals import Refused
 from wmkml.inference.shelf import Shelf
+from wmkml.inference.turns import Turns
 from wmkml.keys import Keys, KeysUnreadable, load_keys
 from wmkml.leftovers import end_children, end_leftovers, mark_of, mark_this_process
+from wmkml.listening import listen
 from wmkml.osc import OscSender
 from wmkml.places import places
 from wmkml.prompting import load_tokenizer
@@ -68,7 +70,7 @@ def serve(settings: Settings, root: Path) -> int:
     logging.getLogger("uvicorn.error").addFilter(_without_words)
     where = places(settings, root)
     try:
-        listening = _bound(settings.inference.inference_host, settings.general.inference_port)
+        listening = listen(settings.inference.inference_host, settings.general.inference_port)
     except OSError as error:
         print(
             f"Port {settings.general.inference_port} of {settings.inference.inference_host} cannot be used "
@@ -93,6 +95,10 @@ def serve(settings: Settings, root: Path) -> int:
     return status
 
 
+BEGUN = 4
+"""Of so many answers in the background one may be having its prompt read."""
+
+
 def background_answers(settings: Settings) -> int:
     """How many echoes and dataset answers are made at the same time: as configured, else by what the engine runs on."""
     import torch
@@ -112,9 +118,9 @@ class Service:
         self.osc = OscSender(settings.osc_targets)
         self.metrics = Metrics()
         self.shelf = Shelf(engine, where.serving)
-        answering = Answering(
-            settings, engine, tokenizer, self.shelf, self.osc, self.metrics, background_answers(settings)
-        )
+        background = background_answers(settings)
+        turns = Turns(background, reading=max(1, background // BEGUN))
+        answering = Answering(settings, engine, tokenizer, self.shelf, self.osc, self.metrics, turns)
         limit = general.max_prompt_bytes * 4
         controls = control.Controls(
             engine=engine,
@@ -227,20 +233,6 @@ async def _tend(service: Service, server: uvicorn.Server) -> None:
         log.exception("The engine did not start.")
     finally:
         server.should_exit = True
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family, kind, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
-    listening = socket.socket(family, kind)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listening.bind(address)
-        listening.listen(2048)
-    except OSError:
-        listening.close()
-        raise
-    listening.set_inheritable(False)
-    return listening
 
 
 def _without_words(record: logging.LogRecord) -> bool:

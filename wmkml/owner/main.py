@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import socket
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from wmkml.addresses import KEEP_ALIVE_SECONDS
 from wmkml.config import Settings
 from wmkml.corpora import check_all, list_datasets, read_dataset
 from wmkml.keys import KeysUnreadable, load_keys
+from wmkml.listening import listen
 from wmkml.owner.app import make_app
 from wmkml.owner.reading import where
 from wmkml.places import places
@@ -46,7 +46,7 @@ def serve(settings: Settings, root: Path) -> int:
         return 2
     host, port = settings.general.owner_host, settings.general.owner_port
     try:
-        listening = _listen(host, port)
+        listening = listen(host, port)
     except OSError as error:
         print(
             f"The owner cannot listen on {host}, port {port}: {error.strerror}. "
@@ -96,16 +96,3 @@ def wrong_datasets(settings: Settings, folder: Path) -> list[str]:
             reasons = "; ".join(problem.text for problem in dataset.problems[:3])
             told.append(f"{key}: {name!r} cannot be used: {reasons} (data sets in {folder}: {known}).")
     return told
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(512)
-    except OSError:
-        listening.close()
-        raise
-    return listening

@@ -25,7 +25,7 @@ from wmkml.training.writing import PlaceGone
 from wmkml.worker.following import Follower
 from wmkml.worker.owner_client import OwnerClient, OwnerRefuses
 from wmkml.worker.parcels import ParcelBroken, packed, unpack
-from wmkml.worker.quiet_threads import apart
+from wmkml.worker.quiet_threads import LOW, LOWEST, apart
 
 log = logging.getLogger(__name__)
 
@@ -120,14 +120,17 @@ async def _trained(bench: Bench, job: wire.RoundJob, follower: Follower) -> tupl
         previous=previous,
         folder=folder,
     )
-    trained = await apart(lambda: trainer.learn(task, follower), nice=bench.nice, threads=bench.threads)
+    trained = await apart(
+        lambda: trainer.learn(task, follower), nice=LOWEST if bench.nice else 0, threads=bench.threads
+    )
     if not follower.proceed():
         raise TrainingDropped("The round was dropped.")
     if not shared:
         folder.parent.mkdir(parents=True)
     try:
-        # Not of the lowest priority: from here on the swap waits for us.
-        sha256 = await apart(lambda: trainer.put_down(folder), nice=False, threads=bench.threads)
+        # Not of the lowest priority: from here on the swap waits for us, and so do those who are being answered.
+        nice = LOW if bench.nice else 0
+        sha256 = await apart(lambda: trainer.put_down(folder), nice=nice, threads=bench.threads)
     except PlaceGone:
         raise TrainingDropped("The run is over.") from None
     if not follower.proceed():

@@ -99,7 +99,7 @@ async def _work(settings: Settings, where: Places, url: str, threads: int, *, ni
         # A worker that was killed may have left an adapter here that learned a visitor's words.
         shutil.rmtree(own_folder)
     # Loading is short and once; of the lowest priority it would take minutes on a busy machine.
-    trainer = await apart(lambda: make_trainer(settings, where.model), nice=False, threads=threads)
+    trainer = await apart(lambda: make_trainer(settings, where.model), nice=0, threads=threads)
     claim = wire.Claim(worker=socket.gethostname(), session=uuid.uuid4().hex, shares_folder=tuning.worker_shares_folder)
     owner = OwnerClient(url, lambda: os.environ.get(KEY_VARIABLE) or load_keys(where).worker, claim)
     bench = Bench(trainer, owner, own_folder, tuning.worker_shares_folder, nice, threads)

@@ -1,7 +1,6 @@
-"""Work in a thread of its own, of the lowest priority on a CPU, while the event loop goes on.
+"""Work in a thread of its own, of lower priority on a CPU, while the event loop goes on.
 
-The priority is the thread's alone (Linux): writing an adapter and speaking to the owner stay as quick as ever, which
-is what a swap waits for.
+The priority is the thread's alone (Linux): speaking to the owner stays as quick as ever, which is what a swap waits for.
 """
 
 from __future__ import annotations
@@ -18,14 +17,17 @@ import torch
 Result = TypeVar("Result")
 
 LOWEST = 19
+LOW = 10
+"""For what a swap waits for: behind those who answer visitors, and before everything of the lowest priority."""
 
 
-async def apart(work: Callable[[], Result], *, nice: bool, threads: int) -> Result:
+async def apart(work: Callable[[], Result], *, nice: int, threads: int) -> Result:
     """The result, or the exception, of `work`, called in a new thread.
 
     When this is cancelled the thread goes on by itself; it is a daemon, so it keeps no process alive.
 
     Args:
+        nice: how much lower its priority is, from 0 to LOWEST.
         threads: CPU threads torch may use in it; 0 leaves that alone.
     """
     loop = asyncio.get_running_loop()
@@ -41,7 +43,7 @@ async def apart(work: Callable[[], Result], *, nice: bool, threads: int) -> Resu
 
     def run() -> None:
         if nice and sys.platform == "linux":
-            os.nice(LOWEST)
+            os.nice(nice)
         if threads:
             torch.set_num_threads(threads)
         result, error = None, None
