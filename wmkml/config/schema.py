@@ -196,7 +196,7 @@ class Inference(Section):
     max_model_len: Count = _added(0, "The model's window in tokens. 0: the model's own, at most 4096.")
     max_num_batched_tokens: Count = _added(
         0,
-        "Prompt tokens read in one step: fewer means smoother streams while echoes are read. 0: 64 on a CPU, 2048 on a GPU.",
+        "Prompt tokens read in one step: fewer means smoother streams while echoes are read. 0: 128 on a CPU, 2048 on a GPU.",
     )
     max_num_seqs: AtLeastOne = _added(64, "Answers generated at the same time.")
     max_background_seqs: Count = _added(

@@ -42,7 +42,7 @@ def engine_setup(settings: Settings, model: Path, replicas: int = 1) -> EngineSe
         window=inference.max_model_len,
         dtype=inference.dtype,
         sequences=inference.max_num_seqs,
-        batched_tokens=inference.max_num_batched_tokens or (64 if on_cpu else 2048),
+        batched_tokens=inference.max_num_batched_tokens or (128 if on_cpu else 2048),
         threads=engine_threads(settings, usable_cores(), gpu=not on_cpu),
         kv_cache_gib=inference.kv_cache_gib,
         gpu_share=inference.gpu_memory_utilization,
