@@ -43,7 +43,7 @@ MOST = 1e6
 """The largest max|A|, max|B| and max|A|·max|B|·rank·scale that is served.
 
 Training never comes near: AdamW moves a weight by about its learning rate a step, 3.2 times that at the very most, so
-that 200 rounds of 24 steps at 0.006 reach |A|, |B| < 100 and a product of 320,000 at rank 16 and scale 2; a language is
+that 100 rounds of 24 steps at 0.012 reach |A|, |B| < 100 and a product of 320,000 at rank 16 and scale 2; a language is
 destroyed long before.  And what is below it stays finite: with it a layer of 14,336 inputs of 1,000 yields 1e13, two of
 those multiplied 1e26, and float32 and bfloat16 end at 3e38.  (float16 ends at 65,504; no bound could save it.)
 """
