@@ -40,7 +40,8 @@ def is_right(report: Report, rounds: int) -> None:
     for figures in (visits.quiet_first_token_ms, visits.first_token_ms):
         assert 0 < figures.median <= figures.p95 <= figures.max
     assert 0 <= visits.token_gap_ms.median <= visits.token_gap_ms.p95 <= visits.token_gap_ms.max
-    assert 0 < visits.swap_gap_ms_max <= visits.token_gap_ms.max
+    # 0 where no answer happened to be under way at a swap: they are short, and a short run has few swaps.
+    assert 0 <= visits.swap_gap_ms_max <= visits.token_gap_ms.max
     pairs = report.pairs
     assert pairs.visitor == visits.answered and pairs.echo > 0 and pairs.persistent > 0
     assert {address for address, count in report.osc.items() if count > 0} == set(TABLE)
