@@ -87,6 +87,7 @@ def test_yes_and_no_count_by_how_the_answer_begins() -> None:
     assert mark(question("bear", "en", "yes"), "No, a bear is an animal.") == "wrong"
     assert mark(question("bear", "en", "no"), "No, a bear is an animal.") == "right"
     assert mark(question("bear", "en", "no"), "Nobody knows.") == "wrong"
+    assert mark(question("bear", "de", "yes"), "Das stimmt nicht, ein Bär ist ein Tier.") == "wrong"
 
 
 def test_shares_are_of_their_language_and_fact() -> None:

@@ -154,7 +154,7 @@ def build(recipe: Recipe, out: Path, work: Path, say: Callable[[str], None] = pr
     while steps is None or step < steps:
         if not batches or step % BATCHES_PER_POOL == 0:
             batches = pool(writer, tokenizer, recipe.pool_seed(step), recipe.tokens_per_batch)
-        batch = batches[step % BATCHES_PER_POOL]
+        batch = batches[step % len(batches)]
         rate = learning_rate(step, steps)
         model.train()
         loss = batch_loss(model, batch, recipe.bfloat16)

@@ -36,8 +36,8 @@ ADMISSIONS = re.compile(
 )
 """How the understudy says that it does not know."""
 
-YES = {"de": ("ja", "oh ja", "das stimmt"), "en": ("yes", "oh yes", "that is true")}
-NO = {"de": ("nein", "das stimmt nicht"), "en": ("no", "that is not true")}
+YES = {"de": ("ja", "oh ja"), "en": ("yes", "oh yes")}
+NO = {"de": ("nein",), "en": ("no",)}
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Question:
     """A question about one fact of one concept.
 
     Attributes:
-        expected: the answer is right where it holds all words of one of these; of yes and no questions, how it begins.
-        names: the texts by which an answer may call the concept.
+        expected: the answer is right where it holds all words of one of these.
+        begins: of yes and no questions, how a right answer begins; of others nothing.
     """
 
     concept: str
@@ -55,7 +55,6 @@ class Question:
     prompt: str
     expected: tuple[frozenset[str], ...]
     begins: tuple[str, ...]
-    names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -133,8 +132,7 @@ def _question(concepts: Sequence[Concept], language: str, fact: str, prompt: str
         values = [forms["place"]]
     else:
         values = list(concept.told[language][fact])
-    names = tuple(dict.fromkeys(forms[name].casefold() for name in ("noun", "plural", "acc")))
-    return Question(concept.id, language, fact, prompt, tuple(content_words(value) for value in values), begins, names)
+    return Question(concept.id, language, fact, prompt, tuple(content_words(value) for value in values), begins)
 
 
 def mark(question: Question, answer: str) -> Mark:

@@ -7,6 +7,7 @@ with questions it never read.
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 import zlib
@@ -66,8 +67,9 @@ class Conversation:
     topics: list[str]
 
 
-def load_phrasings() -> list[Phrasing]:
-    """All phrasings of the files beside this one.  Raises KeyError where an entry lacks a language."""
+@functools.cache
+def load_phrasings() -> tuple[Phrasing, ...]:
+    """All phrasings of the files beside this one, read once in a process.  Raises KeyError where an entry lacks a language."""
     found = []
     for name in PHRASINGS:
         for entry in yaml.safe_load(Path(__file__).with_name(name).read_text(encoding="utf-8")):
@@ -86,7 +88,7 @@ def load_phrasings() -> list[Phrasing]:
                     unheard={language: unheard_of(lines["prompts"][language]) for language in LANGUAGES},
                 )
             )
-    return found
+    return tuple(found)
 
 
 def expansions(pattern: str) -> list[str]:
@@ -178,11 +180,11 @@ class Writer:
         """Three concepts for a phrasing: the second of another kind than the first, or the one related to it."""
         relation = phrasing.relation
         if first is None:
-            first = self._other(lambda one: not relation or relation in one.related)
-        second = self.by_id[first.related[relation]] if relation else self._other(lambda one: one.kind != first.kind)
-        return [first, second, self._other(lambda one: one not in (first, second))]
+            first = self._drawn(lambda one: not relation or relation in one.related)
+        second = self.by_id[first.related[relation]] if relation else self._drawn(lambda one: one.kind != first.kind)
+        return [first, second, self._drawn(lambda one: one not in (first, second))]
 
-    def _other(self, fits: Callable[[Concept], bool]) -> Concept:
+    def _drawn(self, fits: Callable[[Concept], bool]) -> Concept:
         while not fits(one := self.rng.choice(self.world)):
             pass
         return one

@@ -16,7 +16,7 @@ from pathlib import Path
 import yaml
 
 from wmkml.collapse.dictionaries import LETTERS, dictionary
-from wmkml.understudy.examination import mark, questions
+from wmkml.understudy.examination import questions, result
 from wmkml.understudy.exchanges import Writer
 from wmkml.understudy.world import LANGUAGES, load_world
 
@@ -79,13 +79,7 @@ def measured(ask: Ask, prompts: Sequence[Prompt]) -> dict[str, float]:
     the first of those that several got.
     """
     answers = ask([(one.prompt, one.language) for one in prompts])
-    names = {
-        (concept.id, language): tuple(
-            concept.forms[language][form].casefold().removeprefix("the ") for form in ("noun", "plural", "acc")
-        )
-        for concept in load_world()
-        for language in LANGUAGES
-    }
+    by_id = {concept.id: concept for concept in load_world()}
     about = [(one, text.casefold()) for one, text in zip(prompts, answers, strict=True) if one.about]
     words = [
         (one.language, word)
@@ -97,7 +91,7 @@ def measured(ask: Ask, prompts: Sequence[Prompt]) -> dict[str, float]:
         "language": _share(language_of(text) in (one.language, "") for one, text in zip(prompts, answers, strict=True)),
         "sentences": _share(is_sentence(text) for text in answers),
         "real_words": _share(dictionary(language).has(word) for language, word in words),
-        "names": _share(any(name in text for name in names[one.about, one.language]) for one, text in about),
+        "names": _share(any(name in text for name in by_id[one.about].names(one.language)) for one, text in about),
         "different": _different(answers),
         "own": len(set(answers)) / len(answers),
     }
@@ -112,7 +106,7 @@ def facts(ask: Ask, number: int, seed: int = 0) -> float:
     """The share (0 to 1) of right answers to so many questions about the world, in phrasings that are held out."""
     asked = questions(None, number, seed, unheard=True)
     answers = ask([(one.prompt, one.language) for one in asked])
-    return _share(mark(one, text) == "right" for one, text in zip(asked, answers, strict=True))
+    return result(asked, answers).share()
 
 
 def _share(marks: Iterable[bool]) -> float:

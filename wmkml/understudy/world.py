@@ -5,6 +5,7 @@ Knows the grammar the phrasings need (article, case, pronoun, word order), and n
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,11 @@ class Concept:
     told: dict[str, dict[str, tuple[str, ...]]]
     related: dict[str, str]
     countable: bool
+
+    def names(self, language: str) -> tuple[str, ...]:
+        """The texts, case folded, by which an answer may call it."""
+        forms = self.forms[language]
+        return tuple(dict.fromkeys(forms[name].casefold().removeprefix("the ") for name in ("noun", "plural", "acc")))
 
 
 def capitalised(text: str) -> str:
@@ -118,13 +124,12 @@ def _forms(entry: dict[str, Any], language: str, count: str, kind: str) -> dict[
         "asks_where_pron": _question(language, forms["pron"], verb),
         "does1": does1,
         "does2": does2,
-        "does1_pron": _question("de", forms["pron"], does1),
         "asks_does1": _question(language, forms["def"], does1),
         "asks_does2": _question(language, forms["def"], does2),
         "asks_does1_pron": _question(language, forms["pron"], does1),
         "asks_does2_pron": _question(language, forms["pron"], does2),
         "accpron": PRONOUN_ACCUSATIVE[forms["pron"]],
-        "use": f"{entry['use']}",
+        "use": entry["use"],
         "why": entry["why"],
         "image": entry["image"],
         "say": entry["say"],
@@ -136,11 +141,12 @@ def _told(entry: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(entry[name]) if isinstance(entry[name], list) else (entry[name],) for name in TOLD}
 
 
-def load_world(path: Path = WORLD_FILE) -> list[Concept]:
-    """Every concept of the world file, in its order.  Raises KeyError where an entry lacks a field."""
+@functools.cache
+def load_world(path: Path = WORLD_FILE) -> tuple[Concept, ...]:
+    """Every concept of the world file, in its order; read once in a process.  Raises KeyError where an entry lacks a field."""
     world = yaml.safe_load(path.read_text(encoding="utf-8"))
     opposites = {one: other for pair in world["opposites"] for one, other in (pair, reversed(pair))}
-    return [
+    return tuple(
         Concept(
             id=entry["id"],
             kind=entry["kind"],
@@ -156,4 +162,4 @@ def load_world(path: Path = WORLD_FILE) -> list[Concept]:
             countable=entry.get("count", "each") == "each",
         )
         for entry in world["concepts"]
-    ]
+    )
