@@ -119,12 +119,15 @@ class Batch:
 
     def _pass(self, model: Any, ids: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:
         begun, width = self._read, len(ids[0])
-        missing = torch.tensor([[self._length - len(prompt)] for prompt in self._prompts], device=device)
+        missing = [self._length - len(prompt) for prompt in self._prompts]
         more: dict[str, Any] = {}
-        if bool(missing.any()):
-            columns = torch.arange(begun + width, device=device)
-            more["attention_mask"] = (columns >= missing).long()
-            more["position_ids"] = (columns[begun:] - missing).clamp(min=0)
+        if any(missing):
+            columns, first = (
+                torch.arange(begun + width, device=device),
+                torch.tensor(missing, device=device).unsqueeze(-1),
+            )
+            more["attention_mask"] = (columns >= first).long()
+            more["position_ids"] = (columns[begun:] - first).clamp(min=0)
         told = model(
             input_ids=torch.tensor(ids, device=device),
             past_key_values=self._cache,
