@@ -12,12 +12,12 @@ from typing import Any
 
 from wmkml.collapse.dictionaries import shares
 from wmkml.collapse.texts import distinct_n, repetition, words
+from wmkml.cutting import SENTENCE_ENDS
 from wmkml.laboratory.speaking import Answer
 
 Measures = dict[str, float]
 """By name; what cannot be measured is left out."""
 
-SENTENCE_ENDS = ".!?…"
 CLOSING = "\"'»«“”‘’)]"
 """What may follow the end of a sentence."""
 

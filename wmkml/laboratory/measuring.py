@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,7 +29,10 @@ async def measure(experiment: Experiment, bench: Bench, pairs: Pairs, told: Told
     loss = await asyncio.to_thread(base_loss, bench, answers)
     if loss is not None:
         found["base_loss"] = loss
-    if experiment.of_understudy and experiment.examined and (examination := _examination()) is not None:
+    if experiment.of_understudy and experiment.examined:
+        # The understudy's own; no other model's measuring reads its world.
+        from wmkml.understudy import examination
+
         found["facts"] = await facts(experiment, pairs, examination)
     return found
 
@@ -64,11 +65,5 @@ async def facts(experiment: Experiment, pairs: Pairs, examination: Any) -> float
 
 @functools.lru_cache(maxsize=8)
 def _questions(examination: Any, language: str, number: int) -> list[Any]:
-    # The same ones for every iteration; reading a world takes a second.
+    # The same ones for every iteration.
     return list(examination.questions(language, number))
-
-
-def _examination() -> Any:
-    """The understudy's examination; none where this understudy comes without one."""
-    name = "wmkml.understudy.examination"
-    return importlib.import_module(name) if importlib.util.find_spec(name) else None
