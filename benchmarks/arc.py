@@ -25,9 +25,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.lives import add_arguments, play_all
+from benchmarks.lives import add_arguments, experiment, play_all
 from wmkml.config import Settings
-from wmkml.laboratory.experiment import Experiment, ExperimentRefused
+from wmkml.laboratory.experiment import Experiment
 from wmkml.laboratory.report import Line, aligned, shown
 from wmkml.places import Places
 
@@ -76,32 +76,20 @@ def main() -> int:
 
     def experiments(settings: Settings, where: Places, out: Path) -> list[Experiment]:
         return [
-            Experiment(
-                settings=settings,
-                model=where.model,
-                datasets=where.datasets,
-                language=language,
-                seeds=tuple(range(1, arguments.seeds + 1)),
-                visitors=visitors,
-                out=out / f"{language}-{visitors}",
-                measured=arguments.measured,
-                examined=arguments.examined,
+            experiment(
+                arguments, settings, where, language=language, visitors=visitors, out=out / f"{language}-{visitors}"
             )
             for language in arguments.languages
             for visitors in arguments.visitors
         ]
 
-    try:
-        played, seconds = play_all(arguments, experiments)
-    except ExperimentRefused as error:
-        print(error, file=sys.stderr)
-        return 2
+    played, seconds = play_all(arguments, experiments)
     lives: list[dict[str, Any]] = []
     rows: list[list[str]] = []
-    for experiment, outcome in played:
+    for one, outcome in played:
         for seed, lines in outcome.lines.items():
-            verdicts = judged(lines, experiment.rounds)
-            head = {"language": experiment.language, "visitors": experiment.visitors, "seed": seed}
+            verdicts = judged(lines, one.rounds)
+            head = {"language": one.language, "visitors": one.visitors, "seed": seed}
             if not rows:
                 rows.append(["life", *verdicts, "arc"])
             whole = _all([met for _, met in verdicts.values()])

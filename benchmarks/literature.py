@@ -29,10 +29,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.lives import add_arguments, play_all
+from benchmarks.lives import add_arguments, experiment, play_all
 from wmkml.choosing import Keeping
 from wmkml.config import Settings
-from wmkml.laboratory.experiment import Experiment, ExperimentRefused
+from wmkml.laboratory.experiment import Experiment
 from wmkml.laboratory.report import Line, Outcome, aligned, shown
 from wmkml.places import Places
 
@@ -80,28 +80,21 @@ def main() -> int:
 
     def experiments(settings: Settings, where: Places, out: Path) -> list[Experiment]:
         return [
-            Experiment(
-                settings=settings,
-                model=where.model,
-                datasets=where.datasets,
+            experiment(
+                arguments,
+                settings,
+                where,
                 language=arguments.language,
-                seeds=tuple(range(1, arguments.seeds + 1)),
                 visitors=arguments.visitors,
                 out=out / way.replace(" ", "-"),
                 keeping=WAYS[way][0],
                 human_share=WAYS[way][1],
                 human=arguments.human,
-                measured=arguments.measured,
-                examined=arguments.examined,
             )
             for way in arguments.ways
         ]
 
-    try:
-        played, seconds = play_all(arguments, experiments)
-    except ExperimentRefused as error:
-        print(error, file=sys.stderr)
-        return 2
+    played, seconds = play_all(arguments, experiments)
     ways = {way: of_way(outcome) for way, (_, outcome) in zip(arguments.ways, played, strict=True)}
     rows = [["way", *(text for name in COLUMNS for text in (name, "left")), "base loss"]]
     for way, found in ways.items():

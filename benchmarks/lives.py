@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from wmkml.cli.collapse import laboratory_settings
 from wmkml.cluster.arguments import add_settings_arguments
 from wmkml.config import Settings
 from wmkml.laboratory.bench import started
-from wmkml.laboratory.experiment import Experiment, check, describe
+from wmkml.laboratory.experiment import Experiment, ExperimentRefused, check, describe
 from wmkml.laboratory.playing import play_on
 from wmkml.laboratory.progress import Progress
 from wmkml.laboratory.report import Outcome
@@ -31,20 +33,36 @@ def add_arguments(parser: argparse.ArgumentParser, seeds: int) -> None:
     add_settings_arguments(parser)
 
 
+def experiment(arguments: argparse.Namespace, settings: Settings, where: Places, **its_own: Any) -> Experiment:
+    """An experiment by the arguments that all benchmarks of dying have, and what is its own."""
+    return Experiment(
+        settings=settings,
+        model=where.model,
+        datasets=where.datasets,
+        seeds=tuple(range(1, arguments.seeds + 1)),
+        measured=arguments.measured,
+        examined=arguments.examined,
+        **its_own,
+    )
+
+
 def play_all(
     arguments: argparse.Namespace, make: Callable[[Settings, Places, Path], Sequence[Experiment]]
 ) -> tuple[list[tuple[Experiment, Outcome]], float]:
     """Play what `make` gives for settings, places and the folder of results; also how many seconds it took.
 
-    Raises:
-        ExperimentRefused: one of them cannot be done; none was begun.
+    Ends the program with status 2, and a sentence, where one of them cannot be done; then none was begun.
     """
     settings, root = laboratory_settings(arguments)
     where = places(settings, root)
     out = arguments.out or Path(tempfile.mkdtemp(prefix="wmkml-lives-"))
     experiments = make(settings, where, out)
-    for one in experiments:
-        check(one, resume=arguments.resume)
+    try:
+        for one in experiments:
+            check(one, resume=arguments.resume)
+    except ExperimentRefused as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
     progress = Progress()
 
     async def play() -> list[tuple[Experiment, Outcome]]:
