@@ -30,6 +30,11 @@ PATIENCE = 180.0
 """Seconds until everything must be healthy, and until what is waited for must be there."""
 
 
+def heed_ctrl_c() -> None:
+    """Let a child hear Ctrl-C (as `preexec_fn`): whoever runs the tests in the background hands on an ignored one."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     """A port of the loopback that nobody has right now."""
     with socket.socket(socket.AF_INET, kind) as probe:

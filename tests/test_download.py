@@ -17,6 +17,7 @@ import pytest
 from safetensors.numpy import save
 
 from tests.hub_stand_in import COMMIT, Hub, serve
+from tests.processes import heed_ctrl_c
 from wmkml.download import RECORD, DownloadError, download, folder_of, is_complete
 from wmkml.model_files import UNFINISHED, needed
 
@@ -148,8 +149,7 @@ def test_a_killed_download_is_taken_up_by_the_next_call(hub: Hub, tmp_path: Path
         cwd=tmp_path,
         env=environment(hub, tmp_path),
         stdout=subprocess.DEVNULL,
-        # Whoever runs the tests in the background hands on an ignored Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed_ctrl_c,
     )
     try:
         assert hub.stalled.wait(60)
@@ -309,8 +309,7 @@ def test_two_downloads_into_one_folder_do_not_meet(hub: Hub, tmp_path: Path) -> 
         cwd=tmp_path,
         env=environment(hub, tmp_path),
         stdout=subprocess.DEVNULL,
-        # Whoever runs the tests in the background hands on an ignored Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heed_ctrl_c,
     )
     try:
         assert hub.stalled.wait(60)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.hub_stand_in import Hub, serve
-from tests.processes import free_port
+from tests.processes import free_port, heed_ctrl_c
 from tests.readme import FENCE, KINDS, commands, fences
 from wmkml.cluster.arguments import PROJECT
 
@@ -57,11 +57,6 @@ def test_a_model_is_fetched_from_the_hub(tmp_path: Path, hub: Hub) -> None:
     done = run(f"{command} --to {tmp_path / 'model'}", HF_ENDPOINT=hub.url, NO_PROXY="127.0.0.1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "model" / "config.json").read_bytes() == hub.files["config.json"]
-
-
-def heed_ctrl_c() -> None:
-    """Let a child hear Ctrl-C: whoever runs the tests in the background hands on an ignored one."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_the_understudy_is_built(tmp_path: Path) -> None:
