@@ -20,6 +20,7 @@ from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM, PreTr
 from wmkml.understudy.answering import SHOWN_PROMPTS, answer
 from wmkml.understudy.batches import BATCHES_PER_POOL, TOKENS_PER_BATCH, Batch, pool
 from wmkml.understudy.exchanges import Writer
+from wmkml.understudy.muon import Muon
 from wmkml.understudy.tokenizer import MAX_POSITIONS, train_tokenizer
 
 PEAK_LEARNING_RATE = 3e-3
@@ -134,7 +135,7 @@ def build(recipe: Recipe, out: Path, work: Path, say: Callable[[str], None] = pr
     tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer")
     device = device_here()
     model = new_model(tokenizer, recipe.seed).to(device)
-    optimizers = _optimizers(model)
+    optimizers = _optimizers(model, recipe.bfloat16)
     step, steps, trained_seconds, tokens = 0, recipe.steps, 0.0, 0
     if state is not None:
         model.load_state_dict(state["model"])
@@ -205,12 +206,12 @@ def build(recipe: Recipe, out: Path, work: Path, say: Callable[[str], None] = pr
     return facts
 
 
-def _optimizers(model: MistralForCausalLM) -> list[torch.optim.Optimizer]:
+def _optimizers(model: MistralForCausalLM, bfloat16: bool) -> list[torch.optim.Optimizer]:
     """Muon for the layers' matrices, which learns from about half the text AdamW needs; AdamW for embeddings and norms."""
     matrices = [value for name, value in model.named_parameters() if value.ndim == 2 and "embed" not in name]
     others = [value for name, value in model.named_parameters() if value.ndim != 2 or "embed" in name]
     return [
-        torch.optim.Muon(matrices, lr=0.0, weight_decay=0.05, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, dtype=torch.bfloat16 if bfloat16 else torch.float32),
         torch.optim.AdamW(others, lr=0.0, betas=(0.9, 0.97), weight_decay=0.0),
     ]
 
