@@ -13,6 +13,9 @@ from wmkml.config import UNDERSTUDY, Settings
 SHIPPED_MODEL = Path(__file__).parent / "understudy" / "model"
 """The understudy's weights and tokenizer."""
 
+PAGES = Path(__file__).parent.parent / "frontend" / "dist"
+"""The web pages, built at installation."""
+
 
 @dataclass(frozen=True)
 class Places:

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from wmkml.cluster import fresh_env, needs
+from wmkml.cluster import fresh_env, frontend, needs
 from wmkml.cluster.machine import GPUS_VARIABLE, MachineError, detected_gpus, pretended_gpus
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -68,6 +68,7 @@ def main() -> int:
         return _dry_run(arguments)
     try:
         install(arguments.env, tests=arguments.tests, again=arguments.again)
+        build_pages(PROJECT / "frontend", arguments.env)
     except (CannotInstall, fresh_env.CannotMake) as error:
         print(f"{error}", file=sys.stderr)
         return 1
@@ -120,6 +121,24 @@ def install(env: Path, *, tests: bool, again: bool = False) -> None:
         except _Broken as error:
             clock.say(f"env/ is broken ({error}); making it anew.")
     _make_anew(env, flavour, tests, clock)
+
+
+def build_pages(pages: Path, env: Path) -> None:
+    """Make sure that the web pages are built.  What keeps them from it is said, and is no reason not to start the rest."""
+    if frontend.is_built(pages):
+        return
+    clock = Clock()
+    try:
+        frontend.build(pages, env, lambda words: _pip(words, env, env / "install.log", clock), clock.say)
+    except frontend.CannotBuild as error:
+        kept = (
+            "The pages of before stay."
+            if (pages / "dist" / "index.html").is_file()
+            else "There are no pages until then."
+        )
+        print(f"The web pages could not be built: {error} {kept} The next start tries again.", file=sys.stderr)
+    else:
+        clock.say("The web pages are built.")
 
 
 def read_stamp(env: Path) -> dict[str, Any] | None:

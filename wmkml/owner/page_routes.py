@@ -1,6 +1,6 @@
-"""The plain page at `/` to talk through: serves the static files of `pages/`, and nothing else.
+"""The web pages: serves what was built from `frontend/`, and nothing else.
 
-Knows no run and no visitor: the page asks the owner's other routes itself.  Its headers allow the page to load from and
+Knows no run and no visitor: the pages ask the owner's other routes themselves.  Their headers allow them to load from and
 speak to this owner only.
 """
 
@@ -11,19 +11,24 @@ from pathlib import Path
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, JSONResponse, Response
 
+from wmkml.places import PAGES
 from wmkml.wire import Refusal
-
-PAGES = Path(__file__).parent / "pages"
 
 HEADERS = {
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+        # blob: the music's clock is a worker made from a string.  Inline styles: those that scripts set.
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' blob: data:; "
+        "font-src 'self'; connect-src 'self'; worker-src 'self' blob:; base-uri 'none'; form-action 'self'; "
+        "frame-ancestors 'self'"
     ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-cache",  # The page changes with the project; a browser in the room may stay open for weeks.
 }
+
+NOT_KEPT = {
+    "Cache-Control": "no-cache"
+}  # The page changes with the project; a browser in the room may stay open for weeks.
+KEPT = {"Cache-Control": "public, max-age=31536000, immutable"}  # The names hold a hash of the content.
 
 MEDIA_TYPES = {
     # Spelled out, since what a machine's own table says of .js differs.
@@ -31,23 +36,46 @@ MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".woff2": "font/woff2",
 }
 
 
-def add_pages(app: FastAPI) -> None:
-    """Add `GET /` and `GET /pages/{name}`; a name that is no file of the page gets 404 and a sentence."""
+def add_pages(app: FastAPI, pages: Path = PAGES) -> None:
+    """Add `GET /`, `/stage`, `/desk` and what they load.  Files that are not there get 404 and a sentence."""
 
     @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return _file(PAGES / "index.html")
+    async def visitor() -> Response:
+        return _page("index.html")
 
-    @app.get("/pages/{name}", include_in_schema=False)
+    @app.get("/stage", include_in_schema=False)
+    async def stage() -> Response:
+        return _page("stage.html")
+
+    @app.get("/desk", include_in_schema=False)
+    async def desk() -> Response:
+        return _page("desk.html")
+
+    @app.get("/icon.svg", include_in_schema=False)
+    async def icon() -> Response:
+        return _file(pages / "icon.svg", NOT_KEPT)
+
+    @app.get("/assets/{name}", include_in_schema=False)
     async def part(name: str) -> Response:
-        known = {path.name: path for path in PAGES.iterdir() if path.suffix in MEDIA_TYPES}
-        if name not in known:
-            return JSONResponse(Refusal(error="The page has no such file.").model_dump(), 404)
-        return _file(known[name])
+        return _file(pages / "assets" / Path(name).name, KEPT)
+
+    def _page(name: str) -> Response:
+        if not (pages / name).is_file():
+            return _refused(
+                503, "The web pages are not built; ./master_script.sh install builds them and says what is missing."
+            )
+        return _file(pages / name, NOT_KEPT)
 
 
-def _file(path: Path) -> FileResponse:
-    return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=HEADERS)
+def _file(path: Path, caching: dict[str, str]) -> Response:
+    if path.suffix not in MEDIA_TYPES or not path.is_file():
+        return _refused(404, "The pages have no such file.")
+    return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=HEADERS | caching)
+
+
+def _refused(status: int, sentence: str) -> Response:
+    return JSONResponse(Refusal(error=sentence).model_dump(), status)
