@@ -39,6 +39,8 @@ class StandIn:
         self.ready = True
         self.words = list(WORDS)
         self.probabilities = [0.5]
+        self.alternatives: list[list[Any]] = []
+        """Text and probability of what else is nearly said at every token."""
         self.pause = 0.0
         self.break_next = False
         self.refuse = False
@@ -144,6 +146,9 @@ async def _streamed(this: StandIn, request: wire.CompletionRequest) -> AsyncIter
                 os._exit(1)
             await asyncio.sleep(this.pause)
             entry = _entry(word, this.probabilities[number % len(this.probabilities)])
+            top = [_entry(*one) for one in [*this.alternatives, [word, math.exp(entry["logprob"])]]]
+            top.sort(key=lambda one: -one["logprob"])
+            entry["top_logprobs"] = top[: request.top_logprobs or 0]
             choice = {"index": 0, "delta": {"content": word}, "logprobs": {"content": [entry]}}
             yield f"data: {json.dumps({'choices': [choice]})}\n\n"
         finished = True

@@ -8,7 +8,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from tests.tokenizers_of_kinds import kinds
-from wmkml.engine.text import Detokenizer, StopStrings, entropy
+from wmkml.engine.text import Detokenizer, StopStrings, entropy, single_texts
 from wmkml.places import SHIPPED_MODEL
 from wmkml.prompting import load_tokenizer
 
@@ -30,6 +30,14 @@ def test_pieces_joined_are_the_text(tokenizer: PreTrainedTokenizerBase, text: st
     assert whole == tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
     assert "\ufffd" not in whole
     assert whole.strip() == text.strip()
+
+
+def test_a_token_alone_has_the_text_it_has_inside_a_text(tokenizer: PreTrainedTokenizerBase) -> None:
+    ids = tokenizer("A language is a house of words.", add_special_tokens=False)["input_ids"]
+    words, alone = Detokenizer(tokenizer), single_texts(tokenizer)
+    pieces = [words.push(one) for one in ids]
+    assert [alone(one) for one in ids[1:]] == pieces[1:], "the first one's space may be taken from it"
+    assert alone(tokenizer.eos_token_id) == ""
 
 
 def test_special_tokens_are_no_text(tokenizer: PreTrainedTokenizerBase) -> None:

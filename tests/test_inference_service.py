@@ -25,8 +25,11 @@ import pytest
 
 from tests.engine_fixtures import change_weights, make_adapter, make_model
 from tests.inference_service import DOOR, Service, running
+from wmkml.config import load_settings
 from wmkml.cutting import kept_length
 from wmkml.leftovers import VARIABLE, mark_of
+from wmkml.owner.inference_client import InferenceClient
+from wmkml.wire import CompletionRequest
 
 CANARY = "qX7zLeuchtturmKanarie"
 
@@ -114,6 +117,34 @@ def test_streamed_and_whole_answers_are_the_same(client: openai.OpenAI, model: P
         assert 0 <= entry.entropy <= math.log(21)
     assert chunks[-1].usage == whole.usage
     assert whole.usage.completion_tokens >= len(entries) > 0
+
+
+async def test_the_owner_hears_what_was_nearly_said(service: Service, model: Path) -> None:
+    settings = load_settings(
+        overrides={"general.inference_port": service.port, "general.model_name": str(model)}, path=None
+    )
+    hot = CompletionRequest(
+        model=str(model), messages=HELLO, temperature=2, top_p=1, max_tokens=40, logprobs=True, top_logprobs=6
+    )
+    client = InferenceClient(settings, service.operator["X-Key"])
+    try:
+        async with client.stream(hot) as stream:
+            tokens = [token async for token in stream]
+        async with client.stream(hot.model_copy(update={"top_logprobs": None})) as stream:
+            silent = [token async for token in stream]
+    finally:
+        await client.close()
+    assert len(tokens) > 1
+    for token in tokens:
+        told = [one.probability for one in token.alternatives]
+        assert len(told) == 5
+        assert told == sorted(told, reverse=True)
+        # Never the one that was said: all of them together are no more than certain.
+        assert sum(told) + token.probability <= 1 + 1e-3
+    assert any(token.probability < token.alternatives[0].probability for token in tokens), (
+        "drawn hot, not the likeliest"
+    )
+    assert all(token.alternatives == () for token in silent)
 
 
 def test_n_answers_of_one_prompt(client: openai.OpenAI, model: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import httpx_sse
 import pytest
 
 from tests.owner_house import ROOT, START, House, until
@@ -80,12 +81,28 @@ def test_a_chat_streams_tokens_and_ends_with_a_stored_pair(run: House) -> None:
     events = run.chat("Und ein Wort?", station="a")
     assert [name for name, _ in events] == ["start", *["token"] * 8, "end"]
     assert events[0][1] == {"iteration": -1, "restarted": False}
-    assert events[1][1] == {"text": "Ein ", "probability": 0.5, "entropy": 1.25}
+    assert events[1][1] == {"text": "Ein ", "probability": 0.5, "entropy": 1.25, "alternatives": []}
     end = events[-1][1]
     [pair] = [pair for pair in run.pairs("visitor") if pair["pair"] == end["pair"]]
     assert "".join(event[1]["text"] for event in events[1:-1])[: end["kept"]] == end["text"]
     assert (pair["prompt"], pair["station"], pair["iteration"]) == ("Und ein Wort?", "a", -1)
     assert pair["entropy"] == pytest.approx(1.25)
+
+
+def test_what_was_nearly_said_comes_with_each_token_and_goes_to_nobody_else(run: House) -> None:
+    nearly = [["Kein ", 0.6], ["Das ", 0.125], ["", 0.0625], ["Die ", 0.05], ["Der ", 0.04], ["Dem ", 0.03]]
+    run.behave(alternatives=nearly)
+    with httpx_sse.connect_sse(run.owner, "GET", "/events", headers={"X-Key": run.keys.stage}) as stage:
+        heard = stage.iter_sse()
+        assert next(heard).event == "state"
+        events = run.chat("Und ein Wort?", station="a")
+        token = next(json.loads(event.data) for event in heard if event.event == "token")
+    run.behave(alternatives=[])
+    assert events[1][1]["text"] == "Ein "
+    told = [(one["text"], one["probability"]) for one in events[1][1]["alternatives"]]
+    # Six of the likeliest were asked for: the token that is said is one of them, wherever it stands.
+    assert told == [(text, pytest.approx(probability)) for text, probability in nearly[:5]]
+    assert "alternatives" not in token
 
 
 def test_a_visitors_sampling_comes_with_the_request_or_from_the_settings(run: House) -> None:

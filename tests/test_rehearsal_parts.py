@@ -169,5 +169,5 @@ def run_state() -> RunState:
         run=None, phase="waiting", language=None, languages=["de"], iteration=-1, num_total_iters=2, elapsed_seconds=0,
         time_left_seconds=None, round=None, rounds=[], pairs={}, stations=0, inference="ready", worker="ready",
         model="understudy", engine="vllm", keep_runs=False, carries_words=False,
-        log_visitor_words=False, osc=False,
+        log_visitor_words=False, osc=False, idle_seconds=90,
     )  # fmt: skip

@@ -112,15 +112,28 @@ class ChatStart(Message):
     restarted: bool = False
 
 
+class Alternative(Message):
+    """A token that was not said, and how likely it was.  No text: the answer would have ended there."""
+
+    text: str
+    probability: float
+
+
+ALTERNATIVES = 5
+"""So many of the likeliest tokens that were not said come with each token that was."""
+
+
 class ChatToken(Message):
     """One token as it is made: its text (may be empty inside a character), probability and the entropy it was drawn from.
 
     Probability: softmax of the raw logits, before temperature and penalties; entropy: nats, top 20 and a rest bucket.
+    `alternatives`: what else was nearly said, likeliest first; none where the engine does not know them.
     """
 
     text: str
     probability: float
     entropy: float
+    alternatives: list[Alternative] = []
 
 
 class ChatEnd(Message):
@@ -145,6 +158,37 @@ class StationWords(Message):
 
     language: str | None
     exchanges: list[Exchange]
+
+
+class CardRequest(Message):
+    """`POST :8000/card`: a station's own first question, answered by every iteration that is loaded.
+
+    The reply is a stream of server-sent events: `card` (CardBegins), `answer` (CardAnswer) for each iteration as it has
+    answered, then one `end` (CardEnd) or one `error` (Refusal).  Nothing of it is stored, or told to anybody else.
+    """
+
+    station: Annotated[str, Field(max_length=64)]
+
+
+class CardBegins(Message):
+    """The question, and the iterations that are asked, the untouched model (−1) first."""
+
+    prompt: str
+    language: str
+    iterations: list[int]
+
+
+class CardAnswer(Message):
+    """What one iteration answers, cut at the end of a sentence."""
+
+    iteration: int
+    text: str
+
+
+class CardEnd(Message):
+    """Every iteration that could be asked has answered: so many."""
+
+    answers: int
 
 
 # --- the run's state -----------------------------------------------------------------------------------------------
@@ -192,6 +236,7 @@ class RunState(Message):
     log_visitor_words: bool
     carries_words: bool  # what visitors say trains later runs, too
     osc: bool  # what visitors say goes to music and visuals
+    idle_seconds: float  # a page nobody touched for so long forgets its visitor; 0: never
     notices: list[str] = []
 
 

@@ -94,6 +94,9 @@ class General(Section):
         False,
         "true: a finished run's folder (conversations, adapters) stays on disk. false: it is deleted at the rebirth.",
     )
+    idle_seconds: Seconds = _added(
+        90.0, "A visitor's page that nobody touches for so long forgets its visitor and waits for the next. 0: never."
+    )
     max_prompt_bytes: AtLeastOne = _added(65536, "The largest body of a visitor's request, in bytes; larger: 413.")
 
 

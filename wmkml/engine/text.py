@@ -5,8 +5,9 @@ Shared by everything that reads an engine's steps; knows neither engines nor ser
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,6 +58,23 @@ class Detokenizer:
 
     def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+
+def single_texts(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], str]:
+    """The text of any one token as it is inside a text, its leading space included; empty for special tokens."""
+    # Alone, at the start of a text, a word's space would be taken from it.
+    before = tokenizer.encode("a", add_special_tokens=False)
+
+    def decode(ids: list[int]) -> str:
+        return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    length = len(decode(before))
+
+    @functools.lru_cache(maxsize=4096)
+    def text_of(token: int) -> str:
+        return decode([*before, token])[length:]
+
+    return text_of
 
 
 class StopStrings:

@@ -28,6 +28,7 @@ from wmkml.config import Settings
 from wmkml.engine.building import build_engine, engine_setup
 from wmkml.engine.protocol import Engine
 from wmkml.engine.setup import ModelUnusable
+from wmkml.engine.text import single_texts
 from wmkml.inference import control, openai, refusals
 from wmkml.inference.access import Access
 from wmkml.inference.answering import Answering
@@ -135,9 +136,7 @@ class Service:
             limit=limit,
         )
 
-        @functools.lru_cache(maxsize=4096)
-        def decode(token: int) -> str:
-            return str(tokenizer.decode([token]))
+        decode = single_texts(tokenizer)
 
         app = FastAPI(title="Watch me kill my language: inference", docs_url=None, redoc_url=None, openapi_url=None)
         refusals.install(app)

@@ -15,6 +15,7 @@ from wmkml.config import Settings
 from wmkml.keys import Keys
 from wmkml.osc import OscSender
 from wmkml.owner.background import Asking, Echoes
+from wmkml.owner.cards import Cards
 from wmkml.owner.chat import Chat
 from wmkml.owner.chat_routes import add_chat
 from wmkml.owner.dataset_answers import DatasetAnswers, KeptAnswers
@@ -62,7 +63,8 @@ def make_app(settings: Settings, places: Places, keys: Keys, crashed: Callable[[
     asking = Asking(settings, client, watch)
     kept = KeptAnswers(places.kept_answers, settings.general.model_name)
     chat = Chat(settings, client, watch, herald)
-    owner = Owner(settings, places, keys, hub, herald, client, watch, installation, chat, workers)
+    cards = Cards(settings, client, watch)
+    owner = Owner(settings, places, keys, hub, herald, client, watch, installation, chat, cards, workers)
 
     @asynccontextmanager
     async def living(_app: FastAPI) -> AsyncIterator[None]:

@@ -20,7 +20,7 @@ from wmkml.owner.inference_watch import InferenceWatch
 from wmkml.owner.live_run import LiveRun, RunOver
 from wmkml.owner.stations import conversation
 from wmkml.runs.schema import NewPair
-from wmkml.wire import ChatEnd, ChatStart, ChatToken, CompletionRequest
+from wmkml.wire import ALTERNATIVES, ChatEnd, ChatStart, ChatToken, CompletionRequest
 
 HOLD_SECONDS = 120.0
 """So long a prompt waits for inference to come back; the visitor is told after that."""
@@ -89,7 +89,14 @@ class Chat:
                     started = True
                     async for token in stream:
                         tokens.append(token)
-                        say(ChatToken(text=token.text, probability=token.probability, entropy=token.entropy))
+                        say(
+                            ChatToken(
+                                text=token.text,
+                                probability=token.probability,
+                                entropy=token.entropy,
+                                alternatives=list(token.alternatives),
+                            )
+                        )
                         self._herald.token(question.station, token, iteration)
             except Away:
                 run.deaths.broke_off(iteration)
@@ -132,6 +139,7 @@ class Chat:
             top_p=question.top_p,
             frequency_penalty=inference.frequency_penalty,
             logprobs=True,
+            top_logprobs=ALTERNATIVES + 1,  # the token that is said is among them
             audience="visitor",
             station=question.station,
         )

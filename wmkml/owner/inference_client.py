@@ -11,14 +11,23 @@ import json
 import math
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 
 from wmkml.addresses import inference_url
 from wmkml.config import Settings
-from wmkml.wire import CompletionRequest, CurrentIteration, ReloadReply, ReloadRequest, UnloadRequest, model_name
+from wmkml.wire import (
+    ALTERNATIVES,
+    Alternative,
+    CompletionRequest,
+    CurrentIteration,
+    ReloadReply,
+    ReloadRequest,
+    UnloadRequest,
+    model_name,
+)
 
 CONNECT_SECONDS = 2.0
 SILENCE_SECONDS = 120.0
@@ -43,11 +52,12 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class Token:
-    """One token of an answer; entropy in nats."""
+    """One token of an answer, and what was nearly said instead, where that was asked for; entropy in nats."""
 
     text: str
     probability: float
     entropy: float
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,17 +190,30 @@ async def _tokens(reply: httpx.Response) -> AsyncIterator[Token]:
         text, entries = str((choice.get("delta") or {}).get("content") or ""), _entries(choice)
         # The text of a chunk may come from several tokens, and a token may still lack text: text goes with the last.
         for entry in entries[:-1]:
-            yield Token("", _probability(entry), _entropy(entry))
+            yield _token("", entry)
         if entries:
-            last = Token(text, _probability(entries[-1]), _entropy(entries[-1]))
+            last = _token(text, entries[-1])
             yield last
         elif text:  # characters that were waiting for their last byte belong to the token before
-            yield Token(text, last.probability, last.entropy)
+            yield replace(last, text=text)
     raise Away("inference broke the answer off")
 
 
 def _entries(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list((choice.get("logprobs") or {}).get("content") or [])
+
+
+def _token(text: str, entry: Mapping[str, Any]) -> Token:
+    return Token(text, _probability(entry), _entropy(entry), _alternatives(entry))
+
+
+def _alternatives(entry: Mapping[str, Any]) -> tuple[Alternative, ...]:
+    """The likeliest tokens but the one that was said: the protocol lists that one among them, and names no ids."""
+    top = list(entry.get("top_logprobs") or [])
+    equals = [one for one in top if one["logprob"] == entry["logprob"]]
+    said = next((one for one in equals if one["token"] == entry["token"]), equals[0] if equals else None)
+    others = [one for one in top if one is not said]
+    return tuple(Alternative(text=str(one["token"]), probability=_probability(one)) for one in others[:ALTERNATIVES])
 
 
 def _probability(entry: Mapping[str, Any]) -> float:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from wmkml.config import Settings
 from wmkml.keys import Keys
+from wmkml.owner.cards import Cards
 from wmkml.owner.chat import Chat
 from wmkml.owner.events import Hub
 from wmkml.owner.herald import Herald
@@ -33,6 +34,7 @@ class Owner:
     watch: InferenceWatch
     installation: Installation
     chat: Chat
+    cards: Cards
     workers: Workers
 
     def life(self) -> Life:
@@ -81,5 +83,6 @@ def state(
         carries_words=not settings.finetuning.delete_live_questions_at_start,
         log_visitor_words=general.log_visitor_words,
         osc=bool(settings.osc_targets),
+        idle_seconds=general.idle_seconds,
         notices=notices,
     )

@@ -164,15 +164,20 @@ class RunStore:
         found = {row["source"]: row["n"] for row in self._rows("SELECT source, count(*) n FROM pairs GROUP BY source")}
         return {source: found.get(source, 0) for source in SOURCES}
 
-    def exchanges(self, station: str, newest: int | None = None) -> list[Exchange]:
-        """What a station said and was answered in this run, oldest first; answers cut as they were shown."""
+    def exchanges(self, station: str, newest: int | None = None, oldest: int | None = None) -> list[Exchange]:
+        """What a station said and was answered in this run, oldest first; answers cut as they were shown.
+
+        Args:
+            newest, oldest: only so many of its newest, or of its oldest; neither: all of them.
+        """
         rows = self._rows(
             "SELECT prompt, substr(answer, 1, kept) text, iteration FROM pairs "
-            "WHERE station = ? AND source = 'visitor' AND NOT carried ORDER BY pair DESC LIMIT ?",
+            "WHERE station = ? AND source = 'visitor' AND NOT carried "
+            f"ORDER BY pair {'DESC' if oldest is None else 'ASC'} LIMIT ?",
             station,
-            -1 if newest is None else newest,
+            next((one for one in (oldest, newest) if one is not None), -1),
         )
-        return [Exchange(**dict(row)) for row in reversed(rows)]
+        return [Exchange(**dict(row)) for row in (reversed(rows) if oldest is None else rows)]
 
     def live(self) -> list[Candidate]:
         """Every live pair."""

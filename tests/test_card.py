@@ -1,0 +1,103 @@
+"""The take-home card: a station's own first question, answered by every past self, and kept nowhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx_sse
+import pytest
+
+from tests.owner_house import House, until
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    house = House(tmp_path_factory.mktemp("house"), **{"inference.num_generated_responses": 1})
+    try:
+        yield house.start()
+    finally:
+        house.stop()
+
+
+@pytest.fixture
+def run(house: House) -> House:
+    """A run that has just begun."""
+    house.begin("de")
+    return house
+
+
+def card(house: House, station: str) -> list[tuple[str, dict[str, Any]]]:
+    with httpx_sse.connect_sse(house.owner, "POST", "/card", json={"station": station}) as source:
+        assert source.response.status_code == 200
+        return [(event.event, json.loads(event.data)) for event in source.iter_sse()]
+
+
+def asked_for_cards(house: House, prompt: str) -> list[dict[str, Any]]:
+    known = [one for one in house.known()["asked"] if one["audience"] == "panel"]
+    return [one for one in known if one["messages"][-1]["content"] == prompt]
+
+
+def test_every_iteration_answers_the_first_question(run: House) -> None:
+    run.chat("Was bleibt?", station="a")
+    for iteration in range(2):
+        assert run.train(run.claim())["accepted"]
+        run.until_iteration(iteration)
+    run.chat("Und danach?", station="a")
+    before = run.counts()["visitor"], len(run.pairs("visitor"))
+    run.osc_heard()
+    with httpx_sse.connect_sse(run.owner, "GET", "/events", headers={"X-Key": run.keys.stage}) as stage:
+        heard = stage.iter_sse()
+        assert next(heard).event == "state"
+        events = card(run, "a")
+        run.owner.post("/typing_event", json={"status": "typing", "station": "a"})
+        names = [next(heard).event]
+        while names[-1] != "typing":
+            names.append(next(heard).event)
+    assert [name for name, _ in events] == ["card", "answer", "answer", "answer", "end"]
+    assert events[0][1] == {"prompt": "Was bleibt?", "language": "de", "iterations": [-1, 0, 1]}
+    assert [event["iteration"] for _, event in events[1:-1]] == [-1, 0, 1]
+    assert events[1][1]["text"] == "Ein Haus aus Wörtern.", "what this very visitor was answered"
+    assert [event["text"].split(" von ")[1] for _, event in events[2:-1]] == ["iteration-0.", "iteration-1."]
+    assert events[-1][1] == {"answers": 3}
+    [one, two] = asked_for_cards(run, "Was bleibt?")
+    assert [one["model"], two["model"]] == ["iteration-0", "iteration-1"]
+    assert [message["role"] for message in one["messages"]] == ["system", "user"], "no window"
+    assert (run.counts()["visitor"], len(run.pairs("visitor"))) == before, "stored nowhere"
+    assert not {"prompt", "start", "token", "response"}.intersection(names), "told to nobody"
+    assert set(run.osc_heard()) <= {"/user_activity"}
+
+
+def test_a_card_is_a_stations_own(run: House) -> None:
+    run.chat("Nur ich", station="a")
+    reply = run.owner.post("/card", json={"station": "b"})
+    assert (reply.status_code, reply.json()["error"]) == (
+        409,
+        "There is no question for a card yet: ask something first.",
+    )
+    assert run.owner.post("/card", json={"station": ""}).status_code == 401
+    assert run.owner.post("/card", json={}).status_code == 400
+    assert [event["text"] for _, event in card(run, "a")[1:-1]] == ["Ein Haus aus Wörtern."]
+
+
+def test_without_a_run_there_is_no_card(house: House) -> None:
+    house.end()
+    reply = house.owner.post("/card", json={"station": "a"})
+    assert reply.status_code == 409
+    assert "choose a language" in reply.json()["error"]
+
+
+def test_a_card_ends_with_its_run(run: House) -> None:
+    run.chat("Was bleibt?", station="a")
+    assert run.train(run.claim())["accepted"]
+    run.until_iteration(0)
+    run.behave(pause=10)
+    with httpx_sse.connect_sse(run.owner, "POST", "/card", json={"station": "a"}) as source:
+        events = source.iter_sse()
+        assert [next(events).event, next(events).event] == ["card", "answer"]
+        until(lambda: asked_for_cards(run, "Was bleibt?"), "the past self to be asked")
+        assert run.end().status_code == 200
+        last = next(events)
+    run.behave(pause=0)
+    assert (last.event, "reborn" in json.loads(last.data)["error"]) == ("error", True)
