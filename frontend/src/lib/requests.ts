@@ -35,18 +35,23 @@ export async function* streamed(path: string, body: unknown, signal?: AbortSigna
   if (!reply.body) return;
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = '';
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    rest += value;
-    // A carriage return may come in one piece and its line feed in the next: keep it back until then.
-    const held = rest.endsWith('\r') ? '\r' : '';
-    const blocks = rest.slice(0, rest.length - held.length).replaceAll('\r\n', '\n').split('\n\n');
-    rest = (blocks.pop() ?? '') + held;
-    for (const block of blocks) {
-      const event = parsed(block);
-      if (event) yield event;
+  try {
+    for (;;) {
+      const { value, done } = await reader.read();
+      if (done) return;
+      rest += value;
+      // A carriage return may come in one piece and its line feed in the next: keep it back until then.
+      const held = rest.endsWith('\r') ? '\r' : '';
+      const blocks = rest.slice(0, rest.length - held.length).replaceAll('\r\n', '\n').split('\n\n');
+      rest = (blocks.pop() ?? '') + held;
+      for (const block of blocks) {
+        const event = parsed(block);
+        if (event) yield event;
+      }
     }
+  } finally {
+    // Whoever stops reading wants no more of it; a stream that broke off says so again, and was heard already.
+    reader.cancel().catch(() => {});
   }
 }
 

@@ -41,6 +41,7 @@ export interface RunState {
   log_visitor_words: boolean;
   carries_words: boolean;
   osc: boolean;
+  idle_seconds: number;
   notices: string[];
 }
 
@@ -49,10 +50,17 @@ export interface ChatStart {
   restarted: boolean;
 }
 
+/** A token that was not said; no text: the answer would have ended there. */
+export interface Alternative {
+  text: string;
+  probability: number;
+}
+
 export interface ChatToken {
   text: string;
   probability: number;
   entropy: number;
+  alternatives: Alternative[];
 }
 
 export interface ChatEnd {
@@ -71,6 +79,21 @@ export interface Exchange {
 export interface StationWords {
   language: string | null;
   exchanges: Exchange[];
+}
+
+export interface CardBegins {
+  prompt: string;
+  language: string;
+  iterations: number[];
+}
+
+export interface CardAnswer {
+  iteration: number;
+  text: string;
+}
+
+export interface CardEnd {
+  answers: number;
 }
 
 export interface SwapEvent {

@@ -1,6 +1,10 @@
+import '@fontsource-variable/literata/wght-italic.css';
 import { mount } from 'svelte';
 import '../lib/theme.css';
+import './visitor.css';
 import App from './App.svelte';
+import { undisturbed } from './kiosk';
 
+undisturbed();
 const target = document.getElementById('page');
 if (target) mount(App, { target });
