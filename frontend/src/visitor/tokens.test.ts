@@ -1,0 +1,58 @@
+import { describe, expect, it } from 'vitest';
+import { cut, headOf, textOf, wordsIn, type Token } from './tokens';
+
+const tokens = (...texts: string[]): Token[] =>
+  texts.map((text) => ({ text, probability: 0.5, alternatives: [], gone: false }));
+const plain = (all: Token[]) => wordsIn(all).map((word) => [word.space, ...word.pieces.map((piece) => piece.text)]);
+
+describe('the words of an answer', () => {
+  it('are the same wherever the spaces came with', () => {
+    expect(plain(tokens('Ein', ' Haus', ' aus', ' Wört', 'ern', '.'))).toEqual([
+      ['', 'Ein'],
+      [' ', 'Haus'],
+      [' ', 'aus'],
+      [' ', 'Wört', 'ern', '.'],
+    ]);
+    expect(plain(tokens('Ein ', 'Wört', 'ern. ', 'Und'))).toEqual([['', 'Ein'], [' ', 'Wört', 'ern.'], [' ', 'Und']]);
+  });
+  it('lose nothing', () => {
+    const all = tokens('\n', ' a\n\n b', '', '  ', 'c', '\u00a0', '🏠');
+    expect(plain(all).flat().join('')).toBe(textOf(all));
+  });
+  it('know the token of each of their pieces', () => {
+    expect(wordsIn(tokens('a b', 'c')).map((word) => word.pieces.map((piece) => piece.token))).toEqual([[0], [0, 1]]);
+  });
+  it('are left whole where their letters join, or where they fill a line', () => {
+    expect(wordsIn(tokens('Haus', ' مرحبا', ' שלום', ` ${'x'.repeat(31)}`)).map((word) => word.whole)).toEqual([
+      false,
+      true,
+      true,
+      true,
+    ]);
+  });
+});
+
+describe('what stands before a token in its word', () => {
+  it('is the word so far', () => {
+    const all = tokens('aus', ' Wört', 'er', 'n', ' Und');
+    expect(all.map((_, index) => headOf(all, index))).toEqual(['', '', 'Wört', 'Wörter', '']);
+  });
+});
+
+describe('the cut at the end of a sentence', () => {
+  it('counts characters as the owner does', () => {
+    const all = cut(tokens('Haus ', '🏠🏠', '. Und', ' dann'), 8);
+    expect(all.map((token) => [token.text, token.gone])).toEqual([
+      ['Haus ', false],
+      ['🏠🏠', false],
+      ['.', false],
+      [' Und', true],
+      [' dann', true],
+    ]);
+    expect(textOf(all)).toBe('Haus 🏠🏠.');
+  });
+  it('leaves a whole answer as it is', () => {
+    const all = tokens('Ja', '.');
+    expect(cut(all, 3)).toEqual(all);
+  });
+});
