@@ -17,6 +17,10 @@ PAGES = Path(__file__).parent.parent / "frontend" / "dist"
 """The web pages, built at installation."""
 
 
+SHIPPED_STAGE = Path(__file__).parent.parent / "stage"
+"""The projection's mapping and texts as they ship, for what an installation's own folder does not hold."""
+
+
 @dataclass(frozen=True)
 class Places:
     """The folders of one installation, absolute."""
@@ -24,6 +28,8 @@ class Places:
     data: Path
     models: Path
     datasets: Path
+    stage: Path
+    """What an artist edits of the projection.  It may not exist."""
     model: Path
     """The model in use: a folder in Hugging Face's form.  It may not exist yet."""
 
@@ -61,6 +67,7 @@ def places(settings: Settings, root: Path) -> Places:
         data=root / general.data_folder,
         models=models,
         datasets=root / general.datasets_folder,
+        stage=root / general.stage_folder,
         model=model_folder(general.model_name, models, root),
     )
 

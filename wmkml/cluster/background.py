@@ -30,6 +30,8 @@ def start(words: Sequence[str], data: Path, logs: Path) -> int:
         return 1
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / "launcher.log"
+    log.touch(mode=0o600)
+    log.chmod(0o600)  # it names the stage's address with its key
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "wmkml.cluster", *words],

@@ -18,6 +18,7 @@ def with_absolute_places(settings: Settings, where: Places) -> Settings:
         "data_folder": str(where.data),
         "models_folder": str(where.models),
         "datasets_folder": str(where.datasets),
+        "stage_folder": str(where.stage),
         "model_name": general.model_name if general.model_name == UNDERSTUDY or of_hub else str(where.model),
         "owner_port": general.owner_port or free_port(),
         "inference_port": general.inference_port or free_port(),

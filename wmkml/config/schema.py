@@ -87,6 +87,10 @@ class General(Section):
     data_folder: str = _added("data", "Where runs, keys and logs are kept, relative to config.yaml.")
     models_folder: str = _added("models", "Where downloaded models are kept, relative to config.yaml.")
     datasets_folder: str = _added("Datasets", "Where the prompt sets are, relative to config.yaml.")
+    stage_folder: str = _added(
+        "stage",
+        "The projection's mapping, texts and fonts, relative to config.yaml; changes appear when they are saved.",
+    )
     log_visitor_words: bool = _added(
         False, "true: visitors' words may appear in the logs. The consent page then says so."
     )

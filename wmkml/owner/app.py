@@ -32,10 +32,12 @@ from wmkml.owner.page_routes import add_pages
 from wmkml.owner.parts import Owner, state
 from wmkml.owner.reading import add_refusals
 from wmkml.owner.rounds import Rounds
+from wmkml.owner.stage_folder import StageFolder
+from wmkml.owner.stage_routes import add_stage
 from wmkml.owner.state_routes import add_state
 from wmkml.owner.worker_routes import add_worker
 from wmkml.owner.workers import Workers
-from wmkml.places import Places
+from wmkml.places import SHIPPED_STAGE, Places
 from wmkml.wire import RunState
 
 
@@ -64,13 +66,18 @@ def make_app(settings: Settings, places: Places, keys: Keys, crashed: Callable[[
     kept = KeptAnswers(places.kept_answers, settings.general.model_name)
     chat = Chat(settings, client, watch, herald)
     cards = Cards(settings, client, watch)
+    stage = StageFolder(places.stage, SHIPPED_STAGE)
     owner = Owner(settings, places, keys, hub, herald, client, watch, installation, chat, cards, workers)
 
     @asynccontextmanager
     async def living(_app: FastAPI) -> AsyncIterator[None]:
         herald.notices.extend(settings.notices())
         await installation.resume()
-        tending = [asyncio.create_task(watch.watch()), asyncio.create_task(_beat(settings, herald))]
+        tending = [
+            asyncio.create_task(watch.watch()),
+            asyncio.create_task(_beat(settings, herald)),
+            asyncio.create_task(stage.watch(herald.stage_runtime)),
+        ]
         for task in tending:
             task.add_done_callback(lambda task: _ended(task, crashed))
         yield
@@ -90,6 +97,7 @@ def make_app(settings: Settings, places: Places, keys: Keys, crashed: Callable[[
     add_state(app, owner)
     add_operator(app, owner)
     add_worker(app, owner)
+    add_stage(app, owner, stage)
     add_pages(app)
     return app
 

@@ -18,7 +18,9 @@ from wmkml.owner.telling import (
     NoticeTold,
     PromptTold,
     ResponseTold,
+    RuntimeTold,
     RunTold,
+    StageTold,
     TokenTold,
     TypingTold,
 )
@@ -37,6 +39,8 @@ class Herald:
         self._osc, self._hub, self._state, self._log_words = osc, hub, state, log_words
         self._beats = 0
         self.notices: deque[str] = deque(maxlen=NOTICES)
+        self.stage_is_blank = False
+        self._stage_problems: list[str] = []
 
     # --- the run ---------------------------------------------------------------------------------------------------
 
@@ -88,6 +92,21 @@ class Herald:
         if text not in self.notices:
             self.notices.append(text)
         self._hub.publish("notice", NoticeTold(text=text))
+
+    def stage(self, blank: bool) -> None:
+        """The projection goes dark, or comes back."""
+        self.stage_is_blank = blank
+        self._hub.publish("stage", StageTold(blank=blank))
+
+    def stage_runtime(self, version: int, problems: list[str]) -> None:
+        """What the projection is made from was saved; mended problems need no operator any more."""
+        for mended in [text for text in self._stage_problems if text not in problems and text in self.notices]:
+            self.notices.remove(mended)
+        for text in problems:
+            if text not in self._stage_problems:
+                self.notice(text)
+        self._stage_problems = problems
+        self._hub.publish("stage_runtime", RuntimeTold(version=version, problems=problems))
 
     # --- rounds ----------------------------------------------------------------------------------------------------
 

@@ -41,19 +41,15 @@ MEDIA_TYPES = {
 
 
 def add_pages(app: FastAPI, pages: Path = PAGES) -> None:
-    """Add `GET /`, `/stage`, `/desk` and what they load.  Files that are not there get 404 and a sentence."""
+    """Add `GET /`, `/desk`, and what all pages load.  Files that are not there get 404 and a sentence."""
 
     @app.get("/", include_in_schema=False)
     async def visitor() -> Response:
-        return _page("index.html")
-
-    @app.get("/stage", include_in_schema=False)
-    async def stage() -> Response:
-        return _page("stage.html")
+        return page("index.html", pages)
 
     @app.get("/desk", include_in_schema=False)
     async def desk() -> Response:
-        return _page("desk.html")
+        return page("desk.html", pages)
 
     @app.get("/icon.svg", include_in_schema=False)
     async def icon() -> Response:
@@ -63,12 +59,14 @@ def add_pages(app: FastAPI, pages: Path = PAGES) -> None:
     async def part(name: str) -> Response:
         return _file(pages / "assets" / Path(name).name, KEPT)
 
-    def _page(name: str) -> Response:
-        if not (pages / name).is_file():
-            return _refused(
-                503, "The web pages are not built; ./master_script.sh install builds them and says what is missing."
-            )
-        return _file(pages / name, NOT_KEPT)
+
+def page(name: str, pages: Path = PAGES) -> Response:
+    """A built page; 503 and a sentence where none was built."""
+    if not (pages / name).is_file():
+        return _refused(
+            503, "The web pages are not built; ./master_script.sh install builds them and says what is missing."
+        )
+    return _file(pages / name, NOT_KEPT)
 
 
 def _file(path: Path, caching: dict[str, str]) -> Response:

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from wmkml.owner.chat_routes import STREAM_HEADERS
 from wmkml.owner.parts import Owner, state
-from wmkml.owner.reading import require_key
+from wmkml.owner.stage_access import require_stage
 from wmkml.owner.stations import SHARED
 from wmkml.wire import RunState
 
@@ -36,7 +36,7 @@ def add_state(app: FastAPI, owner: Owner) -> None:
         request: Request, station: Annotated[str | None, Query(max_length=64)] = None
     ) -> StreamingResponse:
         if station is None or station == SHARED:
-            require_key(request, "stage", owner.keys.stage, owner.keys.operator)
+            require_stage(request, owner.keys)
         last = request.headers.get("last-event-id")
         return StreamingResponse(
             owner.hub.listen(station, last, now), media_type="text/event-stream", headers=STREAM_HEADERS

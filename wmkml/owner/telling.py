@@ -18,6 +18,19 @@ class NoticeTold(Message):
     text: str
 
 
+class StageTold(Message):
+    """`stage`: the operator blanks the projection, or shows it again."""
+
+    blank: bool
+
+
+class RuntimeTold(Message):
+    """`stage_runtime`: the projection's folder was saved.  `problems` says what in it is not understood, and where."""
+
+    version: int
+    problems: list[str]
+
+
 class PromptTold(Message):
     """`prompt`: what a visitor asks."""
 

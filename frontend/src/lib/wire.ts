@@ -141,6 +141,15 @@ export interface NoticeTold {
   text: string;
 }
 
+export interface StageTold {
+  blank: boolean;
+}
+
+export interface RuntimeTold {
+  version: number;
+  problems: string[];
+}
+
 /** The event stream's names, and the data of each. */
 export interface Events {
   state: RunState;
@@ -155,4 +164,6 @@ export interface Events {
   response: ResponseTold;
   typing: TypingTold;
   notice: NoticeTold;
+  stage: StageTold;
+  stage_runtime: RuntimeTold;
 }
