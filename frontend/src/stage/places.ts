@@ -9,7 +9,7 @@ export interface Places {
   width: number;
 }
 
-const ASPECT = 3.4; // a place's width to a row's height
+const ASPECT = 2.75; // a place's width to a row's height
 const LEADING = 1.5; // a row's height in em
 
 export function placesFor(words: number): Places {

@@ -186,7 +186,7 @@ export class Picture {
       uLearn: moment.learning,
       uArc: moment.arc,
       uHead: 1,
-      uRing: moment.life * (1 - moment.end) * 0.8,
+      uRing: Math.max(0, moment.life - 0.35) * (1 - moment.end) * 1.25,
       uLife: moment.life,
       uRounds: moment.rounds,
       uFlash: moment.flash,

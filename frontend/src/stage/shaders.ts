@@ -33,10 +33,12 @@ void main() {
   // Home: a place in a row; the same words draw together as the language narrows.
   vec3 d = turned(aHome.xyz, uSpin);
   float polar = acos(clamp(hash(word * 7.0) * 1.7 - 0.85, -1.0, 1.0)), round_ = hash(word * 13.0) * TAU;
+  float row = placed * 21.0; // a litany: the same word, line under line
+  polar += (floor(row) - 10.0) * uEm * 1.3;
   vec3 pile = turned(vec3(sin(polar) * sin(round_), cos(polar), sin(polar) * cos(round_)), uSpin);
   float gathered = smoothstep(placed * 0.7, placed * 0.7 + 0.3, uGather);
   d = normalize(mix(d, pile, gathered * 0.985) + vec3(0.0, 1e-4, 0.0));
-  float far = mix(1.0, 0.62 + 0.62 * placed, gathered);
+  float far = mix(1.0, 0.84 + 0.3 * fract(row), gathered);
   vec3 east = normalize(vec3(d.z, 0.0, -d.x) + vec3(1e-5, 0.0, 0.0));
   vec3 north = cross(d, east);
 
@@ -86,7 +88,7 @@ void main() {
 
   // Colour: one of the machine's by the word, the visitor's, both fading; a surprise is brighter.
   vec3 tone = uMachine[int(min(word * float(uMachines), float(uMachines) - 1.0))];
-  tone = mix(uMachine[0], tone, 0.8);
+  tone = mix(uMachine[0], tone, 0.62);
   tone = mix(tone, uVisitor, aLook.x);
   tone = mix(uFaded, tone, uColour);
   vec3 said = mix(mix(uFaded, uMachine[0], 0.45 + 0.55 * uColour), uVisitor, aLook.x);
@@ -94,7 +96,7 @@ void main() {
   tone = mix(tone, uLearning, flown * clamp(0.22 * uLearn + 0.75 * wave, 0.0, 1.0));
 
   float facing = smoothstep(-0.25, 0.6, d.z);
-  float depth = mix(mix(0.07, 1.0, facing), 0.75, fallen);
+  float depth = mix(mix(0.1, 1.0, facing), 0.85, fallen);
   float light = depth * mix(0.5, 1.0, unsure) * (1.0 + 1.1 * wave);
   float parted = exp(-pow(home.y / 0.17, 2.0)) * uSpeak * smoothstep(-0.4, 0.4, d.z);
   light *= 1.0 - 0.86 * parted;
