@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +61,7 @@ def owner(house: PlayedOwner) -> PlayedOwner:
 @pytest.fixture
 def projector(browser: Browser, owner: PlayedOwner) -> Iterator[BrowserContext]:
     """A projector's browser, which must see no error and no other host."""
-    context = browser.new_context(viewport={"width": 640, "height": 360})
+    context = browser.new_context(viewport={"width": 320, "height": 180})
     context.set_default_timeout(PATIENCE)
     expect.set_options(timeout=PATIENCE)
     troubles: list[str] = []
@@ -210,9 +211,7 @@ def test_a_font_is_used_and_one_that_the_browser_cannot_read_is_told(
         built = next((Path(__file__).parent.parent / "frontend" / "dist" / "assets").glob("inter-latin-wght*.woff2"))
         shutil.copyfile(built, font)
         expect(page.locator("#problems")).to_have_count(0)
-        expect(page.locator("main")).to_have_attribute(
-            "style", r"--letters: 'stage 2 0', 'Literata Variable', Georgia, serif;"
-        )
+        expect(page.locator("main")).to_have_attribute("style", re.compile(r"'stage \d+ 0', 'Literata Variable'"))
     finally:
         font.unlink()
 
@@ -321,7 +320,7 @@ STATES: list[dict[str, float]] = [
 ]
 """What the shipped mapping makes of a language that is whole, of one half-way, and of last words; roughly."""
 
-SECONDS = 16
+SECONDS = 10
 
 
 def test_the_music_says_what_the_mapping_says(projector: BrowserContext, owner: PlayedOwner) -> None:

@@ -7,7 +7,6 @@ import type { Note } from './score';
 
 const BELLS = 6;
 const PADS = 3;
-export const VOICES = BELLS + PADS + 2; // and the drone, and the tick
 
 const HALL_SECONDS = 3.2;
 
@@ -71,6 +70,11 @@ export class Instrument {
     this.droneLevel.gain.setTargetAtTime(targets.drone * 0.6, at, glide);
     this.drone.frequency.setTargetAtTime(Tone.Frequency(root - 12, 'midi').toFrequency(), at, glide);
     this.drone.detune.setTargetAtTime(-targets.detune, at, glide);
+  }
+
+  /** How many tones can sound together: those that were made, and never more. */
+  get voices(): number {
+    return this.bells.length + this.pads.length + [this.drone, this.tick].length;
   }
 
   play(note: Note): void {

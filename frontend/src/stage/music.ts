@@ -1,7 +1,7 @@
 // The music as it plays: writes a little ahead of the clock, starts where the browser lets it, and can be rendered without one.
 
 import * as Tone from 'tone';
-import { Instrument, VOICES } from './instrument';
+import { Instrument } from './instrument';
 import type { Notes } from './mapping';
 import type { Targets } from './names';
 import { seeded } from './places';
@@ -57,11 +57,13 @@ export interface Rendered {
 }
 
 /** The same music in a state that stays, without a clock: what a test listens to. */
-export async function rendered(targets: Targets, notes: Notes, seconds: number, rate = 22_050, seed = 1): Promise<Rendered> {
+export async function rendered(targets: Targets, notes: Notes, seconds: number, rate = 16_000, seed = 1): Promise<Rendered> {
   const written = new Composer(seeded(seed)).compose(targets, notes, 0.1, seconds - 0.5);
+  let voices = 0;
   const buffer = await Tone.Offline(
     () => {
       const instrument = new Instrument();
+      voices = instrument.voices;
       instrument.tune(targets, notes.root, 0);
       for (const note of written) instrument.play(note);
     },
@@ -69,5 +71,5 @@ export async function rendered(targets: Targets, notes: Notes, seconds: number, 
     1,
     rate,
   );
-  return { rate, samples: buffer.toArray(0) as Float32Array, onsets: written.map((note) => note.at), voices: VOICES };
+  return { rate, samples: buffer.toArray(0) as Float32Array, onsets: written.map((note) => note.at), voices };
 }

@@ -2,6 +2,8 @@ import { describe, expect, it } from 'vitest';
 import type { RoundRecord, RunState, TokenTold } from '../lib/wire';
 import { Follower, atRest, mappedTo, wanted, type Mapped } from './mapping';
 import { Meter, wordsOf } from './meter';
+import { seeded } from './places';
+import { Composer } from './score';
 import { FrameWatch, below, firstTier } from './tiers';
 
 const token = (text: string, entropy = 1, probability = 0.5, station = 's'): TokenTold => ({ station, text, entropy, probability, iteration: 0 });
@@ -108,5 +110,33 @@ describe('tiers', () => {
     expect(below('low')).toBeNull();
     expect(firstTier('ANGLE (Google, Vulkan (SwiftShader Device))')).toBe('low');
     expect(firstTier('NVIDIA GeForce')).toBe('high');
+  });
+});
+
+describe('music', () => {
+  const notes = { root: 50, whole: [0, 2, 4, 7, 9, 12], dying: [0, 1, 7] };
+  const written = (more: object, seconds = 120) => new Composer(seeded(1)).compose({ ...atRest(), ...more }, notes, 0, seconds);
+
+  it('is as dense as the targets say, and silent where they say nothing', () => {
+    const many = written({ density: 0.7, tempo: 66 }).length;
+    const few = written({ density: 0.1, tempo: 40 }).length;
+    expect(many).toBeGreaterThan(3 * few);
+    expect(written({ density: 0, ticks: 0 }).filter((note) => note.voice === 'bell')).toEqual([]);
+  });
+
+  it('stammers, and loses its scale', () => {
+    const same = (sameness: number) => {
+      const bells = written({ sameness, density: 0.8 }).filter((note) => note.voice === 'bell');
+      return bells.filter((note, at) => note.midi === bells[at - 1]?.midi).length / bells.length;
+    };
+    expect(same(0.9)).toBeGreaterThan(2 * same(0));
+    const dead = written({ harmony: 0, density: 0.8 }).filter((note) => note.voice === 'bell');
+    expect(new Set(dead.map((note) => note.midi - 50))).toEqual(new Set([0, 1, 7]));
+  });
+
+  it('does not make up for what was missed', () => {
+    const composer = new Composer(seeded(1));
+    composer.compose(atRest(), notes, 0, 1);
+    expect(composer.compose({ ...atRest(), density: 1 }, notes, 3600, 3601).length).toBeLessThan(12);
   });
 });

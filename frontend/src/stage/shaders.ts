@@ -36,7 +36,7 @@ void main() {
   float row = placed * 21.0; // a litany: the same word, line under line
   polar += (floor(row) - 10.0) * uEm * 1.3;
   vec3 pile = turned(vec3(sin(polar) * sin(round_), cos(polar), sin(polar) * cos(round_)), uSpin);
-  float gathered = smoothstep(placed * 0.7, placed * 0.7 + 0.3, uGather);
+  float gathered = smoothstep(placed * 0.88, placed * 0.88 + 0.12, uGather);
   d = normalize(mix(d, pile, gathered * 0.985) + vec3(0.0, 1e-4, 0.0));
   float far = mix(1.0, 0.84 + 0.3 * fract(row), gathered);
   vec3 east = normalize(vec3(d.z, 0.0, -d.x) + vec3(1e-5, 0.0, 0.0));

@@ -33,6 +33,14 @@ const SWAP_SECONDS = 4;
 const WAVE_SECONDS = 1.8;
 const FIGURE_FRAMES = 60;
 
+/** So long what is written over the picture stays, in seconds. */
+const SHOWN: Record<Exclude<Happening, null>, number> = {
+  born: BORN_SECONDS,
+  swap: SWAP_SECONDS,
+  last_words: 12,
+  end: END_SECONDS,
+};
+
 export class Stage {
   readonly meter = new Meter();
   readonly follower = new Follower();
@@ -42,11 +50,13 @@ export class Stage {
   private readonly watch = new FrameWatch();
   private tier: TierName;
   private time = 0;
+  private readAt = -1;
   private before: number | null = null;
+  private showing: Exclude<Happening, null> | null = null;
   private state: RunState | null = null;
   private round: RoundRecord | null = null;
   private smooth = { speaking: 0, learning: 0, life: 0, arc: 0, fullness: 0, spin: 0 };
-  private since = { wave: 99, swap: 99, end: 99, born: 99, last: 99 };
+  private since = { wave: 99, swap: 99, end: 99, born: 99, last_words: 99 };
   private times: number[] = [];
   private gaps: number[] = [];
   private frames = 0;
@@ -83,16 +93,16 @@ export class Stage {
       round: (told) => this.trains(told),
       swap: (told) => {
         this.since.swap = 0;
-        this.happens('swap', told.iteration);
+        this.show('swap', told.iteration);
       },
       last_words: () => {
-        this.since.last = 0;
-        this.happens('last_words', -1);
+        this.since.last_words = 0;
+        this.show('last_words');
       },
       run_end: () => {
         this.since.end = 0;
         this.reading.clear();
-        this.happens('end', -1);
+        this.show('end');
       },
       run_started: () => this.born(),
       prompt: (told) => this.reading.prompt(told.station, told.text),
@@ -129,12 +139,13 @@ export class Stage {
     this.picture.fit();
   }
 
-  /** Draw one frame.  `now` in milliseconds. */
-  frame(now: number): void {
+  /** One frame goes by, drawn unless the stage is dark.  `now` in milliseconds. */
+  frame(now: number, drawn: boolean): void {
     const began = performance.now();
     const gap = this.before === null ? 16 : now - this.before;
     this.before = now;
-    this.advance(Math.min(0.1, gap / 1000));
+    this.advance(Math.min(0.5, gap / 1000));
+    if (!drawn) return;
     this.picture.draw(this.targets, this.moment());
     this.note(performance.now() - began, gap);
     if (!this.fixedTier && this.watch.tooSlow(gap)) {
@@ -170,7 +181,10 @@ export class Stage {
 
   private advance(passed: number): void {
     this.time += passed;
-    this.measures = this.meter.read(this.time);
+    if (this.time - this.readAt > 0.09) {
+      this.measures = this.meter.read(this.time);
+      this.readAt = this.time;
+    }
     // A language that ends stays as it was, until it is gone.
     if (this.since.end >= END_SECONDS) {
       this.follower.step(this.mapping.mappings, this.measures, passed, this.jump);
@@ -180,6 +194,7 @@ export class Stage {
     const ended = this.since.end;
     for (const name of Object.keys(this.since) as (keyof typeof this.since)[]) this.since[name] += passed;
     if (ended < END_SECONDS && this.since.end >= END_SECONDS) this.bury();
+    if (this.showing && this.since[this.showing] >= SHOWN[this.showing]) this.show(null);
     const alive = this.state?.run != null || this.since.end < END_SECONDS;
     const { smooth } = this;
     smooth.speaking = near(smooth.speaking, this.reading.speaking > 0 ? 1 : 0, passed, 0.8);
@@ -211,6 +226,11 @@ export class Stage {
     };
   }
 
+  private show(what: Happening, iteration = -1): void {
+    this.showing = what;
+    this.happens(what, iteration);
+  }
+
   private lived(): number {
     if (!this.state?.run) return 0;
     const rounds = Math.max(1, this.state.num_total_iters);
@@ -236,10 +256,10 @@ export class Stage {
 
   private born(): void {
     this.bury();
-    this.since.end = this.since.last = 99;
+    this.since.end = this.since.last_words = 99;
     this.since.born = 0;
     this.jump = true;
-    this.happens('born', -1);
+    this.show('born');
     this.round = null;
   }
 
@@ -249,6 +269,7 @@ export class Stage {
     this.meter.forget();
     this.smooth.fullness = 0;
     this.jump = true;
+    this.readAt = -1;
   }
 
   private renew(tier: TierName): void {
@@ -267,14 +288,6 @@ export class Stage {
     }
   }
 }
-
-/** So long what is written over the picture stays, in seconds. */
-export const SHOWN: Record<Exclude<Happening, null>, number> = {
-  born: BORN_SECONDS,
-  swap: SWAP_SECONDS,
-  last_words: 12,
-  end: END_SECONDS,
-};
 
 function near(value: number, wanted: number, passed: number, seconds: number): number {
   return value + (wanted - value) * (1 - Math.exp(-passed / seconds));
