@@ -1,4 +1,4 @@
-"""The exchange that is shown, as it grows: whose, the prompt, the tokens with their probabilities.  Pure; knows no widget."""
+"""An exchange that is shown, as it grows: whose, the prompt, the tokens with their probabilities.  Pure; knows no widget."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Exchange:
-    """One station's newest prompt and its answer; `iteration` is known when the answer is complete."""
+    """One station's prompt and its answer; `iteration` is which one answers, known when it begins to."""
 
     station: str
     prompt: str
     tokens: tuple[tuple[str, float], ...] = ()
     iteration: int | None = None
+    complete: bool = False
 
-    def begun(self) -> Exchange:
+    def begun(self, iteration: int) -> Exchange:
         """At its beginning: no token yet."""
-        return replace(self, tokens=(), iteration=None)
+        return replace(self, tokens=(), iteration=iteration, complete=False)
 
     def grown(self, text: str, probability: float) -> Exchange:
         """With one more token."""
@@ -25,11 +26,15 @@ class Exchange:
     def ended(self, text: str, iteration: int) -> Exchange:
         """Complete: of the tokens what `text` keeps; `text` itself, as if sure, where tokens were missed or repeated."""
         if not "".join(token for token, _ in self.tokens).startswith(text):
-            return replace(self, tokens=((text, 1.0),), iteration=iteration)
+            return replace(self, tokens=((text, 1.0),), iteration=iteration, complete=True)
         kept, left = [], len(text)
         for token, probability in self.tokens:
             if left <= 0:
                 break
             kept.append((token[:left], probability))
             left -= len(token)
-        return replace(self, tokens=tuple(kept), iteration=iteration)
+        return replace(self, tokens=tuple(kept), iteration=iteration, complete=True)
+
+    def broken(self) -> Exchange:
+        """Over, though nobody said how it ends."""
+        return replace(self, complete=True)

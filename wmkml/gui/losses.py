@@ -1,4 +1,4 @@
-"""The losses of a run as they come in, by round and step, and the points of their line.  Pure; knows no widget."""
+"""The losses of a run as they come in, by round and step, and their line.  Pure; knows no widget."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ def gathered(seen: Losses, rounds: Iterable[RoundRecord]) -> Losses:
     return found
 
 
-def line(losses: Losses, width: float, height: float, pad: float) -> list[tuple[float, float]]:
-    """The losses, oldest first, as points within a box; the greatest loss at the top.  Empty for fewer than two."""
+def line(losses: Losses) -> list[tuple[float, float]]:
+    """The losses, oldest first, from 0 to 1 across and up, the greatest loss at 1.  Empty for fewer than two."""
     values = [loss for _, loss in sorted(losses.items())]
     if len(values) < 2:
         return []
     low, high = min(values), max(values)
     span = (high - low) or 1.0
-    across, up = (width - 2 * pad) / (len(values) - 1), height - 2 * pad
-    return [(pad + index * across, pad + (high - value) / span * up) for index, value in enumerate(values)]
+    return [(index / (len(values) - 1), (value - low) / span) for index, value in enumerate(values)]

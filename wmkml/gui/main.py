@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from wmkml.addresses import owner_url
 from wmkml.config import Settings
-from wmkml.gui.client import News, OwnerClient
+from wmkml.gui.client import OwnerClient
+from wmkml.gui.news import News
 from wmkml.keys import KeysUnreadable, load_keys
 from wmkml.places import Places, places
 
@@ -33,6 +34,8 @@ def serve(settings: Settings, root: Path) -> int:
     # Only here and below: a Python without Tk must get as far as the sentence above.
     import tkinter
 
+    from wmkml.gui.look import scale
+
     try:
         tk = tkinter.Tk(className="Watch-me-kill-my-language")
     except tkinter.TclError:
@@ -42,6 +45,7 @@ def serve(settings: Settings, root: Path) -> int:
             file=sys.stderr,
         )
         return 1
+    scale(tk)
     # A signal is handled between two callbacks, and there is one every few milliseconds.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: tk.quit())

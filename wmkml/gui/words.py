@@ -23,7 +23,19 @@ class Words:
     loss: str
     time_left: str
     no_loss: str
-    no_exchange: str
+    invitation: str
+    reborn: str
+    ask_me: str
+    elsewhere: str
+    language_name: str
+    distinct_2: str
+    repetition: str
+    entropy: str
+    osc_sent: str
+    osc_absent: str
+    leave: str
+    idle: str
+    forgets: str
     own_words_only: str
     send: str
     start: str
@@ -53,7 +65,19 @@ GERMAN = Words(
     loss="Verlust",
     time_left="Noch",
     no_loss="Noch hat sie nichts gelernt.",
-    no_exchange="Noch hat niemand etwas gesagt.",
+    invitation="Sprich mit einer Sprache, bis sie zerfällt.",
+    reborn="Sie ist verstummt. Jetzt weiß sie nichts mehr von dir und beginnt von vorn.",
+    ask_me="Sie hört dir zu. Sag etwas.",
+    elsewhere="von einer anderen Station",
+    language_name="Deutsch",
+    distinct_2="Vielfalt",
+    repetition="Stammeln",
+    entropy="Entropie",
+    osc_sent="OSC · was Musik und Bilder hören",
+    osc_absent="OSC · was Musik und Bilder hören würden",
+    leave="Gehen",
+    idle="Noch da? In {} s vergisst dieses Fenster das Gespräch.",
+    forgets="Dieses Fenster vergisst das Gespräch, wenn {} niemand da ist.",
     own_words_only="Zu sehen ist nur, was in diesem Fenster gesagt wird.",
     send="Senden",
     start="Auf Deutsch beginnen",
@@ -83,7 +107,19 @@ ENGLISH = Words(
     loss="Loss",
     time_left="Left",
     no_loss="It has learned nothing yet.",
-    no_exchange="Nobody has said anything yet.",
+    invitation="Talk with a language until it falls apart.",
+    reborn="It has fallen silent. Now it knows nothing of you, and begins anew.",
+    ask_me="It is listening. Say something.",
+    elsewhere="from another station",
+    language_name="English",
+    distinct_2="Variety",
+    repetition="Stammering",
+    entropy="Entropy",
+    osc_sent="OSC · what music and images hear",
+    osc_absent="OSC · what music and images would hear",
+    leave="Leave",
+    idle="Still there? In {} s this window forgets the conversation.",
+    forgets="This window forgets the conversation when nobody is there for {}.",
     own_words_only="Only what is said in this window is shown.",
     send="Send",
     start="Begin in {}",
@@ -109,7 +145,12 @@ def words_of(language: str | None) -> Words:
 def choice(language: str, waiting: bool) -> str:
     """What the button of a language says, in that language where the window knows it."""
     words = words_of(language)
-    return (words.start if waiting else words.join).format("English" if language == "en" else language)
+    return (words.start if waiting else words.join).format(name_of(language))
+
+
+def name_of(language: str) -> str:
+    """A language's own name, or its code where the window does not know it."""
+    return words_of(language).language_name if language in ("de", "en") else language
 
 
 def doing(state: wire.RunState, words: Words) -> str:
@@ -140,6 +181,16 @@ def clock(seconds: float) -> str:
     return f"{whole // 60}:{whole % 60:02d}"
 
 
+def idle_seconds(state: wire.RunState) -> float:
+    """After so long without a touch a visitor is gone; 0: never, as with an owner that does not say."""
+    return float(getattr(state, "idle_seconds", 0.0))
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them, short."""
+    return f"{seconds:g} s" if seconds < 120 else f"{round(seconds / 60)} min"
+
+
 def consent(state: wire.RunState, words: Words) -> str:
     """What somebody who types into the window is told, from the settings in the run's state."""
     told = [words.machine, words.kept if state.keep_runs or state.carries_words else words.stored]
@@ -149,4 +200,6 @@ def consent(state: wire.RunState, words: Words) -> str:
         told.append(words.logged)
     if state.osc:
         told.append(words.shown)
+    if idle_seconds(state) > 0:
+        told.append(words.forgets.format(duration(idle_seconds(state))))
     return " ".join(told)
