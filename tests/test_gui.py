@@ -2,52 +2,27 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import os
+import queue
 import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
 import tkinter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import ImageGrab
 
-from tests.owner_house import ROOT, until
+from tests.owner_house import until
 from tests.played_owner import KEPT, PlayedOwner, played_owner
+from tests.seen_window import Seen, new_display, new_tk
+from wmkml import wire
+from wmkml.addresses import owner_url
 from wmkml.gui.client import OwnerClient
-from wmkml.gui.exchange import Exchange
-from wmkml.gui.losses import gathered, line
+from wmkml.gui.drawable import drawable, draws_colours
 from wmkml.gui.main import fill
-from wmkml.gui.words import ENGLISH, GERMAN, Words, consent
-from wmkml.wire import RoundRecord, RunState
+from wmkml.gui.news import News
+from wmkml.gui.window import Window
 
-
-def program(name: str) -> str:
-    found = shutil.which(name)
-    assert found, f"{name} is missing; ./run_tests.sh installs it"
-    return found
-
-
-@contextmanager
-def new_display() -> Iterator[str]:
-    """The name of a display of our own, as `:7`."""
-    reading, writing = os.pipe()
-    screen = [program("Xvfb"), "-displayfd", str(writing), "-screen", "0", "1000x760x24", "-nolisten", "tcp"]
-    server = subprocess.Popen(screen, pass_fds=[writing], stderr=subprocess.DEVNULL)
-    os.close(writing)
-    with os.fdopen(reading) as pipe:
-        number = pipe.readline().strip()
-    assert number, "Xvfb did not start"
-    yield f":{number}"
-    server.terminate()
-    server.wait()
+TITLE = "Watch me kill my language"
 
 
 @pytest.fixture(scope="module")
@@ -65,100 +40,22 @@ def owner(house: PlayedOwner) -> PlayedOwner:
 
 @pytest.fixture(scope="module")
 def tk() -> Iterator[tkinter.Tk]:
-    """One Tk for all tests: an interpreter of Tk must die in the thread that made it, which garbage collection ignores."""
-    with new_display() as display:
-        one = tkinter.Tk(screenName=display)
+    """One Tk for all tests of this file."""
+    with new_display() as display, new_tk(display) as one:
         yield one
-        one.destroy()
-        del one
-        gc.collect()
-
-
-@pytest.fixture
-def display() -> Iterator[str]:
-    """A display on which no other window is."""
-    with new_display() as name:
-        yield name
-
-
-class Seen:
-    """A window in this process, and what somebody sees in it."""
-
-    def __init__(self, tk: tkinter.Tk, client: OwnerClient) -> None:
-        self.tk, self.client = tk, client
-
-    def all(self, kind: str) -> list[tkinter.Misc]:
-        def below(widget: tkinter.Misc) -> Iterator[tkinter.Misc]:
-            yield widget
-            for child in widget.winfo_children():
-                yield from below(child)
-
-        return [one for one in below(self.tk) if one.winfo_class() == kind]
-
-    def labels(self) -> str:
-        return "\n".join(str(one["text"]) for one in self.all("TLabel"))
-
-    def text(self) -> str:
-        (text,) = self.all("Text")
-        assert isinstance(text, tkinter.Text)
-        return text.get("1.0", "end-1c")
-
-    def shades(self) -> set[str]:
-        (text,) = self.all("Text")
-        assert isinstance(text, tkinter.Text)
-        return {tag for tag in text.tag_names() if tag.startswith("shade") and text.tag_ranges(tag)}
-
-    def canvas(self) -> tkinter.Canvas:
-        (canvas,) = self.all("Canvas")
-        assert isinstance(canvas, tkinter.Canvas)
-        return canvas
-
-    def entry(self) -> tkinter.ttk.Entry:
-        (entry,) = self.all("TEntry")
-        assert isinstance(entry, tkinter.ttk.Entry)
-        return entry
-
-    def press(self, label: str) -> None:
-        buttons = {str(one["text"]): one for one in self.all("TButton")}
-        assert label in buttons, f"{label!r} is none of {list(buttons)}"
-        button = buttons[label]
-        assert isinstance(button, tkinter.ttk.Button)
-        button.invoke()
-
-    def join(self) -> None:
-        """Choose German in a run that lives."""
-        self.until(lambda: "Die Sprache hört zu" in self.labels(), "the run has begun")
-        self.press("Auf Deutsch sprechen")
-        self.until(lambda: str(self.entry()["state"]) == "normal", "one may type")
-
-    def close(self) -> None:
-        """Empty the window, and end what it still has to do."""
-        for waiting in self.tk.splitlist(self.tk.call("after", "info")):
-            self.tk.after_cancel(waiting)
-        for child in self.tk.winfo_children():
-            child.destroy()
-        gc.collect()
-
-    def until(self, true: Callable[[], object], what: str) -> None:
-        def turned() -> object:
-            self.tk.update()
-            return true()
-
-        until(turned, what)
 
 
 @pytest.fixture
 def seen(tk: tkinter.Tk, owner: PlayedOwner) -> Iterator[Seen]:
-    client = fill(tk, owner.house.settings, owner.house.folder)
-    one = Seen(tk, client)
+    one = Seen(tk, fill(tk, owner.house.settings, owner.house.folder))
     one.until(lambda: "Wartet auf eine Sprache" in one.labels(), "the run's state is shown")
     yield one
-    client.close()
     one.close()
 
 
-def test_it_shows_what_osc_would_have_carried(seen: Seen, owner: PlayedOwner) -> None:
+def test_it_shows_the_run_its_words_and_its_measures(seen: Seen, owner: PlayedOwner, tmp_path: Path) -> None:
     owner.begin("de")
+    owner.say("Wer bist du?", "another")
     for _ in range(2):
         owner.round()
     owner.train()
@@ -166,22 +63,30 @@ def test_it_shows_what_osc_would_have_carried(seen: Seen, owner: PlayedOwner) ->
     assert "Iteration 1 " in seen.labels()
     assert "Lernrate 0.0013" in seen.labels()
     assert re.search(r"Noch (30:00|29:\d\d)", seen.labels())
-    points = seen.canvas().coords("loss")
+    points = seen.line("loss")
     assert len(points) == 2 * 12, "three rounds of four steps"
     assert points[1] < points[-1], "the loss fell, and the line with it"
+    assert seen.line("bar"), "the bar of the round is filled"
 
     owner.say("Was ist ein\nHaus?", "another")
     seen.until(lambda: "Iteration 1" in seen.text(), "the answer is complete")
-    assert seen.text() == f"Was ist ein\nHaus?\n{KEPT}\nIteration 1"
-    assert len(seen.shades()) > 3, "tokens are as pale as they were improbable"
+    assert seen.text().endswith(f"Was ist ein\nHaus?  ·  von einer anderen Station\n{KEPT}\nIteration 1")
+    for measure in ("distinct_2", "repetition", "entropy"):
+        assert len(seen.line(measure)) == 2 * 2, "two iterations answered"
+    decayed = {shade for shade in seen.shades() if not shade.endswith(("-0-0", "-0-1", "-0-2"))}
+    assert len(seen.shades() - decayed) > 2, "tokens are as pale as they were improbable"
+    assert len(decayed) > 2, "and otherwise drawn when the language has begun to decay"
+    colors = seen.picture(tmp_path / "running.png").convert("RGB").getcolors(maxcolors=2**24)
+    assert colors is not None and len(colors) > 100, "the window shows something"
 
 
 def test_tokens_come_one_by_one(seen: Seen, owner: PlayedOwner) -> None:
     owner.begin("en")
     seen.until(lambda: "The language is listening" in seen.labels(), "the labels follow the run's language")
     seen.press("Speak English")
-    seen.until(lambda: str(seen.entry()["state"]) == "normal", "one may type")
+    seen.until(seen.may_type, "one may type")
     seen.entry().insert(0, "What is a house?")
+    owner.house.behave(pause=0.25)
     grown: list[str] = []
 
     def complete() -> bool:
@@ -194,41 +99,130 @@ def test_tokens_come_one_by_one(seen: Seen, owner: PlayedOwner) -> None:
     assert owner.get(f"/station?station={seen.client.station}")["exchanges"][0]["prompt"] == "What is a house?"
 
 
+def test_it_shows_what_osc_carries(seen: Seen, owner: PlayedOwner) -> None:
+    owner.begin("de")
+    owner.round()
+    owner.say("Und?", "another")
+    seen.until(lambda: "/iteration 1" in seen.osc(), "the answer passed")
+    told = seen.osc()
+    for message in ("/wait_for_language 0", "/learning_rate 0.0015", "/loss 4  2.6", "/round/progress 1", "/swap 1"):
+        assert message in told
+    words = told[told.index("/prompt “Und?”") :]
+    assert words[1:3] == ["/token “Eine”  0.98", "/entropy 1.25"]
+    assert f"/response “{KEPT}”" in words
+    assert "OSC · was Musik und Bilder hören" in seen.labels()
+    owner.end()
+    seen.until(lambda: seen.osc()[-1:] == ["/wait_for_language 1"], "the end passed")
+    assert seen.osc()[-3:-1] == ["/run_end 1", "/request_restart 1"]
+    assert not any("“" in line for line in seen.osc()), "nobody's words stay"
+
+
 def test_a_language_starts_a_run_only_while_one_is_awaited(seen: Seen, owner: PlayedOwner) -> None:
+    assert "Was du schreibst, trainiert sie sofort." in seen.labels(), "it is told before one types, in German"
+    assert "What you write trains it at once." in seen.labels(), "and in English"
+    assert not seen.all("TEntry"), "before a language is chosen there is nowhere to type"
     seen.press("Begin in English")
     seen.until(lambda: "The language is listening" in seen.labels(), "the run has begun")
+    seen.until(seen.may_type, "one may type")
     run = owner.get("/state")["run"]
-    seen.press("Auf Deutsch sprechen")
+    seen.press("Deutsch")
     seen.until(lambda: "Die Sprache hört zu" in seen.labels(), "the window speaks German")
     assert owner.get("/state")["run"] == run, "the run goes on"
     assert owner.get("/state")["language"] == "en"
 
 
-def test_words_leave_with_their_run(seen: Seen, owner: PlayedOwner) -> None:
+def test_words_leave_with_their_run(seen: Seen, owner: PlayedOwner, tmp_path: Path) -> None:
     owner.begin("de")
     owner.round()
     owner.say("Merk dir das.", "another")
-    seen.until(lambda: "Merk dir das." in seen.text() and seen.canvas().coords("loss"), "words and losses are shown")
+    seen.until(lambda: "Merk dir das." in seen.text() and seen.line("loss"), "words and losses are shown")
     owner.round()
     owner.round()
     seen.until(lambda: "Letzte Worte" in seen.labels(), "last words")
+    seen.picture(tmp_path / "last-words.png")
     owner.end()
     seen.until(lambda: "Wartet auf eine Sprache" in seen.labels(), "the run is over")
-    assert seen.text() == "Noch hat niemand etwas gesagt."
-    assert not seen.canvas().coords("loss")
+    assert seen.text().startswith(f"{TITLE}\nSie ist verstummt.")
+    assert not seen.line("loss") and not seen.line("distinct_2")
+    seen.picture(tmp_path / "reborn.png")
 
 
-def test_it_survives_the_owner(seen: Seen, owner: PlayedOwner) -> None:
+def test_who_leaves_is_forgotten_and_their_answer_given_up(seen: Seen, owner: PlayedOwner) -> None:
     owner.begin("de")
     seen.join()
+    owner.hesitate()
+    seen.say("Das bleibt unter uns.")
+    seen.until(lambda: "Eine Sprache" in seen.text(), "the answer is under way")
+    station = seen.client.station
+    seen.press("Gehen")
+    assert "unter uns" not in seen.text() and not any("“" in line for line in seen.osc())
+    assert not seen.all("TEntry"), "the next visitor chooses first"
+    seen.until(lambda: owner.house.known()["cancelled"] == 1, "nobody waits for the answer any more")
+    owner.house.behave(pause=0.0)
+    seen.join()
+    assert seen.client.station != station, "what one says next continues no other's conversation"
+    seen.say("Und ich?")
+    seen.until(lambda: "Iteration −1" in seen.text(), "the next visitor is answered")
+    assert "unter uns" not in seen.text()
+    assert [one["prompt"] for one in owner.get(f"/station?station={seen.client.station}")["exchanges"]] == ["Und ich?"]
+
+
+@pytest.mark.parametrize("everybody", [True, False])
+def test_who_is_away_is_forgotten(tk: tkinter.Tk, owner: PlayedOwner, everybody: bool) -> None:
+    news: queue.Queue[News] = queue.Queue()
+    key = owner.house.keys.stage if everybody else None
+    client = OwnerClient(owner_url(owner.house.settings), lambda: key, news)
+    clock = [0.0]
+    window = Window(tk, client, "de", now=lambda: clock[0])
+
+    def turn() -> None:
+        tk.update()
+        while not news.empty():
+            one = news.get()
+            if isinstance(one, wire.RunState):
+                one = one.model_copy(update={"idle_seconds": 60.0})
+            window.show(one)
+        window.tick()
+
+    seen = Seen(tk, client, turn)
+    client.start()
+    owner.begin("de")
+    seen.join()
+    assert "wenn 60 s niemand da ist" in seen.labels()
+    seen.say("Bin gleich zurück.")
+    seen.until(lambda: "Iteration −1" in seen.text(), "the answer is complete")
+    tk.event_generate("<Motion>", x=200, y=200)
+    clock[0] = 55.0
+    turn()
+    assert "Noch da? In 6 s" in seen.labels()
+    tk.event_generate("<Motion>", x=220, y=220)
+    turn()
+    assert "Noch da?" not in seen.labels() and "gleich zurück" in seen.text(), "who moves is there"
+    clock[0] = 116.0
+    turn()
+    assert seen.text().startswith(TITLE), "nothing is left to read"
+    assert not seen.all("TEntry")
+    seen.join()
+    seen.say("Ich bin neu.")
+    seen.until(lambda: "Iteration −1" in seen.text(), "the next visitor is heard and answered")
+    assert "gleich zurück" not in seen.text()
+    seen.close()
+
+
+def test_it_survives_the_owner(seen: Seen, owner: PlayedOwner, tmp_path: Path) -> None:
+    owner.begin("de")
+    seen.join()
+    seen.say("Merk dir mich.")
+    seen.until(lambda: "Iteration −1" in seen.text(), "the answer is complete")
     owner.kill()
-    seen.until(lambda: "Der Owner antwortet nicht" in seen.labels(), "it says that the owner is away")
+    seen.until(lambda: "nicht zu erreichen" in seen.labels(), "it says that the owner is away")
+    seen.picture(tmp_path / "away.png")
     owner.start()
-    seen.until(lambda: "Der Owner antwortet nicht" not in seen.labels(), "it found the owner again")
+    seen.until(lambda: "nicht zu erreichen" not in seen.labels(), "it found the owner again")
+    assert "Merk dir mich." in seen.text(), "the conversation is still there"
     owner.round()
     seen.until(lambda: "Iteration 0" in seen.labels(), "it hears what happens now")
-    seen.entry().insert(0, "Bist du noch da?")
-    seen.press("Senden")
+    seen.say("Bist du noch da?")
     seen.until(lambda: "Bist du noch da?\nEine Sprache" in seen.text(), "and one can go on talking")
 
 
@@ -236,20 +230,34 @@ def test_an_answer_that_breaks_off_gives_the_words_back(seen: Seen, owner: Playe
     owner.begin("de")
     seen.join()
     owner.hesitate()
-    seen.entry().insert(0, "Und dann?")
-    seen.press("Senden")
+    seen.say("Und dann?")
     seen.until(lambda: "Eine Sprache" in seen.text(), "the answer is under way")
     owner.kill()
     seen.until(lambda: seen.entry().get() == "Und dann?", "the words are back")
+    assert "Eine Sprache" in seen.text(), "what there was of the answer stays"
 
 
 def test_a_refusal_is_shown_as_a_sentence(seen: Seen, owner: PlayedOwner) -> None:
     owner.begin("de")
     seen.join()
-    seen.entry().insert(0, "x" * 3000)
-    seen.press("Senden")
+    seen.say("x" * 3000)
     seen.until(lambda: "Das ging nicht: " in seen.labels(), "the owner's sentence is shown")
     assert seen.entry().get() == "x" * 3000
+    seen.until(lambda: "…" not in seen.text(), "no answer is waited for")
+
+
+def test_whatever_is_written_is_text(seen: Seen, owner: PlayedOwner, tmp_path: Path) -> None:
+    answer = ["<b>", "مرحبا ", "שלום ", "👩‍👩‍👧 ", "☀️ ", "\u202e", "<script>alert(1)</script>", " {[exec ls]} $x \\n."]
+    owner.house.behave(words=answer)
+    owner.begin("de")
+    seen.join()
+    written = "<h1>مرحبا</h1> שלום ☀️ [exit] " + "ü" * 900
+    seen.say(written)
+    seen.until(lambda: "Iteration −1" in seen.text(), "it is answered")
+    told = drawable("".join(answer), draws_colours(seen.tk))
+    assert f"{written}\n{told}\nIteration −1" in seen.text()
+    assert any("<script>alert(1)</script>" in line for line in seen.osc())
+    seen.picture(tmp_path / "odd.png")
 
 
 @pytest.mark.parametrize("content", ["no keys at all", json.dumps(dict.fromkeys(("stage", "worker", "operator"), "x"))])
@@ -259,114 +267,31 @@ def test_without_the_stages_key_its_own_words_are_shown(
     keys = tmp_path / "data" / "keys.json"
     keys.parent.mkdir()
     keys.write_text(content)
-    client = fill(tk, owner.house.settings, tmp_path)
-    seen = Seen(tk, client)
+    seen = Seen(tk, fill(tk, owner.house.settings, tmp_path))
     seen.until(lambda: "nur, was in diesem Fenster gesagt wird" in seen.labels(), "it says what it shows")
     owner.begin("de")
     owner.say("Von woanders.", "another")
-    owner.say("Von hier.", client.station)
+    owner.say("Von hier.", seen.client.station)
     seen.until(lambda: "Von hier." in seen.text(), "its own words are shown")
     assert "Von woanders." not in seen.text()
-    client.close()
     seen.close()
 
 
-def test_the_program_is_used_by_keyboard_and_ends_when_told(display: str, owner: PlayedOwner) -> None:
-    environment = {**os.environ, "DISPLAY": display}
-    command = [sys.executable, "gui.py", "--config", str(owner.house.config)]
-    window = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-
-    def xdo(*words: str) -> str:
-        return subprocess.run(
-            [program("xdotool"), *words], env=environment, check=False, capture_output=True, text=True, timeout=30
-        ).stdout.strip()
-
-    try:
-        until(lambda: xdo("search", "--onlyvisible", "--name", "Watch me kill"), "the window opens")
-        number = xdo("search", "--onlyvisible", "--name", "Watch me kill").splitlines()[0]
-        xdo("windowfocus", number)
-
-        def begun() -> bool:
-            # The first widget that takes the keyboard is the first language's button, as soon as the state is known.
-            xdo("key", "Tab", "space")
-            time.sleep(0.3)
-            return owner.get("/state")["phase"] != "waiting"
-
-        until(begun, "a language is chosen with Tab and the space bar")
-
-        def said() -> bool:
-            xdo("type", "--delay", "20", "Hallo")
-            xdo("key", "Return")
-            time.sleep(0.5)
-            return owner.house.counts()["visitor"] > 0
-
-        until(said, "something is said with the keyboard")
-        until(lambda: {"typing", "stopped"} <= set(owner.typed()), "typing is reported")
-        picture = ImageGrab.grab(xdisplay=display)
-        colors = picture.convert("RGB").getcolors(maxcolors=2**24)
-        assert colors is not None and len(colors) > 50, "the window shows something"
-        window.send_signal(signal.SIGTERM)
-        assert window.wait(timeout=20) == 0
-    finally:
-        window.kill()
-    assert window.stderr is not None
-    assert "Traceback" not in window.stderr.read()
+def test_an_early_answer_is_out_of_sight_only_until_one_looks_for_it(seen: Seen, owner: PlayedOwner) -> None:
+    owner.house.behave(pause=0.0)
+    owner.begin("de")
+    seen.until(lambda: "Die Sprache hört zu" in seen.labels(), "the run has begun")
+    for number in range(12):
+        owner.say(f"Frage {number}", "another")
+    seen.until(lambda: seen.text().count("Iteration −1") == 12, "all are answered")
+    assert seen.chat().yview()[1] == 1.0, "the newest is in sight"
+    until(lambda: _scrolled_up(seen), "Page Up shows what was said before")
+    owner.say("Noch eine Frage", "another")
+    seen.until(lambda: "Noch eine Frage" in seen.text(), "it is there")
+    assert seen.chat().yview()[1] < 1.0, "and whoever reads is left alone"
 
 
-@pytest.mark.parametrize("display_name", [None, ":4711"])
-def test_without_a_display_it_says_so(display_name: str | None, tmp_path: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if key != "DISPLAY"}
-    if display_name:
-        environment["DISPLAY"] = display_name
-    path = tmp_path / "config.yaml"
-    path.write_text("general:\n  model_name: understudy\n")
-    command = [sys.executable, "gui.py", "--config", str(path)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert "There is no display for the window" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_without_tk_it_names_the_package() -> None:
-    # A Python without Tk has no _tkinter; None in sys.modules is how an import learns that.
-    program_text = (
-        "import sys; sys.modules['_tkinter'] = None\n"
-        "from pathlib import Path; from wmkml.config import Settings; from wmkml.gui.main import serve\n"
-        "sys.exit(serve(Settings(), Path('.')))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program_text], cwd=ROOT, check=False, capture_output=True, text=True, timeout=60
-    )
-    assert done.returncode == 1
-    assert done.stderr == "The window needs Tk, which this Python lacks; on Debian: apt-get install python3-tk.\n"
-
-
-@pytest.mark.parametrize("words", [GERMAN, ENGLISH])
-@pytest.mark.parametrize("kept", [False, True])
-@pytest.mark.parametrize("carried", [False, True])
-def test_who_types_is_told_what_the_settings_say(owner: PlayedOwner, words: Words, kept: bool, carried: bool) -> None:
-    state = RunState.model_validate(owner.get("/state"))
-    told = consent(state.model_copy(update={"keep_runs": kept, "carries_words": carried}), words)
-    assert (words.stored in told) == (not kept and not carried)
-    assert (words.kept in told, words.carried in told) == (kept or carried, carried)
-    assert (words.shown in told, words.logged in told) == (True, False)
-    quiet = consent(state.model_copy(update={"osc": False, "log_visitor_words": True}), words)
-    assert (words.shown in quiet, words.logged in quiet) == (False, True)
-
-
-def test_an_exchange_keeps_what_the_owner_kept() -> None:
-    grown = Exchange("a", "Wer?").grown("Ein ", 0.9).grown("Haus. Und", 0.2).grown(" dann", 0.1)
-    assert grown.ended("Ein Haus.", 2).tokens == (("Ein ", 0.9), ("Haus.", 0.2))
-    assert grown.ended("Ganz anders.", 2).tokens == (("Ganz anders.", 1.0),)
-
-
-def test_losses_of_rounds_watched_and_not() -> None:
-    past = RoundRecord(
-        iteration=0, status="accepted", learning_rate=0.1, samples=1, steps=8, loss_first=3.0, loss_last=2.0
-    )
-    step = RoundRecord(iteration=1, status="training", learning_rate=0.1, samples=1, step=3, steps=8, loss=1.5)
-    broken = step.model_copy(update={"step": 4, "loss": float("nan")})
-    losses = gathered(gathered({}, [past, step]), [broken])
-    assert losses == {(0, 1): 3.0, (0, 8): 2.0, (1, 3): 1.5}
-    assert line(losses, width=120, height=50, pad=10) == [(10, 10), (60, 30), (110, 40)]
-    assert line({(0, 1): 3.0}, width=120, height=50, pad=10) == []
+def _scrolled_up(seen: Seen) -> bool:
+    seen.tk.event_generate("<Prior>")
+    seen.tk.update()
+    return bool(seen.chat().yview()[1] < 0.7)

@@ -45,9 +45,10 @@ class Diversity:
 
     def measures(self) -> dict[int, Measures]:
         """The measures of every iteration of which something passed, the oldest first."""
-        return {iteration: self._of(iteration) for iteration in sorted({*self.answers, *self.entropies})}
+        return {iteration: self.of(iteration) for iteration in sorted({*self.answers, *self.entropies})}
 
-    def _of(self, iteration: int) -> Measures:
+    def of(self, iteration: int) -> Measures:
+        """The measures of one iteration."""
         texts = self.answers.get(iteration)
         total, count = self.entropies.get(iteration, (0.0, 0))
         return Measures(

@@ -6,6 +6,7 @@ measures are of the answers that passed here, and not of all that the owner know
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from wmkml import wire
@@ -31,7 +32,7 @@ class Message:
 
 
 def messages(
-    news: News, before: wire.RunState | None, elapsed: float, measures: Measures | None = None
+    news: News, before: wire.RunState | None, elapsed: float, measures: Callable[[], Measures | None]
 ) -> list[Message]:
     """The messages that this news comes with, in their order.
 
@@ -39,7 +40,7 @@ def messages(
         news: what was heard.
         before: the run's state as known until then, its round included.
         elapsed: seconds since the run began.
-        measures: of the iteration that answers now.
+        measures: gives those of the iteration that answers now.
     """
     match news:
         case Prompt():
@@ -64,7 +65,7 @@ def messages(
 
 
 def _of_round(
-    now: wire.RoundRecord, before: wire.RoundRecord | None, elapsed: float, measures: Measures | None
+    now: wire.RoundRecord, before: wire.RoundRecord | None, elapsed: float, measures: Callable[[], Measures | None]
 ) -> list[Message]:
     found = []
     if before is None or before.iteration != now.iteration:
@@ -73,8 +74,9 @@ def _of_round(
             Message("/learning_rate", (now.learning_rate,)),
             Message("/round/progress", (0.0,)),
         ]
+        known = measures()
         for name in ("distinct_2", "repetition", "entropy"):
-            value = getattr(measures, name, None)
+            value = getattr(known, name, None)
             if value is not None:
                 found.append(Message(f"/collapse/{name}", (value,), nearly=True))
     if now.status != "training" or now.step == 0 or now == before:

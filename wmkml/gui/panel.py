@@ -71,9 +71,8 @@ class Panel:
         value = f"{found[max(found)]:.2f}" if points else ""
         self._loss.show(points, words.loss if points else words.no_loss, value)
 
-    def show_diversity(self, found: diversity.Diversity, total: int, words: Words) -> None:
+    def show_diversity(self, measures: dict[int, diversity.Measures], total: int, words: Words) -> None:
         """Each measure as a line over the iterations."""
-        measures = found.measures()
         for name, label, top in (
             ("distinct_2", words.distinct_2, 1.0),
             ("repetition", words.repetition, 1.0),

@@ -6,10 +6,13 @@ Whoever looks at what stood there before is left alone until they come back to t
 from __future__ import annotations
 
 import tkinter
-from typing import Any
+from typing import Any, Literal
 
 from wmkml.gui import look
 from wmkml.gui.drawable import drawable, draws_colours
+
+SCROLLED_LINES = 3
+"""At each click of the wheel."""
 
 
 class QuietText:
@@ -18,7 +21,6 @@ class QuietText:
     def __init__(self, parent: tkinter.Misc, **looks: Any) -> None:
         self.text = text = tkinter.Text(
             parent,
-            state="disabled",
             background=look.GROUND,
             highlightthickness=0,
             borderwidth=0,
@@ -27,32 +29,23 @@ class QuietText:
             width=10,
             **looks,
         )
+        # Without the bindings of all texts nobody can write here.  Being `disabled` would do it as well, but to be able
+        # to write for each token, and then no more, has Tk lay out everything anew each time.
+        text.bindtags((str(text), str(text.winfo_toplevel()), "all"))
         self._colours = draws_colours(text)
-        self._following = True
-        for event in (
-            "<Button-1>",
-            "<B1-Motion>",
-            "<Double-Button-1>",
-            "<Triple-Button-1>",
-            "<Button-2>",
-            "<B2-Motion>",
-        ):
-            text.bind(event, lambda _: "break")
-        for event in ("<MouseWheel>", "<Button-4>", "<Button-5>"):
-            text.bind(event, lambda _: text.after_idle(self._scrolled))
+        self._following, self._scheduled = True, False
+        text.bind("<MouseWheel>", lambda event: self.scroll(-1 if event.delta > 0 else 1, "units"))
+        text.bind("<Button-4>", lambda _: self.scroll(-1, "units"))
+        text.bind("<Button-5>", lambda _: self.scroll(1, "units"))
         text.bind("<Configure>", lambda _: self.follow())
 
     def insert(self, where: str, words: str, *tags: str) -> None:
         """Write there, in these tags."""
-        self.text.configure(state="normal")
         self.text.insert(where, drawable(words, self._colours), tags)
-        self.text.configure(state="disabled")
 
     def delete(self, start: str, end: str) -> None:
         """Take away what stands between the two."""
-        self.text.configure(state="normal")
         self.text.delete(start, end)
-        self.text.configure(state="disabled")
 
     def clear(self) -> None:
         """Take everything away."""
@@ -62,13 +55,16 @@ class QuietText:
     def follow(self, again: bool = False) -> None:
         """Have the newest line in sight; `again`, even if somebody looked elsewhere."""
         self._following = self._following or again
+        if self._following and not self._scheduled:
+            self._scheduled = True
+            self.text.after_idle(self._show_end)
+
+    def scroll(self, number: int, what: Literal["units", "pages"] = "pages") -> None:
+        """Look at what stood before (−1) or after (1)."""
+        self.text.yview_scroll(SCROLLED_LINES * number if what == "units" else number, what)
+        self._following = self.text.yview()[1] > 0.999
+
+    def _show_end(self) -> None:
+        self._scheduled = False
         if self._following:
             self.text.yview_moveto(1.0)
-
-    def scroll(self, pages: int) -> None:
-        """Look at what stood before (−1) or after (1)."""
-        self.text.yview_scroll(pages, "pages")
-        self._scrolled()
-
-    def _scrolled(self) -> None:
-        self._following = self.text.yview()[1] > 0.999

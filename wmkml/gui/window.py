@@ -16,7 +16,7 @@ from wmkml import wire
 from wmkml.gui import look
 from wmkml.gui.bottom import Gate, Talk
 from wmkml.gui.chat import Chat
-from wmkml.gui.diversity import Diversity
+from wmkml.gui.diversity import Diversity, Measures
 from wmkml.gui.drawable import whole
 from wmkml.gui.exchange import Exchange
 from wmkml.gui.losses import Losses, gathered
@@ -127,8 +127,7 @@ class Window:
     def show(self, news: News) -> None:
         """Show one piece of news."""
         state = self._state
-        answering = self._diversity.measures().get(state.iteration) if state is not None else None
-        self._panel.osc.add(messages(news, state, self._elapsed(), answering))
+        self._panel.osc.add(messages(news, state, self._elapsed(), self._answering))
         match news:
             case Connection():
                 self._connection = news
@@ -267,6 +266,10 @@ class Window:
             return None
         return self._used_at + patience - self._now()
 
+    def _answering(self) -> Measures | None:
+        """The measures of the iteration that answers now."""
+        return self._diversity.of(self._state.iteration) if self._state is not None else None
+
     # --- showing ---
 
     def _refresh(self) -> None:
@@ -279,7 +282,7 @@ class Window:
             self._gate.show(state, self._connection.there)
             self._talk.show(state, self._language, words, self._may_ask(), self._connection.there)
             self._panel.show_state(state, words)
-            self._panel.show_diversity(self._diversity, state.num_total_iters, words)
+            self._panel.show_diversity(self._diversity.measures(), state.num_total_iters, words)
         self._talk.enable(talks)
         self._panel.show_losses(self._losses, words)
         self._show_time()

@@ -1,0 +1,150 @@
+"""The Tk window on a display of its own (Xvfb), and what somebody sees and does there, for the tests of the window."""
+
+from __future__ import annotations
+
+import gc
+import os
+import shutil
+import subprocess
+import tkinter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tkinter import ttk
+
+from PIL import Image, ImageGrab
+
+from tests.owner_house import until
+from wmkml.gui.client import OwnerClient
+
+
+def program(name: str) -> str:
+    """Where a program is that ./run_tests.sh installs."""
+    found = shutil.which(name)
+    assert found, f"{name} is missing; ./run_tests.sh installs it"
+    return found
+
+
+@contextmanager
+def new_display(size: str = "1280x800", dots: int = 96) -> Iterator[str]:
+    """The name of a display of our own, as `:7`, with so many pixels and dots an inch."""
+    reading, writing = os.pipe()
+    screen = [program("Xvfb"), "-displayfd", str(writing), "-screen", "0", f"{size}x24", "-dpi", str(dots)]
+    server = subprocess.Popen([*screen, "-nolisten", "tcp"], pass_fds=[writing], stderr=subprocess.DEVNULL)
+    os.close(writing)
+    try:
+        with os.fdopen(reading) as pipe:
+            number = pipe.readline().strip()
+        assert number, "Xvfb did not start"
+        yield f":{number}"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextmanager
+def new_tk(display: str) -> Iterator[tkinter.Tk]:
+    """A Tk: an interpreter of Tk must die in the thread that made it, which garbage collection ignores."""
+    one = tkinter.Tk(screenName=display)
+    try:
+        yield one
+    finally:
+        one.destroy()
+        del one
+        gc.collect()
+
+
+class Seen:
+    """A window in this process, and what somebody sees in it; `turn` is what lets it live."""
+
+    def __init__(self, tk: tkinter.Tk, client: OwnerClient, turn: Callable[[], None] | None = None) -> None:
+        self.tk, self.client, self._turn = tk, client, turn or tk.update
+
+    def all(self, kind: str) -> list[tkinter.Misc]:
+        """The widgets of this class that have a place in the window."""
+
+        def below(widget: tkinter.Misc) -> Iterator[tkinter.Misc]:
+            yield widget
+            for child in widget.winfo_children():
+                if child.winfo_manager():
+                    yield from below(child)
+
+        return [one for one in below(self.tk) if one.winfo_class() == kind]
+
+    def labels(self) -> str:
+        return "\n".join(str(one["text"]) for one in self.all("TLabel"))
+
+    def chat(self) -> tkinter.Text:
+        return self._text_with("prompt")
+
+    def text(self) -> str:
+        """The conversation, its lines without the space between exchanges."""
+        return self.chat().get("1.0", "end-1c").strip("\n")
+
+    def osc(self) -> list[str]:
+        """The messages shown, as `address values`."""
+        text = self._text_with("address").get("1.0", "end-1c")
+        return [line.replace("\t", " ") for line in text.split("\n") if line]
+
+    def shades(self) -> set[str]:
+        """The shades in which tokens are drawn."""
+        return {tag for tag in self.chat().tag_names() if tag.startswith("shade") and self.chat().tag_ranges(tag)}
+
+    def line(self, tag: str) -> list[float]:
+        """The line with this name, as x, y, x, y, …; empty where there is none."""
+        canvases = [one for one in self.all("Canvas") if isinstance(one, tkinter.Canvas)]
+        return next((list(one.coords(tag)) for one in canvases if one.find_withtag(tag)), [])
+
+    def entry(self) -> ttk.Entry:
+        (entry,) = self.all("TEntry")
+        assert isinstance(entry, ttk.Entry)
+        return entry
+
+    def may_type(self) -> bool:
+        return any(str(entry["state"]) == "normal" for entry in self.all("TEntry"))
+
+    def press(self, label: str) -> None:
+        buttons = {str(one["text"]): one for one in self.all("TButton")}
+        assert label in buttons, f"{label!r} is none of {list(buttons)}"
+        button = buttons[label]
+        assert isinstance(button, ttk.Button)
+        button.invoke()
+
+    def join(self) -> None:
+        """Choose German in a run that lives."""
+        self.until(lambda: "Die Sprache hört zu" in self.labels(), "the run has begun")
+        self.press("Auf Deutsch sprechen")
+        self.until(self.may_type, "one may type")
+
+    def say(self, words: str) -> None:
+        """Type into the field and press the button."""
+        self.entry().delete(0, "end")
+        self.entry().insert(0, words)
+        self.press("Senden")
+
+    def picture(self, path: Path) -> Image.Image:
+        """What is on the screen, kept as a file."""
+        self.tk.update()
+        image = ImageGrab.grab(xdisplay=self.tk.winfo_screen().rsplit(".", 1)[0])
+        image.save(path)
+        return image
+
+    def close(self) -> None:
+        """Empty the window, and end what it still has to do."""
+        self.client.close()
+        for waiting in self.tk.splitlist(self.tk.call("after", "info")):
+            self.tk.after_cancel(waiting)
+        for child in self.tk.winfo_children():
+            child.destroy()
+        gc.collect()
+
+    def until(self, true: Callable[[], object], what: str) -> None:
+        def turned() -> object:
+            self._turn()
+            return true()
+
+        until(turned, what)
+
+    def _text_with(self, tag: str) -> tkinter.Text:
+        (text,) = (one for one in self.all("Text") if isinstance(one, tkinter.Text) and tag in one.tag_names())
+        return text
