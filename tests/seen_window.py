@@ -133,7 +133,8 @@ class Seen:
         """Empty the window, and end what it still has to do."""
         self.client.close()
         for waiting in self.tk.splitlist(self.tk.call("after", "info")):
-            self.tk.after_cancel(waiting)
+            # Not by after_cancel: it takes the command away from under the widget that waits.
+            self.tk.tk.call("after", "cancel", waiting)
         for child in self.tk.winfo_children():
             child.destroy()
         gc.collect()

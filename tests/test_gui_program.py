@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -91,21 +91,30 @@ def test_it_is_used_by_keyboard_and_ends_when_told(owner: PlayedOwner, tmp_path:
         assert "Traceback" not in window.stderr.read()
 
 
+@contextmanager
+def _window(owner: PlayedOwner, size: str, dots: int) -> Iterator[Seen]:
+    """The window in this process, on such a screen."""
+    with (
+        new_display(size, dots) as display,
+        new_tk(display) as tk,
+        closing(Seen(tk, fill(tk, owner.house.settings, owner.house.folder))) as seen,
+    ):
+        yield seen
+
+
 def test_it_looks_the_same_on_a_screen_twice_as_fine(owner: PlayedOwner, tmp_path: Path) -> None:
     found = []
     for size, dots in (("1280x800", 96), ("2560x1600", 192)):
         owner.fresh()
-        with new_display(size, dots) as display, new_tk(display) as tk:
-            seen = Seen(tk, fill(tk, owner.house.settings, owner.house.folder))
+        with _window(owner, size, dots) as seen:
             owner.begin("de")
             seen.join()
             seen.say("Was ist ein Haus?")
-            seen.until(lambda: "Iteration −1" in seen.text(), "it is answered")  # noqa: B023 - used at once
+            seen.until(lambda: "Iteration −1" in seen.text(), "it is answered")
             picture = seen.picture(tmp_path / f"{dots}.png")
             assert picture.size == tuple(int(side) for side in size.split("x"))
             found.append(_places(seen))
             _nothing_is_cut_off(seen)
-            seen.close()
     coarse, fine = found
     assert coarse.keys() == fine.keys()
     for name, place in coarse.items():
@@ -138,8 +147,7 @@ def _nothing_is_cut_off(seen: Seen) -> None:
 
 
 def test_a_small_window_is_all_conversation(owner: PlayedOwner, tmp_path: Path) -> None:
-    with new_display("800x600") as display, new_tk(display) as tk:
-        seen = Seen(tk, fill(tk, owner.house.settings, owner.house.folder))
+    with _window(owner, "800x600", 96) as seen:
         seen.until(lambda: seen.all("TButton"), "the languages are there")
         assert "Entropie" not in seen.labels() and not seen.line("loss")
         owner.begin("de")
@@ -148,7 +156,6 @@ def test_a_small_window_is_all_conversation(owner: PlayedOwner, tmp_path: Path) 
         seen.until(seen.may_type, "one may type")
         seen.picture(tmp_path / "small.png")
         _nothing_is_cut_off(seen)
-        seen.close()
 
 
 @contextmanager

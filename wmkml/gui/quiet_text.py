@@ -14,6 +14,8 @@ from wmkml.gui.drawable import drawable, draws_colours
 SCROLLED_LINES = 3
 """At each click of the wheel."""
 
+LAST_LINE = "end-1c linestart"
+
 
 class QuietText:
     """The widget `text`, and what may be done to it.  Everything is inserted as plain text."""
@@ -62,9 +64,9 @@ class QuietText:
     def scroll(self, number: int, what: Literal["units", "pages"] = "pages") -> None:
         """Look at what stood before (−1) or after (1)."""
         self.text.yview_scroll(SCROLLED_LINES * number if what == "units" else number, what)
-        self._following = self.text.yview()[1] > 0.999
+        self._following = self.text.dlineinfo(LAST_LINE) is not None
 
     def _show_end(self) -> None:
         self._scheduled = False
         if self._following:
-            self.text.yview_moveto(1.0)
+            self.text.see(LAST_LINE)

@@ -216,7 +216,7 @@ class Window:
         self._refresh()
 
     def _choose(self, language: str) -> None:
-        self._trouble = ""
+        self._trouble, self._used_at = "", self._now()
         self._mouth.choose(language)
 
     def _leave(self) -> None:
