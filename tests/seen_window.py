@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import gc
 import os
 import shutil
 import subprocess
 import tkinter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tkinter import ttk
 
@@ -40,6 +42,14 @@ def new_display(size: str = "1280x800", dots: int = 96) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait()
+
+
+@functools.cache
+def lasting_display(size: str = "1280x800", dots: int = 96) -> str:
+    """Such a display until this process ends: Tk keeps its connection, and ends the process if that breaks."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(new_display(size, dots))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.played_owner import KEPT, PlayedOwner, played_owner
-from tests.seen_window import Seen, new_display, new_tk
+from tests.seen_window import Seen, lasting_display, new_tk
 from wmkml import wire
 from wmkml.addresses import owner_url
 from wmkml.gui.client import OwnerClient
@@ -41,7 +41,7 @@ def owner(house: PlayedOwner) -> PlayedOwner:
 @pytest.fixture(scope="module")
 def tk() -> Iterator[tkinter.Tk]:
     """One Tk for all tests of this file."""
-    with new_display() as display, new_tk(display) as one:
+    with new_tk(lasting_display()) as one:
         yield one
 
 

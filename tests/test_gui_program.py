@@ -17,8 +17,8 @@ from PIL import ImageGrab
 
 from tests.owner_house import ROOT, until
 from tests.played_owner import PlayedOwner, played_owner
-from tests.seen_window import Seen, new_display, new_tk, program
-from wmkml.gui.look import PLAIN_SCALING, desktop_dots, scale
+from tests.seen_window import Seen, lasting_display, new_display, new_tk, program
+from wmkml.gui.look import PLAIN_SCALING
 from wmkml.gui.main import fill
 
 
@@ -95,8 +95,7 @@ def test_it_is_used_by_keyboard_and_ends_when_told(owner: PlayedOwner, tmp_path:
 def _window(owner: PlayedOwner, size: str, dots: int) -> Iterator[Seen]:
     """The window in this process, on such a screen."""
     with (
-        new_display(size, dots) as display,
-        new_tk(display) as tk,
+        new_tk(lasting_display(size, dots)) as tk,
         closing(Seen(tk, fill(tk, owner.house.settings, owner.house.folder))) as seen,
     ):
         yield seen
@@ -180,12 +179,22 @@ def _resources(display: str, resources: str) -> Iterator[None]:
     ("resources", "dots"), [("Xft.dpi:\t192\n", 192.0), ("Xft.dpi:\tmany\n", None), ("Xft.dpi:\t1\n", None), ("", None)]
 )
 def test_it_is_as_large_as_the_desktop_wants(resources: str, dots: float | None) -> None:
-    with new_display() as display, _resources(display, resources), new_tk(display) as tk:
-        plain = float(tk.tk.call("tk", "scaling"))
-        assert desktop_dots(tk) == dots
-        scale(tk)
-        scaled = float(tk.tk.call("tk", "scaling"))
-        assert scaled == pytest.approx(2 * PLAIN_SCALING if dots else plain, rel=0.01)
+    program_text = (
+        "import sys, tkinter; from wmkml.gui.look import desktop_dots, scale; tk = tkinter.Tk(screenName=sys.argv[1]); "
+        "print(tk.tk.call('tk', 'scaling'), desktop_dots(tk)); scale(tk); print(tk.tk.call('tk', 'scaling'))"
+    )
+    with new_display() as display, _resources(display, resources):
+        done = subprocess.run(
+            [sys.executable, "-c", program_text, display],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    plain, found, scaled = done.stdout.split()
+    assert found == str(dots)
+    assert float(scaled) == pytest.approx(2 * PLAIN_SCALING if dots else float(plain), rel=0.01)
 
 
 @pytest.mark.parametrize("display_name", [None, ":4711"])
