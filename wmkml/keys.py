@@ -1,7 +1,7 @@
 """The keys that open what shows every visitor's words: one each for the stage, the worker and the operator.
 
 Made at the first start, by whichever service comes first, and kept in a file that only its owner's user can read.
-Knows nothing of which door wants which key.
+The desk's PIN, for people, is kept in the same way (`wmkml.pin`).  Knows nothing of which door wants which key.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import secrets
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from wmkml.places import Places
 
@@ -39,20 +40,8 @@ def load_keys(places: Places) -> Keys:
     """
     path = places.keys
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
         made = Keys(*(secrets.token_urlsafe(24) for _ in range(3)))
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(asdict(made), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
-            pass  # another process was first; its keys are everybody's
-        finally:
-            fresh.unlink()
+        write_first(path, json.dumps(asdict(made), indent=1))
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         keys = Keys(**content)
@@ -61,6 +50,34 @@ def load_keys(places: Places) -> Keys:
     if not all(isinstance(one, str) and one for one in asdict(keys).values()):
         raise KeysUnreadable(f"{path} holds an empty key; delete it, and new ones are made.")
     return keys
+
+
+def write_first(path: Path, content: str) -> None:
+    """Make a file that its owner's user alone can read; where another process was first, its content is everybody's."""
+    fresh = _private(path, content)
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
+
+
+def write_anew(path: Path, content: str) -> None:
+    """Replace such a file, whole or not at all."""
+    _private(path, content).replace(path)
+
+
+def _private(path: Path, content: str) -> Path:
+    """The content beside `path`, on the disk, under a name of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return fresh
 
 
 def opens(given: str | None, *keys: str) -> bool:

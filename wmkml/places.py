@@ -49,6 +49,11 @@ class Places:
         return self.data / "keys.json"
 
     @property
+    def pin(self) -> Path:
+        """The PIN of the operator's desk, readable by its owner alone."""
+        return self.data / "desk_pin.txt"
+
+    @property
     def logs(self) -> Path:
         """One log file for each process, rotated."""
         return self.data / "logs"

@@ -29,6 +29,7 @@ from wmkml.cluster.services import Service, services_of
 from wmkml.cluster.supervision import MARKER_VARIABLE
 from wmkml.cluster.sweep import end_marked, marked
 from wmkml.keys import load_keys
+from wmkml.pin import load_pin
 from wmkml.places import places
 
 TEND_SECONDS = 1.0
@@ -143,6 +144,7 @@ def where_to_go(plan: Plan) -> Iterable[str]:
     if plan.settings.general.owner_host in ("0.0.0.0", "::") and (address := own_address()):
         yield f"             http://{address}:{port}/ from another machine"
     yield f"  stage      http://localhost:{port}/stage?key={load_keys(plan.places).stage}"
+    yield f"  desk       http://localhost:{port}/desk, PIN {load_pin(plan.places)}"
     yield f"  keys       {plan.places.keys} (stage, worker, operator)"
     yield f"  logs       {plan.places.logs}"
     for host, osc_port in plan.settings.osc_targets:

@@ -14,6 +14,7 @@ from wmkml.cluster.supervision import is_writable
 from wmkml.config import UNDERSTUDY
 from wmkml.corpora import check_all, list_datasets, read_dataset
 from wmkml.model_files import is_complete
+from wmkml.pin import PinUnusable, load_pin
 
 FREE_SHARE = 0.5
 """A GPU of which less than this is free is taken by somebody else."""
@@ -21,7 +22,7 @@ FREE_SHARE = 0.5
 
 def problems(plan: Plan) -> list[str]:
     """A sentence for each thing that must be mended first; empty means that the cluster can start."""
-    return [*_paths(plan), *_ports(plan), *_datasets(plan), *_gpus(plan), *_model(plan)]
+    return [*_paths(plan), *_ports(plan), *_datasets(plan), *_gpus(plan), *_model(plan), *_pin(plan)]
 
 
 def warnings(plan: Plan) -> list[str]:
@@ -109,6 +110,16 @@ def _model(plan: Plan) -> list[str]:
     if name == UNDERSTUDY:
         return [f"The understudy is not complete in {folder}. Fetch the project again, or build it (see README)."]
     return [f"general.model_name: {folder} is no complete model folder (config.json, tokenizer, safetensors)."]
+
+
+def _pin(plan: Plan) -> list[str]:
+    if not plan.places.pin.exists():
+        return []
+    try:
+        load_pin(plan.places)
+    except PinUnusable as error:
+        return [str(error)]
+    return []
 
 
 def needs_download(plan: Plan) -> bool:

@@ -15,6 +15,7 @@ from wmkml.keys import KeysUnreadable, load_keys
 from wmkml.listening import listen
 from wmkml.owner.app import make_app
 from wmkml.owner.reading import where
+from wmkml.pin import PinUnusable, load_pin
 from wmkml.places import places
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,8 @@ def serve(settings: Settings, root: Path) -> int:
             log.warning("%s", problem)
     try:
         keys = load_keys(where_things_are)
-    except (KeysUnreadable, OSError) as error:
+        load_pin(where_things_are)
+    except (KeysUnreadable, PinUnusable, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     host, port = settings.general.owner_host, settings.general.owner_port
