@@ -59,6 +59,10 @@ def make_app(base_model: str, deadly: str = "", deadly_to_load: str = "") -> Fas
     async def healthz() -> Response:
         return JSONResponse({"ok": this.ready, "engine": "stand-in"}, 200 if this.ready else 503)
 
+    @app.get("/osc")
+    async def osc() -> list[wire.OscSent]:
+        return [wire.OscSent(address="/prompt", at=time.time(), values=[])] if this.asked else []
+
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         return {"object": "list", "data": [{"id": name} for name in [this.base_model, *this.loaded]]}

@@ -11,11 +11,14 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from pythonosc.osc_message_builder import OscMessageBuilder
+
+from wmkml.wire import OscSent
 
 log = logging.getLogger(__name__)
 
@@ -88,8 +91,21 @@ TABLE: dict[str, Address] = {
         Address("/collapse/entropy", "f", "owner", False, "Mean token entropy of the newest answers, in nats."),
         Address("/time_left", "f", "owner", False, "Seconds until the run ends, with each heartbeat."),
         Address("/heartbeat", "i", "owner", False, "Counts up while the owner lives."),
+        Address("/test", "i", "owner", False, "The operator presses the desk's test button; counts up."),
     )
 }
+
+
+WORDS = ("/prompt", "/response", "/token")
+"""What holds visitors' words, or answers to them: never noted down."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """The last message to an address: when (seconds since 1970), and its values, which are left out where they are words."""
+
+    at: float
+    values: tuple[str | int | float, ...]
 
 
 def cut(text: str, limit: int = MAX_STRING_BYTES) -> str:
@@ -144,6 +160,9 @@ class OscSender:
         self._sockets: dict[int, socket.socket] = {}
         self._places: dict[tuple[str, int], _Place] = {}
         self._closed = threading.Event()
+        self.targets = tuple(targets)
+        self.last: dict[str, Sent] = {}
+        """The last message to each address."""
         names = []
         for target in targets:
             try:
@@ -159,6 +178,7 @@ class OscSender:
             check(address, *values)
             return
         datagram = encode(address, *values)
+        self.last[address] = Sent(time.time(), () if address in WORDS else values)
         for target, (family, place) in list(self._places.items()):
             try:
                 self._socket(family).sendto(datagram, place)
@@ -166,6 +186,10 @@ class OscSender:
                 self._cannot(target, error)
             else:
                 self._silent.discard(target)
+
+    def reaches(self, target: tuple[str, int]) -> bool:
+        """Whether the last message could be sent to this host; UDP does not tell whether anybody listens there."""
+        return target in self._places and target not in self._silent
 
     def close(self) -> None:
         """Close the sockets."""
@@ -197,6 +221,11 @@ class OscSender:
             self._sockets[family] = socket.socket(family, socket.SOCK_DGRAM)
             self._sockets[family].setblocking(False)
         return self._sockets[family]
+
+
+def noted(sender: OscSender) -> list[OscSent]:
+    """The last message to each address, as it may be told."""
+    return [OscSent(address=one, at=sent.at, values=list(sent.values)) for one, sent in sender.last.items()]
 
 
 def _look_up(target: tuple[str, int], flags: int = 0) -> _Place:

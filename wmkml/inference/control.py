@@ -24,8 +24,8 @@ from wmkml.inference.refusals import Refused
 from wmkml.inference.shelf import NotLoaded, Shelf
 from wmkml.inference.to_owner import OwnerAway, pass_on
 from wmkml.keys import opens
-from wmkml.osc import OscSender
-from wmkml.wire import CurrentIteration, LanguageChoice, ReloadReply, ReloadRequest, UnloadRequest, model_name
+from wmkml.osc import OscSender, noted
+from wmkml.wire import CurrentIteration, LanguageChoice, OscSent, ReloadReply, ReloadRequest, UnloadRequest, model_name
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,10 @@ def routes(controls: Controls) -> APIRouter:
         if changed and iteration >= 0:
             controls.osc.send("/swap", iteration + 1)
         tell_numbers()
+
+    @router.get("/osc")
+    async def _osc() -> list[OscSent]:
+        return noted(controls.osc)
 
     @router.post("/reload")
     async def _reload(request: Request) -> Response:

@@ -19,6 +19,8 @@ from wmkml.owner.cards import Cards
 from wmkml.owner.chat import Chat
 from wmkml.owner.chat_routes import add_chat
 from wmkml.owner.dataset_answers import DatasetAnswers, KeptAnswers
+from wmkml.owner.desk_routes import add_desk
+from wmkml.owner.dials import Dials
 from wmkml.owner.doors import add_doors
 from wmkml.owner.events import Hub
 from wmkml.owner.herald import Herald
@@ -47,7 +49,7 @@ def make_app(settings: Settings, places: Places, keys: Keys, crashed: Callable[[
     Args:
         crashed: hears of an error that the owner cannot go on after; supervision starts it again, the run goes on.
     """
-    hub, osc, workers = Hub(), OscSender(settings.osc_targets), Workers()
+    hub, osc, workers, dials = Hub(), OscSender(settings.osc_targets), Workers(), Dials(settings)
     client = InferenceClient(settings, keys.operator)
 
     def now() -> RunState:
@@ -55,19 +57,19 @@ def make_app(settings: Settings, places: Places, keys: Keys, crashed: Callable[[
 
     def make_life(run: LiveRun) -> Life:
         datasets = DatasetAnswers(settings, places.datasets, asking, kept)
-        rounds = Rounds(settings, run, client, watch, herald, asking, datasets)
+        rounds = Rounds(settings, run, client, watch, herald, asking, datasets, dials)
         return Life(settings.finetuning, run, rounds, Echoes(asking), asking, datasets, herald)
 
     herald = Herald(osc, hub, now, settings.general.log_visitor_words)
     installation = Installation(settings, places.runs, places.serving, client, make_life, crashed)
     watch = InferenceWatch(client, installation.restore, installation.inference_is_gone, lambda _: herald.state())
     installation.wire(watch, herald)
-    asking = Asking(settings, client, watch)
+    asking = Asking(settings, client, watch, dials)
     kept = KeptAnswers(places.kept_answers, settings.general.model_name)
     chat = Chat(settings, client, watch, herald)
     cards = Cards(settings, client, watch)
     stage = StageFolder(places.stage, SHIPPED_STAGE)
-    owner = Owner(settings, places, keys, hub, herald, client, watch, installation, chat, cards, workers)
+    owner = Owner(settings, places, keys, hub, herald, client, watch, installation, chat, cards, workers, osc, dials)
 
     @asynccontextmanager
     async def living(_app: FastAPI) -> AsyncIterator[None]:
@@ -96,6 +98,7 @@ def make_app(settings: Settings, places: Places, keys: Keys, crashed: Callable[[
     add_chat(app, owner)
     add_state(app, owner)
     add_operator(app, owner)
+    add_desk(app, owner)
     add_worker(app, owner)
     add_stage(app, owner, stage)
     add_pages(app)

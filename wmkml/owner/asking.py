@@ -35,7 +35,7 @@ def asked(
     question = Question(
         station=station,
         prompt=prompt,
-        temperature=inference.visitor_temperature if temperature is None else temperature,
+        temperature=owner.dials.visitor_temperature if temperature is None else temperature,
         top_p=inference.visitor_top_p if top_p is None else top_p,
     )
     return owner.chat.ask(life.run, life.echoes, question)

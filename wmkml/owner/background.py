@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from wmkml.config import Settings
 from wmkml.cutting import kept_length
+from wmkml.owner.dials import Dials
 from wmkml.owner.inference_client import Answer, Away, InferenceClient, Refused
 from wmkml.owner.inference_watch import InferenceWatch
 from wmkml.owner.live_run import LiveRun, Pulse
@@ -42,10 +43,10 @@ class Answered:
 
 
 class Asking:
-    """Asks inference in the background, with the sampling of the config."""
+    """Asks inference in the background, with the sampling of the config and the dials."""
 
-    def __init__(self, settings: Settings, client: InferenceClient, watch: InferenceWatch) -> None:
-        self.settings, self._client, self._watch = settings, client, watch
+    def __init__(self, settings: Settings, client: InferenceClient, watch: InferenceWatch, dials: Dials) -> None:
+        self.settings, self._client, self._watch, self._dials = settings, client, watch, dials
 
     async def ask(
         self, run: LiveRun, language: str, prompt: str, count: int, audience: Audience, *, entropy: bool = False
@@ -67,7 +68,7 @@ class Asking:
                 messages=alone(inference, language, prompt),
                 n=min(count, MOST_AT_ONCE),
                 max_tokens=inference.max_tokens,
-                temperature=inference.temperature,
+                temperature=self._dials.temperature,
                 top_p=inference.top_p,
                 frequency_penalty=inference.frequency_penalty,
                 logprobs=entropy,

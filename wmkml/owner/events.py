@@ -49,6 +49,7 @@ class Hub:
     def __init__(self) -> None:
         self._start = secrets.token_hex(4)  # numbers of another owner process mean nothing here
         self._number = 0
+        self._standing: dict[str, Event] = {}
         self._kept: deque[Event] = deque(maxlen=KEPT_EVENTS)
         self._listeners: dict[asyncio.Queue[Event | None], str | None] = {}
 
@@ -66,6 +67,13 @@ class Hub:
             else:
                 queue.put_nowait(event)
 
+    def stand(self, name: str, message: BaseModel, *, stands: bool) -> None:
+        """Tell everybody, and, while it stands, everybody who begins to listen later."""
+        self.publish(name, message)
+        self._standing.pop(name, None)
+        if stands:
+            self._standing[name] = self._kept[-1]
+
     def forget(self) -> None:
         """A run is over: keep none of its words for those who come back later."""
         self._kept.clear()
@@ -75,6 +83,10 @@ class Hub:
         for queue in self._listeners:
             queue.put_nowait(None)
         self._listeners.clear()
+
+    def stages(self) -> int:
+        """How many listen to everybody's words: the stage, and a window in the room."""
+        return sum(station is None for station in self._listeners.values())
 
     def stations(self) -> set[str]:
         """The stations that listen now."""
@@ -97,6 +109,8 @@ class Hub:
         try:
             # Without an id of its own: resuming from it would skip what is sent next.
             yield _sent("state", state().model_dump_json(), None if missed else self._id(self._number))
+            for event in self._standing.values():
+                yield _sent(event.name, event.data, None)
             for event in missed:
                 yield _sent(event.name, event.data, self._id(event.number))
             while True:

@@ -6,6 +6,7 @@ The only place of the owner that names OSC addresses and events.  Decides nothin
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -38,9 +39,12 @@ class Herald:
     def __init__(self, osc: OscSender, hub: Hub, state: Callable[[], RunState], log_words: bool) -> None:
         self._osc, self._hub, self._state, self._log_words = osc, hub, state, log_words
         self._beats = 0
+        self._tests = 0
+        self.blank = False
         self.notices: deque[str] = deque(maxlen=NOTICES)
-        self.stage_is_blank = False
         self._stage_problems: list[str] = []
+        self.noticed: dict[str, float] = {}
+        """When each of them was noticed last, in seconds since 1970."""
 
     # --- the run ---------------------------------------------------------------------------------------------------
 
@@ -91,12 +95,13 @@ class Herald:
         log.warning("%s", text)
         if text not in self.notices:
             self.notices.append(text)
+        self.noticed = {one: when for one, when in self.noticed.items() if one in self.notices} | {text: time.time()}
         self._hub.publish("notice", NoticeTold(text=text))
 
     def stage(self, blank: bool) -> None:
-        """The projection goes dark, or comes back."""
-        self.stage_is_blank = blank
-        self._hub.publish("stage", StageTold(blank=blank))
+        """Blank the projection, also one that is opened later, or show it again."""
+        self.blank = blank
+        self._hub.stand("stage", StageTold(blank=blank), stands=blank)
 
     def stage_runtime(self, version: int, problems: list[str]) -> None:
         """What the projection is made from was saved; mended problems need no operator any more."""
@@ -107,6 +112,12 @@ class Herald:
                 self.notice(text)
         self._stage_problems = problems
         self._hub.publish("stage_runtime", RuntimeTold(version=version, problems=problems))
+
+    def test_osc(self) -> int:
+        """Send what can be told from everything else; returns the number that it carries."""
+        self._tests += 1
+        self._osc.send("/test", self._tests)
+        return self._tests
 
     # --- rounds ----------------------------------------------------------------------------------------------------
 

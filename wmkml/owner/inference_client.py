@@ -23,6 +23,7 @@ from wmkml.wire import (
     Alternative,
     CompletionRequest,
     CurrentIteration,
+    OscSent,
     ReloadReply,
     ReloadRequest,
     UnloadRequest,
@@ -127,6 +128,16 @@ class InferenceClient:
     async def unload_all(self) -> None:
         """Forget every adapter."""
         await self._call("POST", "/unload", UnloadRequest().model_dump())
+
+    async def osc_sent(self) -> list[OscSent]:
+        """The last OSC message that inference sent to each address, without words."""
+        try:
+            reply = await self._http.get("/osc", timeout=CONNECT_SECONDS)
+        except httpx.TransportError as error:
+            raise Away(type(error).__name__) from None
+        if reply.status_code != 200:
+            raise _failure(reply)
+        return [OscSent.model_validate(one) for one in reply.json()]
 
     async def answers(self, request: CompletionRequest) -> list[Answer]:
         """Whole answers, `n` of them."""

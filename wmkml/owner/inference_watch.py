@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 from wmkml.owner.inference_client import Absent, Away, InferenceClient, Refused
 
 log = logging.getLogger(__name__)
+
+Seen = Literal["there", "loading", "absent", "silent", "refuses"]
 
 LOOK_SECONDS = 0.25
 PATIENCE = 4
@@ -38,6 +42,10 @@ class InferenceWatch:
         self._open = asyncio.Event()
         self._doubt = asyncio.Event()
         self.engine = ""
+        self.seen: Seen = "absent"
+        """What the last look found."""
+        self.since = time.monotonic()
+        """When the gate was opened or closed last."""
         self.restores = 0
         """How often inference was restored: an adapter that was loaded before the last time may be lost."""
 
@@ -59,6 +67,7 @@ class InferenceWatch:
         """Somebody saw inference break, or the run has changed: close the gate until it is restored."""
         if self._open.is_set():
             self._open.clear()
+            self.since = time.monotonic()
             self._changed(False)
         self._doubt.set()
 
@@ -70,25 +79,26 @@ class InferenceWatch:
             try:
                 said = await self._client.healthy()
                 if said is not None:
-                    missed = 0
+                    missed, self.seen = 0, "there"
                     self.engine = str(said.get("engine") or self.engine)
                     if not self.ready and not self._doubt.is_set():
                         await self._restore()
                         if not self._doubt.is_set():  # what was restored is still what is wanted
                             self.restores += 1
                             self._open.set()
+                            self.since = time.monotonic()
                             self._changed(True)
                 else:
-                    missed += 1
+                    missed, self.seen = missed + 1, "loading"
             except Absent:
-                missed = PATIENCE
+                missed, self.seen = PATIENCE, "absent"
                 self._absent()
             except Away:
-                missed += 1
+                missed, self.seen = missed + 1, "silent"
             except Refused as refusal:
                 if not refused:
                     log.error("Inference will not be led by this owner: %s", refusal)
-                refused = True
+                refused, self.seen = True, "refuses"
             if missed >= PATIENCE and self.ready:
                 log.warning("Inference is away; prompts wait until it is back.")
                 self.lost()

@@ -267,7 +267,8 @@ class Installation:
         if self._last_start is None or self.run is None:
             return False
         before, other_door, when = self._last_start
-        twin = before == language and other_door != door and time.monotonic() - when < TWIN_SECONDS
+        both = {door, other_door} == {"owner", "inference"}
+        twin = before == language and both and time.monotonic() - when < TWIN_SECONDS
         if twin:
             self._last_start = None
         return twin

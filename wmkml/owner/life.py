@@ -30,6 +30,7 @@ class Life:
     ) -> None:
         self.run, self.rounds, self.echoes = run, rounds, echoes
         self._tuning, self._asking, self._datasets, self._herald = tuning, asking, datasets, herald
+        self._time_is_up: asyncio.Timeout | None = None
 
     async def live(self) -> None:
         """Live to the end of the last words."""
@@ -39,14 +40,23 @@ class Life:
         if run.phase != "last_words":
             try:
                 async with asyncio.timeout(tuning.duration_of_a_run - run.clock.elapsed()) as time_is_up:
+                    self._time_is_up = time_is_up
                     await self._rounds()
             except TimeoutError:
                 if not time_is_up.expired():
                     raise
+            self._time_is_up = None
             self.rounds.abandon()
             run.enter("last_words")
             self._herald.last_words(run.name, run.language)
         await run.clock.until(run.phase_began + tuning.last_iteration_time)
+
+    def end_rounds(self) -> bool:
+        """Let the last words begin now, as when the run's time is up; false if they have."""
+        if self._time_is_up is None or self._time_is_up.expired():
+            return False
+        self._time_is_up.reschedule(asyncio.get_running_loop().time())
+        return True
 
     async def _rounds(self) -> None:
         run = self.run

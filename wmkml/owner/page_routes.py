@@ -6,6 +6,7 @@ speak to this owner only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -25,10 +26,14 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
-NOT_KEPT = {
-    "Cache-Control": "no-cache"
-}  # The page changes with the project; a browser in the room may stay open for weeks.
-KEPT = {"Cache-Control": "public, max-age=31536000, immutable"}  # The names hold a hash of the content.
+NOT_KEPT = {"Cache-Control": "no-cache"}
+"""The pages change with the project; a browser in the room may stay open for weeks."""
+
+KEPT = {"Cache-Control": "public, max-age=31536000, immutable"}
+"""Their names hold a hash of their content."""
+
+SAYS_WHENCE = {"Referrer-Policy": "same-origin"}
+"""Without it a plain form names no origin, and the desk's log-in could not tell our page from another site's."""
 
 MEDIA_TYPES = {
     # Spelled out, since what a machine's own table says of .js differs.
@@ -49,7 +54,7 @@ def add_pages(app: FastAPI, pages: Path = PAGES) -> None:
 
     @app.get("/desk", include_in_schema=False)
     async def desk() -> Response:
-        return page("desk.html", pages)
+        return page("desk.html", pages, SAYS_WHENCE)
 
     @app.get("/icon.svg", include_in_schema=False)
     async def icon() -> Response:
@@ -60,13 +65,13 @@ def add_pages(app: FastAPI, pages: Path = PAGES) -> None:
         return _file(pages / "assets" / Path(name).name, KEPT)
 
 
-def page(name: str, pages: Path = PAGES) -> Response:
+def page(name: str, pages: Path = PAGES, more: Mapping[str, str] | None = None) -> Response:
     """A built page; 503 and a sentence where none was built."""
     if not (pages / name).is_file():
         return _refused(
             503, "The web pages are not built; ./master_script.sh install builds them and says what is missing."
         )
-    return _file(pages / name, NOT_KEPT)
+    return _file(pages / name, NOT_KEPT | dict(more or {}))
 
 
 def _file(path: Path, caching: dict[str, str]) -> Response:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from wmkml.config import Settings
 from wmkml.keys import Keys
+from wmkml.osc import OscSender
 from wmkml.owner.cards import Cards
 from wmkml.owner.chat import Chat
+from wmkml.owner.dials import Dials
 from wmkml.owner.events import Hub
 from wmkml.owner.herald import Herald
 from wmkml.owner.inference_client import InferenceClient
@@ -36,6 +38,8 @@ class Owner:
     chat: Chat
     cards: Cards
     workers: Workers
+    osc: OscSender
+    dials: Dials
 
     def life(self) -> Life:
         """The run of the moment with its parts.

@@ -13,10 +13,11 @@ import secrets
 import time
 from dataclasses import dataclass, field
 
-from wmkml.choosing import choose, learning_rate
+from wmkml.choosing import choose
 from wmkml.config import Settings
 from wmkml.owner.background import Asking
 from wmkml.owner.dataset_answers import DatasetAnswers
+from wmkml.owner.dials import Dials
 from wmkml.owner.herald import Herald
 from wmkml.owner.inference_client import Away, InferenceClient, Refused
 from wmkml.owner.inference_watch import InferenceWatch
@@ -61,10 +62,13 @@ class Rounds:
         herald: Herald,
         asking: Asking,
         datasets: DatasetAnswers,
+        dials: Dials,
     ) -> None:
         self.settings, self.run, self._client, self._watch, self.herald = settings, run, client, watch, herald
-        self._asking, self._datasets = asking, datasets
+        self._asking, self._datasets, self._dials = asking, datasets, dials
         self.changed = Pulse()
+        self.holding = False
+        """Whether the language stays as it is: no round begins, and no adapter is switched in."""
         self.all = run.store.rounds()
         self.current: Round | None = next((one for one in self.all if not _finished(one)), None)
         self.lease_ends = time.monotonic() + settings.finetuning.lease_seconds
@@ -102,6 +106,29 @@ class Rounds:
         self.current = None
         self.changed.beat()
 
+    def skip(self) -> bool:
+        """Give up the round of the moment, as if it had failed twice; false if there is none that could be."""
+        one = self.current
+        if one is None or _finished(one):
+            return False
+        one.status = "skipped"
+        one.worker = one.session = one.path = one.sha256 = None
+        self.save(one)
+        self.verdict.say(False, "The round was skipped by the operator.")
+        self.changed.beat()
+        return True
+
+    def hold(self, holding: bool) -> None:
+        """Have the language stay as it is, or go on.  The run's clock goes on in either case."""
+        self.holding = holding
+        self.changed.beat()
+
+    def hold_left(self) -> float | None:
+        """Seconds until the round of the moment may be heard, at the earliest; none where none is under way."""
+        if self.current is None or _finished(self.current):
+            return None
+        return max(0.0, self.current.began + self._dials.minimum_iteration_time - self.run.clock.elapsed())
+
     def close(self) -> None:
         """The run is over: nobody waits here any longer."""
         self.verdict.say(False, "The run is over.")
@@ -138,17 +165,20 @@ class Rounds:
         tuning, run = self.settings.finetuning, self.run
         await self._datasets.enough(run, number)
         while True:
+            while self.holding:
+                await self.changed.wait()
             seed = secrets.randbits(31)
             chosen = choose(run.store.live(), run.store.of_datasets(number), tuning, number, random.Random(seed))
             if chosen:
                 break
             self.herald.notice(f"Round {number} waits: nobody has said anything yet that it could train on.")
             await run.new_pairs.wait()
+        self._dials.round_opens()
         one = Round(
             iteration=number,
             status="open",
             attempt=1,
-            learning_rate=learning_rate(tuning, number),
+            learning_rate=self._dials.learning_rate(number),
             pairs=[candidate.pair for candidate in chosen],
             seed=seed,
             began=run.clock.elapsed(),
@@ -177,22 +207,30 @@ class Rounds:
                     return
 
     async def _load(self, one: Round) -> None:
-        assert one.path is not None
+        path = one.path
+        assert path is not None
         for _ in range(LOADS):
             await self._watch.wait()
+            if _finished(one):
+                return
             restores = self._watch.restores
             try:
                 # Asked again for what it has, inference says yes; what it has under this number may be another adapter.
-                await self._client.reload(one.path, one.iteration)
+                await self._client.reload(path, one.iteration)
                 break
             except Away:
                 self._watch.lost()
             except Refused as refusal:
-                self.failed(one, f"inference refuses the adapter: {refusal}")
+                if not _finished(one):
+                    self.failed(one, f"inference refuses the adapter: {refusal}")
+                return
+            if _finished(one):
                 return
         else:
             self.failed(one, f"inference went away {LOADS} times over the adapter.")
             return
+        if _finished(one):
+            return  # skipped meanwhile; what inference has loaded of it is never named
         self._loaded_in = restores
         self._load_seconds = time.monotonic() - self.received
         one.status = "held"
@@ -202,8 +240,14 @@ class Rounds:
     async def _hold_and_switch(self, one: Round) -> None:
         run = self.run
         began = run.clock.elapsed()
-        await run.clock.until(one.began + self.settings.finetuning.minimum_iteration_time)
+        while not _finished(one):
+            left = one.began + self._dials.minimum_iteration_time - run.clock.elapsed()
+            if left <= 0 and not self.holding:
+                break
+            await self.changed.wait(left if left > 0 else None)
         one.held_seconds += run.clock.elapsed() - began
+        if _finished(one):
+            return
         if not self._watch.ready or self._loaded_in != self._watch.restores:
             self.received = time.monotonic()
             one.status = "handed_in"  # inference was away meanwhile and has lost it

@@ -29,7 +29,7 @@ def add_stage(app: FastAPI, owner: Owner, folder: StageFolder) -> None:
         # For everybody: it holds no word of a visitor, and the page needs its texts to say that the key is missing.
         return folder.said() | {
             "opened": opens_stage(request, owner.keys),
-            "blank": owner.herald.stage_is_blank,
+            "blank": owner.herald.blank,
         }
 
     @app.get("/stage/runtime/fonts/{name}", include_in_schema=False)

@@ -61,6 +61,10 @@ class Workers:
             self._asking -= 1
             self._heard = time.monotonic()
 
+    def silent_seconds(self) -> float | None:
+        """How long no worker was heard; none: not since the owner was started."""
+        return None if self._heard is None else time.monotonic() - self._heard
+
     def state(self, current: Round | None) -> Literal["ready", "training", "away"]:
         """What the worker does now."""
         if current is not None and current.status == "training":

@@ -26,6 +26,10 @@ from wmkml.wire import Exchange, Phase, Sample, Source
 SOURCES: tuple[Source, ...] = ("visitor", "echo", "persistent", "dataset")
 
 
+OF_THIS_RUN = "source != 'dataset' AND NOT carried"
+"""Of the pairs: those that this run's own iterations said to somebody, and their echoes."""
+
+
 class StoreClosed(RuntimeError):
     """The run of this store is over; nothing can be kept in it any more."""
 
@@ -218,6 +222,29 @@ class RunStore:
             "SELECT answer, entropy FROM pairs WHERE source != 'dataset' ORDER BY pair DESC LIMIT ?", count
         )
         return [(row["answer"], row["entropy"]) for row in rows]
+
+    def answer_counts(self) -> dict[int, int]:
+        """How many answers of this run there are of each iteration, datasets' left out."""
+        rows = self._rows(f"SELECT iteration, count(*) n FROM pairs WHERE {OF_THIS_RUN} GROUP BY iteration")
+        return {row["iteration"]: row["n"] for row in rows}
+
+    def answers_of(self, iteration: int, newest: int) -> list[tuple[str, float | None]]:
+        """The newest answers of an iteration (datasets' left out) and their entropies."""
+        rows = self._rows(
+            f"SELECT answer, entropy FROM pairs WHERE {OF_THIS_RUN} AND iteration = ? ORDER BY pair DESC LIMIT ?",
+            iteration,
+            newest,
+        )
+        return [(row["answer"], row["entropy"]) for row in rows]
+
+    def last_exchanges(self, count: int) -> list[Exchange]:
+        """What visitors said last, wherever they sit, newest first; answers cut as they were shown."""
+        rows = self._rows(
+            "SELECT prompt, substr(answer, 1, kept) text, iteration FROM pairs "
+            "WHERE source = 'visitor' AND NOT carried ORDER BY pair DESC LIMIT ?",
+            count,
+        )
+        return [Exchange(**dict(row)) for row in rows]
 
     def persistent_answered(self, iteration: int) -> int:
         """How often this iteration has answered the persistent prompt."""
