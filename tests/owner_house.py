@@ -22,7 +22,7 @@ from wmkml.keys import Keys, load_keys
 from wmkml.places import Places, places
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 30.0
+PATIENCE = 120.0
 START = (
     "import sys; from pathlib import Path; from wmkml.config import load_settings; from wmkml.owner.main import serve; "
     "path = Path(sys.argv[1]); sys.exit(serve(load_settings(path), path.parent))"

@@ -60,6 +60,7 @@ def live(page: Page, cluster: Processes) -> None:
     """Choose German, and ask each question when its iteration answers; others talk meanwhile."""
     page.goto(cluster.owner)
     page.locator("button[data-language=de]").click()
+    page.locator("#begin").click()
     page.locator("#prompt").wait_for()
     for iteration, question in QUESTIONS.items():
         cluster.wait_for(lambda wanted=iteration: cluster.state()["iteration"] >= wanted, f"iteration {iteration}", 600)

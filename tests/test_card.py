@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx_sse
 import pytest
+from playwright.sync_api import expect
 
 from tests.owner_house import House, until
+from tests.played_owner import KEPT, played_owner
+from tests.visiting import chromium, enter, say, watched
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +106,52 @@ def test_a_card_ends_with_its_run(run: House) -> None:
         last = next(events)
     run.behave(pause=0)
     assert (last.event, "reborn" in json.loads(last.data)["error"]) == ("error", True)
+
+
+INK = """canvas => {
+    const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    const rows = new Set();
+    for (let at = 0; at < data.length; at += 4) if (data[at] < 120) rows.add(Math.floor(at / 4 / canvas.width));
+    return rows.size;
+}"""
+"""How many rows of the picture hold ink."""
+
+
+def test_a_visitor_takes_the_card_home(tmp_path: Path) -> None:
+    with (
+        played_owner(tmp_path, **{"general.idle_seconds": 0.0}) as owner,
+        chromium() as browser,
+        watched(browser, owner.address) as visitor,
+    ):
+        page = enter(visitor, owner)
+        expect(page.locator("#card-open")).to_have_count(0)
+        say(page, "Was bleibt?", answers=1)
+        owner.round()
+        owner.round()
+        expect(page.locator("#iteration")).to_have_text("Iteration 1")
+        page.locator("#card-open").click()
+        expect(page.locator("#card-save")).to_be_enabled()
+        expect(page.locator("#card-making")).to_be_empty()
+        told = page.locator("#card-text p")
+        expect(told).to_have_count(4)
+        expect(told.nth(0)).to_have_text("Was bleibt?")
+        expect(told.nth(1)).to_have_text(f"Iteration −1 (unberührt): {KEPT}")
+        expect(told.nth(3)).to_contain_text("Iteration 1: Antwort")
+        until(lambda: page.locator("#card canvas").evaluate(INK) > 100, "four texts in ink")
+        with page.expect_download() as download:
+            page.locator("#card-save").click()
+        assert download.value.suggested_filename == "karte.png"
+        picture = Path(download.value.path()).read_bytes()
+        assert picture.startswith(b"\x89PNG")
+        assert struct.unpack(">II", picture[16:24]) == (1240, 1748)
+        page.emulate_media(media="print")
+        expect(page.locator("#card canvas")).to_be_visible()
+        for other in ("#prompt", "#run", "#ground", "#card-save"):
+            expect(page.locator(other)).to_be_hidden()
+        page.emulate_media(media="screen")
+        page.keyboard.press("Escape")
+        expect(page.locator("#card")).to_have_count(0)
+        assert "Antwort" not in page.content()
+        kept = page.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}, document.cookie])")
+        assert "bleibt" not in kept
+        assert "Wörter" not in kept
