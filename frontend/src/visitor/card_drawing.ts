@@ -10,7 +10,7 @@ const MARGIN = 96;
 const SERIF = '"Literata Variable", Georgia, serif';
 const SANS = '"Inter Variable", system-ui, sans-serif';
 const PAPER = '#f4eee1';
-const LARGEST = 42;
+const LARGEST = 50;
 const SMALLEST = 15;
 
 export interface Drawn {
