@@ -238,9 +238,9 @@ def test_an_answer_that_breaks_off_gives_the_words_back(seen: Seen, owner: Playe
 def test_a_refusal_is_shown_as_a_sentence(seen: Seen, owner: PlayedOwner) -> None:
     owner.begin("de")
     seen.join()
-    seen.say("x" * 3000)
+    seen.say("x" * 10_000)
     seen.until(lambda: "Das ging nicht: " in seen.labels(), "the owner's sentence is shown")
-    assert seen.entry().get() == "x" * 3000
+    assert seen.entry().get() == "x" * 10_000
     seen.until(lambda: "…" not in seen.text(), "no answer is waited for")
 
 

@@ -65,7 +65,7 @@ def fill(tk: tkinter.Tk, settings: Settings, root: Path) -> OwnerClient:
     window = Window(tk, client, settings.inference.system_language)
 
     def drain() -> None:
-        while not news.empty():
+        for _ in range(news.qsize()):  # and no more: what comes meanwhile waits until this is drawn
             window.show(news.get())
         window.tick()
         tk.after(POLL_MS, drain)

@@ -33,10 +33,10 @@ class Panel:
         self._facts.grid(row=1, column=0, sticky="w", pady=(px(4), px(10)))
         self._progress = Bar(frame, dressed, 4, look.RAISED)
         self._progress.canvas.grid(row=2, column=0, sticky="ew", pady=(0, px(14)))
-        self._loss = Plot(frame, dressed, 104, "loss", look.WARM)
+        self._loss = Plot(frame, dressed, 108, "loss", look.WARM)
         self._loss.canvas.grid(row=3, column=0, sticky="ew", pady=(0, px(8)))
         self._measures = {
-            name: Plot(frame, dressed, 62, name, look.COLD) for name in ("distinct_2", "repetition", "entropy")
+            name: Plot(frame, dressed, 66, name, look.COLD) for name in ("distinct_2", "repetition", "entropy")
         }
         for row, plot in enumerate(self._measures.values(), start=4):
             plot.canvas.grid(row=row, column=0, sticky="ew", pady=(0, px(8)))

@@ -32,7 +32,7 @@ class Plot:
     def _draw(self) -> None:
         canvas, px = self.canvas, self._look.px
         width, height = canvas.winfo_width(), canvas.winfo_height()
-        left, right, top, low = px(14), width - px(14), px(26), height - px(10)
+        left, right, top, low = px(14), width - px(14), px(31), height - px(10)
         canvas.delete("all")
         canvas.create_text(left, px(14), anchor="w", text=self._label, fill=look.SOFT, font=self._look.small)
         canvas.create_text(
