@@ -170,6 +170,7 @@ def test_lights_and_numbers_of_a_healthy_run(desk: Desk) -> None:
     assert state["run"]["round"]["step"] == 4
     assert [(one["iteration"], one["step"]) for one in state["losses"]] == [(0, step) for step in (1, 2, 3, 4)]
     desk.owner.hand_in()
+    desk.owner.say(SECRET, "s1")
 
     def measured() -> dict[int, dict[str, Any]]:
         found = {one["iteration"]: one for one in desk.state()["measures"]}

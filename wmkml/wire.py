@@ -404,6 +404,12 @@ class OscSent(Message):
 # --- the operator's desk -------------------------------------------------------------------------------------------
 
 
+class DeskDoor(Message):
+    """`GET :8000/desk/door`: whether this browser is logged in; the one thing the desk tells everybody."""
+
+    open: bool
+
+
 class DeskLogin(Message):
     """`POST :8000/desk/login`, as JSON or as a form: the PIN, for a session's cookie."""
 

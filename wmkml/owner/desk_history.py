@@ -19,6 +19,9 @@ from wmkml.wire import DeskLoss, DeskMeasures
 NEWEST = 200
 """So many of an iteration's newest answers are measured."""
 
+FEWEST = 3
+"""Fewer answers say nothing of an iteration."""
+
 MEASURE_SECONDS = 3.0
 """Measures are taken again after so long, where there are new answers."""
 
@@ -57,6 +60,8 @@ class History:
             return
         self._measured = time.monotonic()
         for iteration, count in run.store.answer_counts().items():
+            if count < FEWEST:
+                continue
             if iteration not in self._measures or self._measures[iteration].answers != count:
                 self._measures[iteration] = _measured(run, iteration, count)
 

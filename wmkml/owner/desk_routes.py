@@ -21,6 +21,7 @@ from wmkml.pin import PinUnusable, load_pin
 from wmkml.wire import (
     DeskBlank,
     DeskDials,
+    DeskDoor,
     DeskHold,
     DeskLanguage,
     DeskLogin,
@@ -56,6 +57,13 @@ def add_desk(app: FastAPI, owner: Owner) -> None:
         response.headers["Cache-Control"] = "no-store"
 
     desk = APIRouter(prefix="/desk", dependencies=[Depends(ours), Depends(session)])
+
+    @app.get("/desk/door")
+    async def door(request: Request) -> DeskDoor:
+        try:
+            return DeskDoor(open=sessions.valid(request.cookies.get(COOKIE)))
+        except (PinUnusable, OSError):
+            return DeskDoor(open=False)  # whoever tries to log in is told why
 
     @app.post("/desk/login", dependencies=[Depends(ours)])
     async def login(request: Request) -> Response:

@@ -1,0 +1,325 @@
+"""The desk at `/desk` in a real browser (headless Chromium), against the real owner over real HTTP."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.owner_house import ROOT, until
+from tests.played_owner import KEPT, PlayedOwner, played_owner
+from wmkml.pin import load_pin
+from wmkml.places import PAGES
+
+AXE = ROOT / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
+NASTY = "<img src=x onerror=alert(1)> <script>alert(2)</script> \u202eRTL 🜁"
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, driven by Playwright; no browser is downloaded."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    assert path, "chromium is missing; ./run_tests.sh installs it"
+    expect.set_options(timeout=30_000)
+    with sync_playwright() as playwright:
+        # A container's root has no sandbox to give; the pages are our own.
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayedOwner]:
+    with played_owner(tmp_path_factory.mktemp("house")) as one:
+        yield one
+
+
+@pytest.fixture
+def owner(house: PlayedOwner) -> PlayedOwner:
+    house.fresh()
+    return house
+
+
+@pytest.fixture
+def asked() -> list[str]:
+    """Every address that the browser asked for."""
+    return []
+
+
+@pytest.fixture
+def operator(browser: Browser, owner: PlayedOwner, asked: list[str]) -> Iterator[BrowserContext]:
+    """The operator's browser, which must see no error and no other host."""
+    context = browser.new_context(locale="de-DE")
+    context.set_default_timeout(30_000)
+    troubles: list[str] = []
+    context.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+    context.on("weberror", lambda error: troubles.append(str(error.error)))
+    context.on("dialog", lambda dialog: troubles.append(f"dialog: {dialog.message}"))
+    context.on("request", lambda request: asked.append(request.url))
+    yield context
+    context.close()
+    # The browser itself says so when the owner is gone or refuses; that is no fault of the page.
+    assert not [text for text in troubles if "net::ERR_" not in text and "Failed to load resource" not in text]
+    assert asked
+    assert all(url.startswith(owner.address) for url in asked)
+
+
+def opened(context: BrowserContext, owner: PlayedOwner) -> Page:
+    """The desk, with the PIN entered."""
+    page = context.new_page()
+    page.goto(owner.address + "/desk")
+    page.get_by_label("PIN").fill(load_pin(owner.house.places))
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-phase]")).to_be_visible()
+    return page
+
+
+def violations(page: Page) -> list[str]:
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("async () => (await axe.run()).violations.map((one) => one.id + ' ' + one.nodes[0].html)")
+    return [str(one) for one in found]
+
+
+def confirm(page: Page, button: str, yes: str) -> None:
+    page.locator(f"[data-do={button}]").click()
+    page.get_by_role("dialog").get_by_role("button", name=yes).click()
+
+
+def light(page: Page, name: str, shows: str) -> None:
+    expect(page.locator(f"[data-light={name}][data-shows={shows}]")).to_be_visible()
+
+
+def test_the_pin_opens_the_desk_by_keyboard_alone(operator: BrowserContext, owner: PlayedOwner) -> None:
+    page = operator.new_page()
+    page.goto(owner.address + "/desk")
+    expect(page.get_by_label("PIN")).to_be_focused()
+    assert violations(page) == []
+    page.keyboard.type("000000")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("Das ist nicht die PIN.")
+    expect(page.get_by_label("PIN")).to_be_focused()
+    expect(page.get_by_label("PIN")).to_have_value("")
+    page.keyboard.type(load_pin(owner.house.places))
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-phase=waiting]")).to_be_visible()
+    page.reload()
+    expect(page.locator("[data-phase=waiting]")).to_be_visible()
+    assert page.evaluate("document.cookie") == ""
+    page.get_by_role("button", name="Abmelden").click()
+    expect(page.get_by_label("PIN")).to_be_visible()
+
+
+def test_without_javascript_the_form_still_opens_it(browser: Browser, owner: PlayedOwner) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(owner.address + "/desk")
+    page.locator("input[name=pin]").fill(load_pin(owner.house.places))
+    page.locator("noscript button, form button").first.click()
+    page.wait_for_url(owner.address + "/desk")
+    [cookie] = context.cookies(owner.address + "/desk")
+    assert (cookie["name"], cookie["path"], cookie["httpOnly"], cookie["sameSite"]) == ("desk", "/desk", True, "Strict")
+    assert context.cookies(owner.address + "/") == []
+    context.close()
+
+
+def test_a_healthy_run_is_understood_at_a_glance(operator: BrowserContext, owner: PlayedOwner) -> None:
+    page = opened(operator, owner)
+    page.get_by_role("button", name="Auf Deutsch beginnen").click()
+    owner.house.until_phase("running")
+    owner.say("Hallo", "s1")
+    owner.round()
+    owner.say("Und jetzt?", "s1")
+    owner.train()
+    light(page, "owner", "good")
+    light(page, "inference", "good")
+    light(page, "worker", "good")
+    light(page, "stage", "off")
+    expect(page.get_by_role("banner").get_by_role("status")).to_have_text("Alles in Ordnung.")
+    expect(page.locator("[data-phase]")).to_have_text("Läuft")
+    expect(page.locator("[data-round=training]")).to_contain_text("Schritt 4 von 4")
+    expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "100")
+    expect(page.locator("[data-round] li.accepted")).to_have_count(1)
+    expect(page.get_by_role("img", name=re.compile("Verlust.*8 Werte"))).to_be_visible()
+    expect(page.get_by_role("img", name=re.compile("Vielfalt: 2 Werte"))).to_be_visible()
+    expect(page.get_by_text("Keine Grafikkarte" if not shutil.which("nvidia-smi") else "Grafikkarte")).to_be_visible()
+    assert violations(page) == []
+    # In English, also after a reload.
+    page.get_by_role("button", name="Switch to English").click()
+    expect(page.locator("[data-phase]")).to_have_text("Running")
+    page.reload()
+    expect(page.locator("[data-phase]")).to_have_text("Running")
+    expect(page.locator("html")).to_have_attribute("lang", "en")
+
+
+def test_it_fits_a_phone(operator: BrowserContext, owner: PlayedOwner) -> None:
+    owner.begin("de")
+    owner.train()
+    page = opened(operator, owner)
+    page.set_viewport_size(PHONE)
+    light(page, "worker", "good")
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    small = page.evaluate(
+        "[...document.querySelectorAll('button')].filter((one) => one.getBoundingClientRect().height < 40).length"
+    )
+    assert small == 0
+    assert violations(page) == []
+
+
+def test_the_buttons_of_the_run(operator: BrowserContext, owner: PlayedOwner) -> None:
+    house = owner.house
+    page = opened(operator, owner)
+    page.get_by_role("button", name="Auf Englisch beginnen").click()
+    house.until_phase("running")
+    assert house.state()["language"] == "en"
+    # Held: an adapter that is ready waits, until released.
+    page.locator("[data-do=hold]").click()
+    expect(page.get_by_role("banner")).to_contain_text("Festgehalten")
+    assert house.train(house.claim())["accepted"]
+    expect(page.locator("[data-round=held]")).to_contain_text("sobald Sie loslassen")
+    assert house.state()["iteration"] == -1
+    page.get_by_role("button", name="Loslassen").click()
+    house.until_iteration(0)
+    # Skipped, but only after a yes; Escape is a no.
+    expect(page.locator("[data-round=open]")).to_contain_text("Runde 2")
+    page.locator("[data-do=skip]").click()
+    expect(page.get_by_role("button", name="Nein, nichts ändern")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert [one["status"] for one in house.state()["rounds"]] == ["accepted", "open"]
+    confirm(page, "skip", "Ja, Runde überspringen")
+    expect(page.locator("[data-round=open]")).to_contain_text("Runde 3")
+    expect(page.locator("[data-round] li.skipped")).to_have_count(1)
+    confirm(page, "last_words", "Ja, letzte Worte beginnen")
+    expect(page.locator("[data-phase=last_words]")).to_be_visible()
+    expect(page.locator("[data-do=hold]")).to_be_disabled()
+    # A run from nothing, then none.
+    before = house.state()["run"]
+    page.locator("[data-start=de]").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Was gesagt wurde, wird gelöscht.")
+    page.get_by_role("button", name="Ja, neu beginnen").click()
+    expect(page.locator("[data-phase=last_words]")).to_have_count(0)
+    until(lambda: house.state()["run"] not in (before, None), "another run")
+    confirm(page, "rebirth", "Ja, Lauf beenden")
+    expect(page.locator("[data-phase=waiting]")).to_be_visible()
+
+
+def test_the_dials_count_from_the_next_round_on(operator: BrowserContext, owner: PlayedOwner) -> None:
+    house = owner.house
+    owner.begin("de")
+    job = house.claim()
+    page = opened(operator, owner)
+    rate = page.get_by_label("Lernrate", exact=True)
+    rate.fill("5")
+    page.get_by_role("button", name="Übernehmen").click()
+    expect(page.get_by_role("alert")).to_contain_text("Bitte eine Zahl")
+    expect(rate).to_be_focused()
+    rate.fill("0,02")
+    page.get_by_label("Temperatur der Echos +").click()
+    page.get_by_role("button", name="Übernehmen").click()
+    expect(page.get_by_text("Übernommen.")).to_be_visible()
+    expect(page.get_by_text("geändert", exact=True)).to_have_count(2)
+    expect(page.locator("[data-now=learning_rate]")).to_have_text("0,0015")
+    assert house.train(job)["accepted"]
+    assert house.claim()["learning_rate"] == pytest.approx(0.02)
+    expect(page.locator("[data-now=learning_rate]")).to_have_text("0,02")
+    expect(page.locator("[data-now=temperature]")).to_have_text("0,5")
+    page.get_by_role("button", name="Alles wie eingestellt").click()
+    expect(page.get_by_text("geändert", exact=True)).to_have_count(0)
+    expect(rate).to_have_value("")
+
+
+def test_the_stage_goes_dark_at_once_and_osc_is_tested(operator: BrowserContext, owner: PlayedOwner) -> None:
+    page = opened(operator, owner)
+    events = owner.house.events()
+    assert next(events).event == "state"
+    light(page, "stage", "good")
+    page.get_by_role("button", name="Bühne dunkel").click()
+    assert next(event for event in events if event.event == "stage").data == '{"blank":true}'
+    expect(page.get_by_role("banner")).to_contain_text("Die Bühne ist dunkel.")
+    light(page, "stage", "busy")
+    page.get_by_role("button", name="Bühne zeigen").click()
+    assert next(event for event in events if event.event == "stage").data == '{"blank":false}'
+    page.get_by_role("button", name="Testnachricht senden").click()
+    expect(page.get_by_text(re.compile(r"/test Nr\. \d+ gesendet\."))).to_be_visible()
+    expect(page.get_by_role("rowheader", name="/test")).to_be_visible()
+
+
+def test_words_stay_hidden_until_asked_for(operator: BrowserContext, owner: PlayedOwner, asked: list[str]) -> None:
+    owner.begin("de")
+    owner.say(NASTY, "s1")
+    page = opened(operator, owner)
+    expect(page.get_by_role("button", name="Zuletzt Gesagtes zeigen")).to_be_visible()
+    assert KEPT not in page.content() and "onerror" not in page.content()
+    assert not [url for url in asked if "words" in url]
+    page.get_by_role("button", name="Zuletzt Gesagtes zeigen").click()
+    expect(page.locator(".exchange")).to_have_count(1)
+    expect(page.locator(".exchange")).to_contain_text("<script>alert(2)</script>")
+    expect(page.locator(".exchange")).to_contain_text(KEPT)
+    assert page.locator(".exchange img").count() == 0
+    page.get_by_role("button", name="Verbergen").click()
+    expect(page.locator(".exchange")).to_have_count(0)
+    # They go with the run, too.
+    page.get_by_role("button", name="Zuletzt Gesagtes zeigen").click()
+    expect(page.locator(".exchange")).to_have_count(1)
+    owner.end()
+    expect(page.locator(".exchange")).to_have_count(0)
+    # And by themselves, after a while.
+    owner.begin("de")
+    owner.say("Noch da?", "s1")
+    page.get_by_role("button", name="Zuletzt Gesagtes zeigen").click()
+    expect(page.locator(".exchange")).to_have_count(1)
+    expect(page.locator(".exchange")).to_have_count(0, timeout=60_000)
+
+
+def test_the_owner_is_killed_and_comes_back(operator: BrowserContext, owner: PlayedOwner) -> None:
+    owner.begin("de")
+    page = opened(operator, owner)
+    owner.kill()
+    expect(page.get_by_role("heading", name="Die Installation antwortet nicht")).to_be_visible()
+    expect(page.get_by_text("./master_script.sh start", exact=True)).to_be_visible()
+    light(page, "owner", "trouble")
+    light(page, "inference", "off")
+    expect(page.locator("[data-do=rebirth]")).to_be_disabled()
+    assert violations(page) == []
+    owner.start()
+    expect(page.get_by_text("Das Pult wurde geschlossen")).to_be_visible()
+    expect(page.get_by_role("heading", name="Die Installation antwortet nicht")).to_have_count(0)
+    page.get_by_label("PIN").fill(load_pin(owner.house.places))
+    page.get_by_role("button", name="Öffnen").click()
+    expect(page.locator("[data-phase=running]")).to_be_visible()
+
+
+def test_trouble_is_told_with_what_to_do(browser: Browser, tmp_path: Path) -> None:
+    with played_owner(tmp_path, **{"general.osc_ip": "no-such-host.invalid"}) as owner:
+        context = browser.new_context(locale="en-GB")
+        page = opened(context, owner)
+        expect(page.get_by_role("heading", name="What to do now")).to_be_visible()
+        expect(page.get_by_role("alert")).to_contain_text("no-such-host.invalid")
+        expect(page.get_by_role("alert")).to_contain_text("in the same network?")
+        expect(page.get_by_role("banner")).to_contain_text("Please look: 1 problem.")
+        assert page.title().startswith("▲")
+        assert violations(page) == []
+        context.close()
+
+
+def loaded_by(page: str) -> str:
+    """The text of a built page and of all scripts that it loads, and that these load."""
+    texts = {page: (PAGES / page).read_text(encoding="utf-8")}
+    while True:
+        named = {name for text in texts.values() for name in re.findall(r"[\w.-]+\.js\b", text)} - set(texts)
+        there = [name for name in named if (PAGES / "assets" / name).is_file()]
+        if not there:
+            return "".join(texts.values())
+        texts |= {name: (PAGES / "assets" / name).read_text(encoding="utf-8") for name in there}
+
+
+@pytest.mark.parametrize("page", ["index.html", "stage.html"])
+def test_visitors_pages_carry_no_operator_route(page: str) -> None:
+    assert "desk/state" in loaded_by("desk.html")
+    text = loaded_by(page)
+    assert not re.findall(r"desk/\w+|operator/\w+", text)
