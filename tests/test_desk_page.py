@@ -25,7 +25,7 @@ def browser() -> Iterator[Browser]:
     """Debian's Chromium, driven by Playwright; no browser is downloaded."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     assert path, "chromium is missing; ./run_tests.sh installs it"
-    expect.set_options(timeout=30_000)
+    expect.set_options(timeout=90_000)
     with sync_playwright() as playwright:
         # A container's root has no sandbox to give; the pages are our own.
         chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
@@ -35,7 +35,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PlayedOwner]:
-    with played_owner(tmp_path_factory.mktemp("house")) as one:
+    # Nobody loses a round while a slow machine starts a browser.
+    with played_owner(tmp_path_factory.mktemp("house"), **{"finetuning.lease_seconds": 900.0}) as one:
         yield one
 
 
@@ -55,7 +56,7 @@ def asked() -> list[str]:
 def operator(browser: Browser, owner: PlayedOwner, asked: list[str]) -> Iterator[BrowserContext]:
     """The operator's browser, which must see no error and no other host."""
     context = browser.new_context(locale="de-DE")
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(90_000)
     troubles: list[str] = []
     context.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
     context.on("weberror", lambda error: troubles.append(str(error.error)))
@@ -149,7 +150,7 @@ def test_a_healthy_run_is_understood_at_a_glance(operator: BrowserContext, owner
     expect(page.get_by_text("Keine Grafikkarte" if not shutil.which("nvidia-smi") else "Grafikkarte")).to_be_visible()
     assert violations(page) == []
     # In English, also after a reload.
-    page.get_by_role("button", name="Switch to English").click()
+    page.get_by_role("button", name="English", exact=True).click()
     expect(page.locator("[data-phase]")).to_have_text("Running")
     page.reload()
     expect(page.locator("[data-phase]")).to_have_text("Running")
@@ -257,9 +258,8 @@ def test_words_stay_hidden_until_asked_for(operator: BrowserContext, owner: Play
     assert KEPT not in page.content() and "onerror" not in page.content()
     assert not [url for url in asked if "words" in url]
     page.get_by_role("button", name="Zuletzt Gesagtes zeigen").click()
-    expect(page.locator(".exchange")).to_have_count(1)
-    expect(page.locator(".exchange")).to_contain_text("<script>alert(2)</script>")
-    expect(page.locator(".exchange")).to_contain_text(KEPT)
+    shown = page.locator(".exchange").inner_text()
+    assert "<script>alert(2)</script>" in shown and KEPT in shown
     assert page.locator(".exchange img").count() == 0
     page.get_by_role("button", name="Verbergen").click()
     expect(page.locator(".exchange")).to_have_count(0)
@@ -273,7 +273,7 @@ def test_words_stay_hidden_until_asked_for(operator: BrowserContext, owner: Play
     owner.say("Noch da?", "s1")
     page.get_by_role("button", name="Zuletzt Gesagtes zeigen").click()
     expect(page.locator(".exchange")).to_have_count(1)
-    expect(page.locator(".exchange")).to_have_count(0, timeout=60_000)
+    expect(page.locator(".exchange")).to_have_count(0, timeout=180_000)
 
 
 def test_the_owner_is_killed_and_comes_back(operator: BrowserContext, owner: PlayedOwner) -> None:

@@ -2,8 +2,7 @@
 
 export const de = {
   title: 'Pult',
-  language_name: 'Deutsch',
-  toggle: 'Switch to English',
+  other_language: 'English',
   skip_to: 'Zum Inhalt',
   // --- the door
   door: 'Pult',

@@ -4,8 +4,7 @@ import type { Words } from './de';
 
 export const en: Words = {
   title: 'Desk',
-  language_name: 'English',
-  toggle: 'Auf Deutsch umschalten',
+  other_language: 'Deutsch',
   skip_to: 'Skip to content',
   door: 'The desk',
   pin: 'PIN',
