@@ -121,7 +121,7 @@ def test_without_its_key_it_says_what_to_do(projector: BrowserContext, owner: Pl
         assert projector.cookies() == []
     with httpx.Client(base_url=owner.address) as client:
         assert client.get("/events").status_code == 401
-        assert client.get("/events", cookies={COOKIE: "wrong"}).status_code == 401
+        assert client.get("/events", headers={"Cookie": f"{COOKIE}=wrong"}).status_code == 401
         # The worker's key is none of the stage's, and the operator's is never left in a browser.
         for key in (owner.house.keys.worker, owner.house.keys.operator):
             reply = client.get("/stage", params={"key": key})
