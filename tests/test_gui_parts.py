@@ -38,9 +38,8 @@ STATE = RunState.model_validate(
         "log_visitor_words": False,
         "carries_words": False,
         "osc": True,
+        "idle_seconds": 0.0,
     }
-    # Owners that know when a visitor is gone say so.
-    | ({"idle_seconds": 0.0} if "idle_seconds" in RunState.model_fields else {})
 )
 ROUND = RoundRecord(iteration=2, status="training", learning_rate=0.001, samples=8, step=3, steps=4, loss=1.5)
 

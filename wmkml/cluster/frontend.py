@@ -48,7 +48,8 @@ def digest(frontend: Path) -> str:
 def is_built(frontend: Path) -> bool:
     """Whether `dist/` was built from the sources as they are."""
     try:
-        return json.loads((frontend / "dist" / "built.json").read_text(encoding="utf-8"))["digest"] == digest(frontend)
+        built = json.loads((frontend / "dist" / "built.json").read_text(encoding="utf-8"))
+        return bool(built["digest"] == digest(frontend))
     except (OSError, ValueError, KeyError):
         return False
 
@@ -92,7 +93,7 @@ def _new_enough(npm: Path) -> bool:
     except OSError:
         return False
     match = re.match(r"v(\d+)\.(\d+)", done.stdout)
-    return bool(match) and (int(match[1]), int(match[2])) >= NODE
+    return match is not None and (int(match[1]), int(match[2])) >= NODE
 
 
 def _npm(npm: Path, words: list[str], frontend: Path) -> None:

@@ -34,7 +34,7 @@ from wmkml.gui.news import (
 from wmkml.gui.osc_preview import messages
 from wmkml.gui.panel import Panel
 from wmkml.gui.plots import Bar
-from wmkml.gui.words import clock, idle_seconds, iteration, words_of
+from wmkml.gui.words import clock, iteration, words_of
 
 TITLE = "Watch me kill my language"
 STOPPED_TYPING_SECONDS = 1.5
@@ -261,7 +261,7 @@ class Window:
         return self._state is not None and self._state.phase != "waiting"
 
     def _seconds_until_forgotten(self) -> float | None:
-        patience = idle_seconds(self._state) if self._state is not None else 0.0
+        patience = self._state.idle_seconds if self._state is not None else 0.0
         if patience <= 0 or self._language is None:
             return None
         return self._used_at + patience - self._now()

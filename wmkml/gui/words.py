@@ -181,11 +181,6 @@ def clock(seconds: float) -> str:
     return f"{whole // 60}:{whole % 60:02d}"
 
 
-def idle_seconds(state: wire.RunState) -> float:
-    """After so long without a touch a visitor is gone; 0: never, as with an owner that does not say."""
-    return float(getattr(state, "idle_seconds", 0.0))
-
-
 def duration(seconds: float) -> str:
     """Seconds as people say them, short."""
     return f"{seconds:g} s" if seconds < 120 else f"{round(seconds / 60)} min"
@@ -200,6 +195,6 @@ def consent(state: wire.RunState, words: Words) -> str:
         told.append(words.logged)
     if state.osc:
         told.append(words.shown)
-    if idle_seconds(state) > 0:
-        told.append(words.forgets.format(duration(idle_seconds(state))))
+    if state.idle_seconds > 0:
+        told.append(words.forgets.format(duration(state.idle_seconds)))
     return " ".join(told)
