@@ -2,7 +2,7 @@
 // Newest letters overwrite the oldest.  Knows places, letters and lanes; when something is said, `reading.ts` knows.
 
 import { DynamicDrawUsage, InstancedBufferAttribute, InstancedBufferGeometry, PlaneGeometry } from 'three';
-import type { Atlas, Glyph } from './atlas';
+import { pieces, type Atlas, type Glyph } from './atlas';
 import { hashOf, placesFor, type Places } from './places';
 
 export const LANES = 4;
@@ -15,6 +15,8 @@ interface Word {
   letters: number[]; // where they are in the arrays; other lanes speak between them
   width: number;
   place: number;
+  surprise: number;
+  voice: 0 | 1;
 }
 
 export interface Saying {
@@ -73,7 +75,7 @@ export class Body {
       this.endWord(saying.lane);
       word = null;
     }
-    word ??= this.begin(saying.lane, now);
+    word ??= this.begin(saying, now);
     const index = this.next;
     this.next = (this.next + 1) % this.letters;
     this.geometry.instanceCount = Math.min(this.letters, Math.max(this.geometry.instanceCount, index + 1));
@@ -117,6 +119,19 @@ export class Body {
     touched(this.line, index);
   }
 
+  /** What another body still holds, the oldest first, each word at its place at once: another tier, other letters. */
+  inherit(other: Body, now: number): void {
+    const before = now - 30;
+    const words = other.tenants.map((_, at) => other.tenants[(other.nextPlace + at) % other.tenants.length]);
+    for (const word of words.filter((one) => one != null).slice(-this.places.count)) {
+      for (const piece of pieces(word.text)) {
+        const { index } = this.say({ piece, lane: 0, x: 0, surprise: word.surprise, voice: word.voice }, before);
+        this.fly(index, before);
+      }
+      this.endWord(0);
+    }
+  }
+
   /** Nothing is left of it. */
   clear(): void {
     for (const glyph of this.shown) if (glyph) this.atlas.release(glyph);
@@ -131,7 +146,7 @@ export class Body {
     this.geometry.dispose();
   }
 
-  private begin(lane: number, now: number): Word {
+  private begin({ lane, surprise, voice }: Saying, now: number): Word {
     const place = this.nextPlace;
     this.nextPlace = (place + 1) % this.places.count;
     const tenant = this.tenants[place];
@@ -146,7 +161,7 @@ export class Body {
     } else {
       this.alive += 1;
     }
-    const word = { text: '', letters: [], width: 0, place };
+    const word = { text: '', letters: [], width: 0, place, surprise, voice };
     this.tenants[place] = word;
     this.open[lane] = word;
     return word;

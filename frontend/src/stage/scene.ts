@@ -107,14 +107,16 @@ export class Picture {
     return { calls: render.calls, textures: memory.textures, geometries: memory.geometries, instances: this.body.geometry.instanceCount };
   }
 
-  /** Another tier or other fonts: a new, empty body. */
-  renew(tier: Tier, family: string): void {
+  /** Another tier or other fonts: a new body, with the words of the old one. */
+  renew(tier: Tier, family: string, now: number): void {
+    const old = this.body;
     this.tier = tier;
     this.family = family;
-    this.body.dispose();
     this.atlas.dispose();
     this.atlas = new Atlas(tier.atlas, tier.cell, tier.halo, this.family);
     this.body = new Body(tier.words, tier.letters, this.atlas);
+    this.body.inherit(old, now);
+    old.dispose();
     this.mesh.geometry = this.body.geometry;
     this.fit();
     this.dress();

@@ -76,7 +76,7 @@ export class Stage {
     const first = firstTier(this.picture.card);
     if (!fixedTier && first !== this.tier) {
       this.tier = first;
-      this.picture.renew(TIERS[first], family);
+      this.picture.renew(TIERS[first], family, 0);
     }
     this.picture.paint(mapping.colours);
     this.reading = new Reading(this.picture.body);
@@ -128,7 +128,7 @@ export class Stage {
     this.jump = true;
   }
 
-  /** The fonts were saved: the body is written anew in them, from here on. */
+  /** The fonts were saved: the body is written anew in them. */
   write(family: string): void {
     if (family === this.family) return;
     this.family = family;
@@ -274,7 +274,7 @@ export class Stage {
 
   private renew(tier: TierName): void {
     this.tier = tier;
-    this.picture.renew(TIERS[tier], this.family);
+    this.picture.renew(TIERS[tier], this.family, this.time);
     this.reading.moveTo(this.picture.body);
   }
 
