@@ -17,14 +17,14 @@ AXE = ROOT / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @contextmanager
-def chromium() -> Iterator[Browser]:
-    """Debian's Chromium, driven by Playwright; no browser is downloaded."""
+def chromium(*words: str) -> Iterator[Browser]:
+    """Debian's Chromium with these arguments, driven by Playwright; no browser is downloaded."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     assert path, "chromium is missing; ./run_tests.sh installs it"
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         # A container's root has no sandbox to give; the pages are our own.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *words])
         yield browser
         browser.close()
 

@@ -1,0 +1,112 @@
+"""The exhibition as it is lived: the real services on the understudy, and the three pages of it in real browsers at once.
+
+Keeps a picture of each page in three states of decay, under data/pictures/ of this checkout, for people to look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.processes import Processes, processes
+from tests.stage_pictures import SOFTWARE
+from tests.visiting import begin, chromium, settled
+from wmkml.cluster.arguments import PROJECT
+from wmkml.pin import load_pin
+
+PICTURES = PROJECT / "data" / "pictures"
+ROUNDS = 3
+LOOKS = "all => all.map(one => one.getAttribute('style') ?? '').join()"
+
+pytestmark = pytest.mark.timeout(600)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium(*SOFTWARE) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    overrides = {
+        "finetuning.num_total_iters": ROUNDS,
+        "finetuning.minimum_iteration_time": 25.0,
+        "finetuning.last_iteration_time": 120.0,
+        "inference.max_tokens": 40,
+        "general.idle_seconds": 0.0,
+    }
+    with processes(tmp_path_factory.mktemp("cluster"), overrides) as one:
+        for name in ("owner", "inference", "worker"):
+            one.start(name)
+        one.wait_until_ready()
+        yield one
+
+
+def opened(browser: Browser, address: str, troubles: list[str], **how: object) -> Page:
+    """A page in a browser of its own, which must see no error and no other host."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, **how)  # type: ignore[arg-type]
+    context.set_default_timeout(120_000)
+    host = address.split("/", 3)[2]
+    context.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+    context.on("weberror", lambda error: troubles.append(str(error.error)))
+    context.on(
+        "request",
+        lambda request: (
+            None if host in request.url or request.url.startswith(("data:", "blob:")) else troubles.append(request.url)
+        ),
+    )
+    page = context.new_page()
+    page.goto(address)
+    return page
+
+
+def test_a_run_is_lived_through_on_all_three_pages(browser: Browser, cluster: Processes) -> None:
+    expect.set_options(timeout=180_000)
+    troubles: list[str] = []
+    visitor = opened(browser, cluster.owner + "/", troubles, reduced_motion="reduce")
+    english = opened(browser, cluster.owner + "/", troubles, reduced_motion="reduce")
+    stage = opened(browser, f"{cluster.owner}/stage?key={cluster.keys.stage}&tier=low&mute=1", troubles)
+    desk = opened(browser, cluster.owner + "/desk", troubles, locale="de-DE")
+    desk.get_by_label("PIN").fill(load_pin(cluster.places))
+    desk.keyboard.press("Enter")
+    expect(desk.locator("[data-phase]")).to_be_visible()
+
+    begin(visitor, "de")
+    assert cluster.state()["language"] == "de"
+    begin(english, "en")
+    shading = []
+    for answers, (name, iteration) in enumerate((("1-early", -1), ("2-middle", 0), ("3-end", ROUNDS - 1))):
+        cluster.wait_for(lambda wanted=iteration: cluster.state()["iteration"] >= wanted, f"iteration {iteration}", 300)
+        for page, prompt in ((visitor, "Was ist eine Sprache?"), (english, "What is a language?")):
+            page.locator("#prompt").fill(prompt)
+            page.keyboard.press("Enter")
+            tokens = page.locator(".exchange").nth(answers).locator(".token")
+            expect(tokens.first).to_be_visible()
+            settled(page)
+            assert tokens.count() > 2
+        shading.append(visitor.locator(".exchange").last.locator(".token").evaluate_all(LOOKS))
+        pictures(name, visitor, stage, desk)
+    assert shading[0] != shading[-1]
+    expect(visitor.locator(".exchange")).to_have_count(3)
+    assert "language" not in visitor.locator("#conversation").inner_text(), "another station's words are not shown"
+    expect(desk.locator("[data-phase=last_words]")).to_be_visible()
+
+    desk.locator("[data-do=rebirth]").click()
+    desk.get_by_role("dialog").get_by_role("button", name="Ja, Lauf beenden").click()
+    expect(visitor.locator("#talk")).to_be_hidden()
+    assert "Sprache?" not in visitor.content()
+    assert cluster.state()["phase"] == "waiting"
+    assert not troubles
+
+
+def pictures(name: str, visitor: Page, stage: Page, desk: Page) -> None:
+    """Keep how the three pages look now."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for page, what in ((visitor, "visitor"), (stage, "stage"), (desk, "desk")):
+        path: Path = PICTURES / f"{what}-{name}.png"
+        page.screenshot(path=path, timeout=120_000)
+        assert path.stat().st_size > 10_000
