@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs them: lint, format, types, tests.  Exit status 0 only if all of it is right.
-#   ./run_tests.sh              under 20 minutes on 2 cores
+#   ./run_tests.sh              about half an hour on 2 cores
 #   ./run_tests.sh --long       the long ones too (README lists them)
 #   ./run_tests.sh -k cluster   everything else goes to pytest
 set -uo pipefail
