@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from wmkml.owner.chat import Question, Said, Unavailable
 from wmkml.owner.inference_client import Refused
+from wmkml.owner.installation import UnknownLanguage
 from wmkml.owner.live_run import RunOver
 from wmkml.owner.parts import Owner
 from wmkml.owner.reading import Refusing, speakable
@@ -28,7 +29,7 @@ def asked(
     """
     prompt = speakable(prompt)
     if language is not None and language not in owner.settings.languages:
-        raise Refusing(400, f"This language is not configured; there are: {', '.join(owner.settings.languages)}.")
+        raise _unknown_language(owner)
     life, inference = owner.life(), owner.settings.inference
     if language is not None:
         life.run.choose_language(station, language)
@@ -63,3 +64,16 @@ def refused_answers() -> Iterator[None]:
         raise Refusing(503, str(away)) from None
     except RunOver:
         raise Refusing(409, "The run has ended; the language is reborn.") from None
+
+
+@contextmanager
+def refused_language(owner: Owner) -> Iterator[None]:
+    """A language that nobody configured, as HTTP has it."""
+    try:
+        yield
+    except UnknownLanguage:
+        raise _unknown_language(owner) from None
+
+
+def _unknown_language(owner: Owner) -> Refusing:
+    return Refusing(400, f"This language is not configured; there are: {', '.join(owner.settings.languages)}.")

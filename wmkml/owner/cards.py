@@ -10,6 +10,7 @@ import asyncio
 import functools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 
 from wmkml.config import Settings
 from wmkml.cutting import kept_length
@@ -17,7 +18,8 @@ from wmkml.owner.chat import Unavailable
 from wmkml.owner.deaths import MOST
 from wmkml.owner.inference_client import Away, InferenceClient, Refused
 from wmkml.owner.inference_watch import InferenceWatch
-from wmkml.owner.live_run import LiveRun, RunOver
+from wmkml.owner.live_run import LiveRun
+from wmkml.owner.saying import said_by
 from wmkml.owner.stations import alone
 from wmkml.wire import Audience, CardAnswer, CardBegins, CardEnd, CompletionRequest, Exchange
 
@@ -53,19 +55,10 @@ class Cards:
         exchanges = run.store.exchanges(station, oldest=1)
         if not exchanges:
             raise NoQuestion
-        channel: asyncio.Queue[Told | BaseException] = asyncio.Queue()
-        task = run.spawn(self._make(run, station, exchanges[0], channel.put_nowait), watched=False)
-        task.add_done_callback(functools.partial(_tell_how_it_ended, channel))
-        try:
-            while True:
-                told = await channel.get()
-                if isinstance(told, BaseException):
-                    raise told
+        making = functools.partial(self._make, run, station, exchanges[0])
+        async with aclosing(said_by(run, making, CardEnd)) as card:
+            async for told in card:
                 yield told
-                if isinstance(told, CardEnd):
-                    return
-        finally:
-            task.cancel()
 
     async def _make(self, run: LiveRun, station: str, first: Exchange, tell: Callable[[Told], None]) -> None:
         iterations = await self._loaded(run)
@@ -116,10 +109,3 @@ class Cards:
                 self._watch.lost()
                 raise Unavailable("The language model went away; ask for the card again in a minute.") from None
         return answer.text[: kept_length(answer.text)]
-
-
-def _tell_how_it_ended(channel: asyncio.Queue[Told | BaseException], task: asyncio.Task[None]) -> None:
-    if task.cancelled():
-        channel.put_nowait(RunOver())
-    elif (error := task.exception()) is not None:
-        channel.put_nowait(error)

@@ -6,9 +6,9 @@ hung up is not stored, since nobody heard its end.  Knows no HTTP.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from wmkml.config import Settings
@@ -17,7 +17,8 @@ from wmkml.owner.background import Echoes
 from wmkml.owner.herald import Herald
 from wmkml.owner.inference_client import Away, InferenceClient, Token, mean
 from wmkml.owner.inference_watch import InferenceWatch
-from wmkml.owner.live_run import LiveRun, RunOver
+from wmkml.owner.live_run import LiveRun
+from wmkml.owner.saying import said_by
 from wmkml.owner.stations import conversation
 from wmkml.runs.schema import NewPair
 from wmkml.wire import ALTERNATIVES, ChatEnd, ChatStart, ChatToken, CompletionRequest
@@ -60,19 +61,9 @@ class Chat:
             Unavailable: inference is away.
             RunOver: the run ended meanwhile.
         """
-        channel: asyncio.Queue[Said | BaseException] = asyncio.Queue()
-        task = run.spawn(self._answer(run, echoes, question, channel.put_nowait), watched=False)
-        task.add_done_callback(functools.partial(_tell_how_it_ended, channel))
-        try:
-            while True:
-                said = await channel.get()
-                if isinstance(said, BaseException):
-                    raise said
+        async with aclosing(said_by(run, functools.partial(self._answer, run, echoes, question), ChatEnd)) as answer:
+            async for said in answer:
                 yield said
-                if isinstance(said, ChatEnd):
-                    return
-        finally:
-            task.cancel()
 
     async def _answer(self, run: LiveRun, echoes: Echoes, question: Question, say: Callable[[Said], None]) -> None:
         self._herald.prompt(question.station, question.prompt)
@@ -143,10 +134,3 @@ class Chat:
             audience="visitor",
             station=question.station,
         )
-
-
-def _tell_how_it_ended(channel: asyncio.Queue[Said | BaseException], task: asyncio.Task[None]) -> None:
-    if task.cancelled():
-        channel.put_nowait(RunOver())
-    elif (error := task.exception()) is not None:
-        channel.put_nowait(error)

@@ -14,7 +14,7 @@ from wmkml.owner.cards import Told as CardTold
 from wmkml.owner.chat import Said
 from wmkml.owner.events import server_sent
 from wmkml.owner.parts import Owner
-from wmkml.owner.reading import Refusing, read, require_key
+from wmkml.owner.reading import SMALL, Refusing, read, require_key
 from wmkml.owner.stations import SHARED
 from wmkml.wire import (
     CardAnswer,
@@ -40,9 +40,6 @@ NAMES: dict[type[Said | CardTold], str] = {
     CardAnswer: "answer",
     CardEnd: "end",
 }
-
-SMALL = 4096
-"""Bytes of a message that holds no prompt."""
 
 
 def add_chat(app: FastAPI, owner: Owner) -> None:

@@ -10,13 +10,12 @@ from urllib.parse import parse_qs, urlsplit
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from wmkml.owner.asking import refused_language
 from wmkml.owner.desk_sessions import SESSION_SECONDS, DeskSessions, TooSoon, WrongPin
 from wmkml.owner.desk_state import DeskView
-from wmkml.owner.doors import SMALL
-from wmkml.owner.installation import UnknownLanguage
 from wmkml.owner.page_routes import HEADERS
 from wmkml.owner.parts import Owner
-from wmkml.owner.reading import Refusing, read
+from wmkml.owner.reading import SMALL, Refusing, read
 from wmkml.pin import PinUnusable, load_pin
 from wmkml.wire import (
     DeskBlank,
@@ -102,11 +101,8 @@ def add_desk(app: FastAPI, owner: Owner) -> None:
     @desk.post("/start")
     async def start(request: Request) -> Response:
         message = await read(request, DeskLanguage, SMALL)
-        try:
+        with refused_language(owner):
             await owner.installation.start(message.language, door="desk", trusted=True)
-        except UnknownLanguage:
-            known = ", ".join(owner.settings.languages)
-            raise Refusing(400, f"This language is not configured; there are: {known}.") from None
         return _done()
 
     @desk.post("/last_words")

@@ -12,12 +12,12 @@ from pathlib import Path
 from fastapi import FastAPI, Request
 
 from wmkml.keys import opens
-from wmkml.owner.asking import asked, first_of, refused_answers
+from wmkml.owner.asking import asked, first_of, refused_answers, refused_language
 from wmkml.owner.inference_client import Away, Refused
-from wmkml.owner.installation import RunAlive, UnknownLanguage
+from wmkml.owner.installation import RunAlive
 from wmkml.owner.lease import ADAPTER_FILES, WEIGHTS, sha256_of
 from wmkml.owner.parts import Owner
-from wmkml.owner.reading import Refusing, given_key, read, trusted
+from wmkml.owner.reading import SMALL, Refusing, given_key, read, trusted
 from wmkml.owner.stations import SHARED
 from wmkml.runs.schema import AcceptedAdapter
 from wmkml.wire import (
@@ -30,9 +30,6 @@ from wmkml.wire import (
     SwapEvent,
     TypingEvent,
 )
-
-SMALL = 4096
-"""Bytes of a message that holds no prompt."""
 
 
 def add_doors(app: FastAPI, owner: Owner) -> None:
@@ -59,20 +56,18 @@ def add_doors(app: FastAPI, owner: Owner) -> None:
     async def language(request: Request) -> dict[str, str]:
         message = await read(request, LanguageChoice, SMALL)
         door = "inference" if request.headers.get("x-wmkml-via") == "inference" else "owner"
-        try:
-            await owner.installation.start(
-                message.language,
-                door=door,
-                trusted=trusted(request, owner.settings.general.trusted_hosts),
-                join=message.join,
-            )
-        except UnknownLanguage:
-            known = ", ".join(owner.settings.languages)
-            raise Refusing(400, f"This language is not configured; there are: {known}.") from None
-        except RunAlive:
-            raise Refusing(
-                409, "A run is under way; it may be ended from a trusted host only. Wait for its end."
-            ) from None
+        with refused_language(owner):
+            try:
+                await owner.installation.start(
+                    message.language,
+                    door=door,
+                    trusted=trusted(request, owner.settings.general.trusted_hosts),
+                    join=message.join,
+                )
+            except RunAlive:
+                raise Refusing(
+                    409, "A run is under way; it may be ended from a trusted host only. Wait for its end."
+                ) from None
         return {"status": "success"}
 
     @app.post("/typing_event")

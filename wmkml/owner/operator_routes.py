@@ -6,10 +6,9 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 
-from wmkml.owner.doors import SMALL
-from wmkml.owner.installation import UnknownLanguage
+from wmkml.owner.asking import refused_language
 from wmkml.owner.parts import Owner
-from wmkml.owner.reading import Refusing, read, require_key
+from wmkml.owner.reading import SMALL, read, require_key
 from wmkml.runs.store import SOURCES
 from wmkml.wire import LanguageChoice
 
@@ -21,11 +20,8 @@ def add_operator(app: FastAPI, owner: Owner) -> None:
     async def start(request: Request) -> dict[str, str]:
         require_key(request, "operator", owner.keys.operator)
         message = await read(request, LanguageChoice, SMALL)
-        try:
+        with refused_language(owner):
             await owner.installation.start(message.language, door="operator", trusted=True, join=message.join)
-        except UnknownLanguage:
-            known = ", ".join(owner.settings.languages)
-            raise Refusing(400, f"This language is not configured; there are: {known}.") from None
         return {"status": "success"}
 
     @app.post("/operator/end")

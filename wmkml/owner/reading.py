@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 Body = TypeVar("Body", bound=BaseModel)
 
+SMALL = 4096
+"""Bytes of a message that holds no prompt."""
+
 
 class Refusing(Exception):
     """Ends a request with this status and sentence."""

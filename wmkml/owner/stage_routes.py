@@ -8,10 +8,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response
 
-from wmkml.owner.doors import SMALL
 from wmkml.owner.page_routes import HEADERS, NOT_KEPT, page
 from wmkml.owner.parts import Owner
-from wmkml.owner.reading import Refusing, read, require_key
+from wmkml.owner.reading import SMALL, Refusing, read, require_key
 from wmkml.owner.stage_access import let_in, opens_stage
 from wmkml.owner.stage_folder import FONT_TYPES, StageFolder
 from wmkml.owner.telling import StageTold
