@@ -16,6 +16,7 @@ from wmkml.addresses import inference_url, owner_url
 from wmkml.config import Settings
 from wmkml.corpora import list_datasets, read_dataset
 from wmkml.keys import Keys, load_keys
+from wmkml.pin import PinUnusable, load_pin
 from wmkml.places import Places, places
 from wmkml.rehearsal import checks
 from wmkml.rehearsal.receiver import OscReceiver
@@ -108,7 +109,8 @@ async def _rehearse(
         if not quiet:
             tell("Nothing could be asked before the run, so there is no quiet figure.")
         run = Run(settings, client, keys, visitors, expected, Watch(state))
-        problems = await run.play()
+        problems = [] if receiver is None else await _press_test_button(client, where)
+        problems += await run.play()
         if receiver is not None:
             problems += await _osc_problems(receiver)
         if owner is None:
@@ -190,6 +192,19 @@ async def _quiet(
     quiet = [one for one in found[1:] if one is not None]
     tell(f"Quiet first token: median {spread(quiet).median} ms, p95 {spread(quiet).p95} ms.")
     return quiet
+
+
+async def _press_test_button(client: httpx.AsyncClient, where: Places) -> list[str]:
+    """Enter the desk with its PIN and have it send OSC its test message, as an operator would.  Returns what was wrong."""
+    try:
+        pin = load_pin(where)
+    except (PinUnusable, OSError) as error:
+        return [f"The desk's PIN cannot be read: {error}"]
+    for path, body in (("/desk/login", {"pin": pin}), ("/desk/osc_test", {}), ("/desk/logout", {})):
+        reply = await client.post(path, json=body)
+        if reply.status_code != 200:
+            return [f"The desk did not do what was asked at {path} (status {reply.status_code})."]
+    return []
 
 
 async def _osc_problems(receiver: OscReceiver) -> list[str]:
