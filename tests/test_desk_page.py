@@ -8,29 +8,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.owner_house import ROOT, until
+from tests.owner_house import until
 from tests.played_owner import KEPT, PlayedOwner, played_owner
+from tests.visiting import chromium, violations
 from wmkml.pin import load_pin
 from wmkml.places import PAGES
 
-AXE = ROOT / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 NASTY = "<img src=x onerror=alert(1)> <script>alert(2)</script> \u202eRTL 🜁"
 PHONE = {"width": 390, "height": 844}
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, driven by Playwright; no browser is downloaded."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert path, "chromium is missing; ./run_tests.sh installs it"
-    expect.set_options(timeout=90_000)
-    with sync_playwright() as playwright:
-        # A container's root has no sandbox to give; the pages are our own.
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+    with chromium() as one:
+        expect.set_options(timeout=90_000)
+        yield one
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +72,6 @@ def opened(context: BrowserContext, owner: PlayedOwner) -> Page:
     page.keyboard.press("Enter")
     expect(page.locator("[data-phase]")).to_be_visible()
     return page
-
-
-def violations(page: Page) -> list[str]:
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate("async () => (await axe.run()).violations.map((one) => one.id + ' ' + one.nodes[0].html)")
-    return [str(one) for one in found]
 
 
 def confirm(page: Page, button: str, yes: str) -> None:

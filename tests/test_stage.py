@@ -12,11 +12,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.owner_house import until
 from tests.played_owner import PlayedOwner, played_owner
 from tests.stage_pictures import FEED, SOFTWARE, feed, state, training
+from tests.visiting import chromium
 from wmkml.owner.stage_access import COOKIE
 from wmkml.places import SHIPPED_STAGE
 
@@ -29,15 +30,9 @@ LETTERS = 3_000
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    assert path, "chromium is missing; ./run_tests.sh installs it"
-    with sync_playwright() as playwright:
-        # As an exhibition starts it: sound needs nobody's click.
-        chromium = playwright.chromium.launch(
-            executable_path=path, args=[*SOFTWARE, "--autoplay-policy=no-user-gesture-required"]
-        )
-        yield chromium
-        chromium.close()
+    # As an exhibition starts it: sound needs nobody's click.
+    with chromium(*SOFTWARE, "--autoplay-policy=no-user-gesture-required") as one:
+        yield one
 
 
 @pytest.fixture(scope="module")
