@@ -164,6 +164,17 @@ async def test_who_is_too_slow_is_dropped_and_nobody_waits(monkeypatch: pytest.M
     assert hub.stations() == set()
 
 
+async def test_what_stands_may_change_while_a_listener_is_told() -> None:
+    hub = Hub()
+    hub.stand("stage", NoticeTold(text="blank"), stands=True)
+    stream = hub.listen(None, None, lambda: NoticeTold(text="state"))
+    await anext(stream)
+    assert "blank" in await anext(stream)
+    hub.stand("stage", NoticeTold(text="shown"), stands=False)
+    assert "shown" in await anext(stream)
+    await stream.aclose()
+
+
 async def test_a_silent_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "KEEP_ALIVE_SECONDS", 0.01)
     hub = Hub()

@@ -50,7 +50,10 @@ def owner(house: PlayedOwner) -> PlayedOwner:
     for name in ("mapping.yaml", "texts.yaml"):
         if (artists(house) / name).read_bytes() != (SHIPPED_STAGE / name).read_bytes():
             shutil.copyfile(SHIPPED_STAGE / name, artists(house) / name)
-    until(lambda: not house.get("/stage/runtime")["problems"], "the folder to be as it ships")
+    until(
+        lambda: not (told := house.get("/stage/runtime"))["problems"] and not told["fonts"],
+        "the folder to be as it ships",
+    )
     return house
 
 
@@ -210,6 +213,16 @@ def test_a_font_is_used_and_one_that_the_browser_cannot_read_is_told(
         expect(page.locator("main")).to_have_attribute("style", re.compile(r"'stage \d+ 0', 'Literata Variable'"))
     finally:
         font.unlink()
+
+
+def test_a_font_that_was_just_taken_away_is_not_there(owner: PlayedOwner) -> None:
+    font = artists(owner) / "fonts" / "gone.ttf"
+    font.write_bytes(b"\0\1\0\0" + b"x" * 8)
+    until(lambda: owner.get("/stage/runtime")["fonts"] == [font.name], "the font")
+    assert owner.house.owner.get(f"/stage/runtime/fonts/{font.name}").content == font.read_bytes()
+    font.unlink()
+    # At once: the folder is looked at only now and then.
+    assert owner.house.owner.get(f"/stage/runtime/fonts/{font.name}").status_code == 404
 
 
 def test_the_operator_blanks_it(projector: BrowserContext, owner: PlayedOwner) -> None:

@@ -109,7 +109,7 @@ class Hub:
         try:
             # Without an id of its own: resuming from it would skip what is sent next.
             yield _sent("state", state().model_dump_json(), None if missed else self._id(self._number))
-            for event in self._standing.values():
+            for event in list(self._standing.values()):  # it may change while one of them is being sent
                 yield _sent(event.name, event.data, None)
             for event in missed:
                 yield _sent(event.name, event.data, self._id(event.number))

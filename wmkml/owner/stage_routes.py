@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import Response
 
 from wmkml.owner.page_routes import HEADERS, NOT_KEPT, page
 from wmkml.owner.parts import Owner
@@ -34,9 +35,13 @@ def add_stage(app: FastAPI, owner: Owner, folder: StageFolder) -> None:
     @app.get("/stage/runtime/fonts/{name}", include_in_schema=False)
     async def font(name: str) -> Response:
         path = folder.font(Path(name).name)
-        if path is None:
+        try:
+            content = await asyncio.to_thread(path.read_bytes) if path else None
+        except OSError:
+            content = None  # taken away since the folder was looked at last
+        if path is None or content is None:
             raise Refusing(404, "The stage has no such font.")
-        return FileResponse(path, media_type=FONT_TYPES[path.suffix.lower()], headers=HEADERS | NOT_KEPT)
+        return Response(content, media_type=FONT_TYPES[path.suffix.lower()], headers=HEADERS | NOT_KEPT)
 
     @app.post("/operator/stage")
     async def darken(request: Request) -> dict[str, str]:
