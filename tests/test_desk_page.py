@@ -174,14 +174,14 @@ def test_the_buttons_of_the_run(operator: BrowserContext, owner: PlayedOwner) ->
     page.get_by_role("button", name="Loslassen").click()
     house.until_iteration(0)
     # Skipped, but only after a yes; Escape is a no.
-    expect(page.locator("[data-round=open]")).to_contain_text("Runde 2")
+    expect(page.locator("[data-round=open]")).to_contain_text("Runde 1 · 2. von")
     page.locator("[data-do=skip]").click()
     expect(page.get_by_role("button", name="Nein, nichts ändern")).to_be_focused()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     assert [one["status"] for one in house.state()["rounds"]] == ["accepted", "open"]
     confirm(page, "skip", "Ja, Runde überspringen")
-    expect(page.locator("[data-round=open]")).to_contain_text("Runde 3")
+    expect(page.locator("[data-round=open]")).to_contain_text("Runde 2 · 3. von")
     expect(page.locator("[data-round] li.skipped")).to_have_count(1)
     confirm(page, "last_words", "Ja, letzte Worte beginnen")
     expect(page.locator("[data-phase=last_words]")).to_be_visible()

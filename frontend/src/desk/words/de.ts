@@ -90,7 +90,7 @@ export const de = {
   left: 'Bis zur Neugeburt',
   stations: 'Stationen',
   exchanges: 'Gesprochen',
-  round: 'Runde {number} von {all}',
+  round: 'Runde {number} · {nth}. von {all}',
   no_round: 'Keine Runde unterwegs',
   no_round_held: 'Keine Runde beginnt, solange festgehalten wird',
   rounds: 'Runden',

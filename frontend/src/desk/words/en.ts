@@ -86,7 +86,7 @@ export const en: Words = {
   left: 'Until the rebirth',
   stations: 'Stations',
   exchanges: 'Exchanges',
-  round: 'Round {number} of {all}',
+  round: 'Round {number} · {nth} of {all}',
   no_round: 'No round under way',
   no_round_held: 'No round begins while held',
   rounds: 'Rounds',
