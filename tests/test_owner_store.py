@@ -18,6 +18,7 @@ from wmkml.owner.dataset_answers import KeptAnswers
 from wmkml.runs.folder import UNFINISHED, adapter_folder, append_line, make
 from wmkml.runs.schema import AcceptedAdapter, NewPair, Round
 from wmkml.runs.store import RunStore, StoreClosed
+from wmkml.wire import ChatToken
 
 SETTINGS = load_settings(None, overrides={"general.hf_token": "hf_secret"})
 CANARY = "Xylophonquappe"
@@ -76,6 +77,27 @@ def test_a_conversation_is_its_stations_own_and_cut(runs: Path) -> None:
     assert [(one.prompt, one.text) for one in store.exchanges("")] == [("eins", "Antwort."), ("zwei", "Antwort.")]
     assert [one.prompt for one in store.exchanges("", newest=1)] == ["zwei"]
     assert store.stations() == {"", "andere"}
+    store.close()
+
+
+def test_the_newest_exchanges_come_with_their_tokens(runs: Path) -> None:
+    _, store = make(runs, "r", "de", SETTINGS)
+    said = [
+        ChatToken(text="Antwort.", probability=0.5, entropy=1.25),
+        ChatToken(text=" Und", probability=0.1, entropy=2),
+    ]
+    for prompt in ("eins", "zwei", "drei"):
+        store.add_pairs([pair(prompt)], said)
+    store.add_pairs([pair("fremd", station="andere")], said)
+    store.add_pairs([pair("vier")])
+    assert [(one.prompt, one.tokens) for one in store.shown("", 2)] == [
+        ("eins", []),
+        ("zwei", said),
+        ("drei", said),
+        ("vier", []),
+    ]
+    assert [one.tokens for one in store.shown("", 0)] == [[]] * 4
+    assert [one.text for one in store.shown("andere", 9)] == ["Antwort."]
     store.close()
 
 

@@ -179,6 +179,11 @@ def test_what_was_said_survives_a_reload_and_is_not_kept_in_the_browser(
     expect(page.locator(".prompt")).to_have_text(["Du: Erste Frage", "Du: Zweite Frage"])
     expect(page.locator(".answer")).to_have_text([KEPT, KEPT])
     expect(page.locator(".note")).to_have_text(["Iteration −1 (unberührt)", "Iteration 0"])
+    # Drawn as before: every word as sure as it was, and what else was nearly said is still told.
+    page.locator(".token", has_text="Sprache").first.click()
+    expect(page.locator("#alternatives-said")).to_contain_text("71 %")
+    expect(page.locator("#alternatives li .what").first).to_have_text("Kein")
+    page.keyboard.press("Escape")
     kept = page.evaluate("JSON.stringify([{...sessionStorage}, {...localStorage}, document.cookie])")
     assert "Frage" not in kept
     assert "Sprache" not in kept

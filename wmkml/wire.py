@@ -153,11 +153,20 @@ class Exchange(Message):
     iteration: int
 
 
+class ShownExchange(Exchange):
+    """An exchange as a page shows it again.  `tokens` of the whole answer, past the cut too; none: no longer told."""
+
+    tokens: list[ChatToken]
+
+
 class StationWords(Message):
-    """`GET :8000/station?station=ID`: a page's conversation, to show again.  No ID: the shared station's, by key."""
+    """`GET :8000/station?station=ID&tokens=N`: a page's conversation, to show again, the newest N with their tokens.
+
+    No ID: the shared station's, by key.
+    """
 
     language: str | None
-    exchanges: list[Exchange]
+    exchanges: list[ShownExchange]
 
 
 class CardRequest(Message):

@@ -15,7 +15,7 @@ from wmkml.config import Settings
 from wmkml.cutting import kept_length
 from wmkml.owner.background import Echoes
 from wmkml.owner.herald import Herald
-from wmkml.owner.inference_client import Away, InferenceClient, Token, mean
+from wmkml.owner.inference_client import Away, InferenceClient, mean
 from wmkml.owner.inference_watch import InferenceWatch
 from wmkml.owner.live_run import LiveRun
 from wmkml.owner.saying import said_by
@@ -72,22 +72,21 @@ class Chat:
             if not await self._watch.wait(HOLD_SECONDS):
                 break
             iteration = run.iteration
-            tokens: list[Token] = []
+            tokens: list[ChatToken] = []
             try:
                 async with self._client.stream(self._request(run, question, iteration)) as stream:
                     say(ChatStart(iteration=iteration, restarted=started))
                     self._herald.answer_begins(question.station, iteration, started)
                     started = True
                     async for token in stream:
-                        tokens.append(token)
-                        say(
-                            ChatToken(
-                                text=token.text,
-                                probability=token.probability,
-                                entropy=token.entropy,
-                                alternatives=list(token.alternatives),
-                            )
+                        told = ChatToken(
+                            text=token.text,
+                            probability=token.probability,
+                            entropy=token.entropy,
+                            alternatives=list(token.alternatives),
                         )
+                        tokens.append(told)
+                        say(told)
                         self._herald.token(question.station, token, iteration)
             except Away:
                 run.deaths.broke_off(iteration)
@@ -99,7 +98,7 @@ class Chat:
             return
         raise Unavailable("The language model is away; try again in a minute.")
 
-    async def _keep(self, run: LiveRun, question: Question, iteration: int, tokens: list[Token]) -> ChatEnd:
+    async def _keep(self, run: LiveRun, question: Question, iteration: int, tokens: list[ChatToken]) -> ChatEnd:
         whole = "".join(token.text for token in tokens)
         kept = kept_length(whole)
         run.stations.add(question.station)
@@ -114,7 +113,8 @@ class Chat:
                 iteration=iteration,
                 live=bool(whole.strip()),  # an answer without a word trains nothing
                 entropy=mean([token.entropy for token in tokens]),
-            )
+            ),
+            tokens=tokens,
         )
         self._herald.response(question.station, whole[:kept], iteration)
         return ChatEnd(iteration=iteration, pair=pair, kept=kept, text=whole[:kept])

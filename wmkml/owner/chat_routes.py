@@ -32,6 +32,9 @@ from wmkml.wire import (
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 """No cache may keep a visitor's words, and no proxy may hold the tokens back."""
 
+MOST_WITH_TOKENS = 50
+"""Exchanges; a token with what else was nearly said takes some 400 bytes."""
+
 NAMES: dict[type[Said | CardTold], str] = {
     ChatStart: "start",
     ChatToken: "token",
@@ -54,13 +57,17 @@ def add_chat(app: FastAPI, owner: Owner) -> None:
         return StreamingResponse(_sent(first, answer), media_type="text/event-stream", headers=STREAM_HEADERS)
 
     @app.get("/station")
-    async def station(request: Request, station: Annotated[str, Query(max_length=64)] = SHARED) -> StationWords:
+    async def station(
+        request: Request,
+        station: Annotated[str, Query(max_length=64)] = SHARED,
+        tokens: Annotated[int, Query(ge=0, le=MOST_WITH_TOKENS)] = 0,
+    ) -> StationWords:
         if station == SHARED:  # whoever asks for nobody's words in particular would see those of all who share one
             require_key(request, "stage", owner.keys.stage, owner.keys.operator)
         run = None if owner.installation.life is None else owner.installation.life.run
         if run is None:
             return StationWords(language=None, exchanges=[])
-        return StationWords(language=run.languages.get(station), exchanges=run.store.exchanges(station))
+        return StationWords(language=run.languages.get(station), exchanges=run.store.shown(station, tokens))
 
     @app.post("/card")
     async def card(request: Request) -> StreamingResponse:

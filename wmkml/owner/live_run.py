@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from wmkml.owner.clock import Clock
 from wmkml.owner.deaths import Deaths
 from wmkml.runs.schema import NewPair
 from wmkml.runs.store import RunStore
-from wmkml.wire import Phase
+from wmkml.wire import ChatToken, Phase
 
 
 class RunOver(RuntimeError):
@@ -123,8 +123,8 @@ class LiveRun:
             self.store.set_language(station, language)
             self.languages[station] = language
 
-    async def add(self, *pairs: NewPair) -> list[int]:
-        """Store pairs; they are on disk when this returns."""
-        numbers = await asyncio.to_thread(self.store.add_pairs, pairs)
+    async def add(self, *pairs: NewPair, tokens: Sequence[ChatToken] = ()) -> list[int]:
+        """Store pairs; they are on disk when this returns.  `tokens`: how the last one's answer was said."""
+        numbers = await asyncio.to_thread(self.store.add_pairs, pairs, tokens)
         self.new_pairs.beat()
         return numbers

@@ -40,6 +40,10 @@ CREATE TABLE IF NOT EXISTS pairs (
     made_at REAL NOT NULL          -- seconds since 1970
 );
 CREATE INDEX IF NOT EXISTS pairs_of_station ON pairs (station, source);
+CREATE TABLE IF NOT EXISTS tokens (
+    pair INTEGER PRIMARY KEY,      -- of a visitor
+    tokens TEXT NOT NULL           -- JSON list: each token's text, probability, entropy in nats, and alternatives
+);
 CREATE TABLE IF NOT EXISTS rounds (
     iteration INTEGER PRIMARY KEY,
     status TEXT NOT NULL,          -- open, training, handed_in, held, accepted, skipped

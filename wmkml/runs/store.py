@@ -12,16 +12,20 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from wmkml.choosing import Candidate
 from wmkml.runs.schema import FORMAT, TABLES, AcceptedAdapter, NewPair, Round, RunRow
-from wmkml.wire import Exchange, Phase, Sample, Source
+from wmkml.wire import ChatToken, Exchange, Phase, Sample, ShownExchange, Source
+
+TOKENS = TypeAdapter(list[ChatToken])
 
 SOURCES: tuple[Source, ...] = ("visitor", "echo", "persistent", "dataset")
 
@@ -152,8 +156,8 @@ class RunStore:
 
     # --- pairs -----------------------------------------------------------------------------------------------------
 
-    def add_pairs(self, pairs: Iterable[NewPair]) -> list[int]:
-        """Store pairs, all or none; returns their numbers."""
+    def add_pairs(self, pairs: Iterable[NewPair], tokens: Sequence[ChatToken] = ()) -> list[int]:
+        """Store pairs, all or none; returns their numbers.  `tokens`: how the last one's answer was said."""
         columns = [field.name for field in fields(NewPair)]
         statement = f"INSERT INTO pairs ({', '.join(columns)}, made_at) VALUES ({', '.join('?' * len(columns))}, ?)"
         now, numbers = time.time(), []
@@ -161,6 +165,9 @@ class RunStore:
             for pair in pairs:
                 cursor = connection.execute(statement, (*(getattr(pair, name) for name in columns), now))
                 numbers.append(int(cursor.lastrowid or 0))
+            if tokens:
+                said = TOKENS.dump_json(list(tokens)).decode()
+                connection.execute("INSERT INTO tokens VALUES (?, ?)", (numbers[-1], said))
         return numbers
 
     def counts(self) -> dict[Source, int]:
@@ -182,6 +189,20 @@ class RunStore:
             next((one for one in (oldest, newest) if one is not None), -1),
         )
         return [Exchange(**dict(row)) for row in (reversed(rows) if oldest is None else rows)]
+
+    def shown(self, station: str, with_tokens: int) -> list[ShownExchange]:
+        """What a station said and was answered in this run, oldest first; the newest `with_tokens` as they were drawn."""
+        rows = self._rows(
+            "SELECT prompt, substr(answer, 1, kept) text, iteration, tokens FROM pairs LEFT JOIN ("
+            "SELECT pair, tokens FROM tokens JOIN pairs USING (pair) WHERE station = ?1 ORDER BY pair DESC LIMIT ?2"
+            ") USING (pair) WHERE station = ?1 AND source = 'visitor' AND NOT carried ORDER BY pair",
+            station,
+            with_tokens,
+        )
+        return [
+            ShownExchange(**{**dict(row), "tokens": TOKENS.validate_json(row["tokens"]) if row["tokens"] else []})
+            for row in rows
+        ]
 
     def live(self) -> list[Candidate]:
         """Every live pair."""

@@ -76,9 +76,16 @@ export interface Exchange {
   iteration: number;
 }
 
+export interface ShownExchange {
+  prompt: string;
+  text: string;
+  iteration: number;
+  tokens: ChatToken[];
+}
+
 export interface StationWords {
   language: string | null;
-  exchanges: Exchange[];
+  exchanges: ShownExchange[];
 }
 
 export interface CardBegins {
@@ -132,6 +139,10 @@ export interface ResponseTold {
   iteration: number;
 }
 
+export interface PastTold {
+  events: number;
+}
+
 export interface TypingTold {
   station: string;
   status: string;
@@ -163,6 +174,7 @@ export interface Events {
   token: TokenTold;
   response: ResponseTold;
   typing: TypingTold;
+  past: PastTold;
   notice: NoticeTold;
   stage: StageTold;
   stage_runtime: RuntimeTold;

@@ -2,8 +2,8 @@
 // Nothing of it is kept anywhere else in the browser.  Knows no element of the page.
 
 import { Refused, streamed } from '../lib/requests';
-import type { ChatEnd, ChatStart, ChatToken, Exchange } from '../lib/wire';
-import { cut, textOf, type Token } from './tokens';
+import type { ChatEnd, ChatStart, ChatToken, Exchange, ShownExchange } from '../lib/wire';
+import { cut, remembered, textOf, type Token } from './tokens';
 
 const FADE_MS = 900;
 
@@ -20,10 +20,10 @@ export class Talked {
 
   constructor(readonly prompt: string) {}
 
-  static remembered({ prompt, text, iteration }: Exchange): Talked {
-    const one = new Talked(prompt);
-    one.tokens = [{ text, probability: null, alternatives: [], gone: false }];
-    one.iteration = iteration;
+  static remembered(exchange: ShownExchange): Talked {
+    const one = new Talked(exchange.prompt);
+    one.tokens = remembered(exchange);
+    one.iteration = exchange.iteration;
     one.settled = true;
     return one;
   }
@@ -97,7 +97,7 @@ export class Conversation {
   }
 
   /** Show what the owner remembers; what was streamed here stays as it is, for it shows how sure each token was. */
-  remember(exchanges: Exchange[]): void {
+  remember(exchanges: ShownExchange[]): void {
     if (this.asking) return;
     const shown = this.talked.filter((one) => !one.broken);
     const next = exchanges.map((exchange, place) => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { cut, headOf, textOf, wordsIn, type Token } from './tokens';
+import { cut, headOf, remembered, textOf, wordsIn, type Token } from './tokens';
 
 const tokens = (...texts: string[]): Token[] =>
   texts.map((text) => ({ text, probability: 0.5, alternatives: [], gone: false }));
@@ -54,5 +54,22 @@ describe('the cut at the end of a sentence', () => {
   it('leaves a whole answer as it is', () => {
     const all = tokens('Ja', '.');
     expect(cut(all, 3)).toEqual(all);
+  });
+});
+
+describe('what the owner remembers', () => {
+  const said = (...texts: string[]) => texts.map((text) => ({ text, probability: 0.5, entropy: 1, alternatives: [] }));
+  const exchange = (text: string, tokens: ReturnType<typeof said>) => ({ prompt: '?', iteration: 0, text, tokens });
+  it('is drawn token by token, up to the cut', () => {
+    const kept = remembered(exchange('Ein 🏠.', said('Ein', '', ' 🏠', '. Und', ' dann')));
+    expect(kept.map((token) => token.text)).toEqual(['Ein', ' 🏠', '.']);
+    expect(kept.every((token) => token.probability === 0.5 && !token.gone)).toBe(true);
+  });
+  it('is plain where no tokens are told, or those of another text', () => {
+    for (const tokens of [said(), said('Aus', ' Haus')]) {
+      expect(remembered(exchange('Ein Haus', tokens))).toEqual([
+        { text: 'Ein Haus', probability: null, alternatives: [], gone: false },
+      ]);
+    }
   });
 });

@@ -1,10 +1,10 @@
 // From the tokens of an answer to the words one sees and touches, and what is cut away at its end.  Pure text; knows no page.
 
-import type { Alternative } from '../lib/wire';
+import type { Alternative, ShownExchange } from '../lib/wire';
 
 export interface Token {
   text: string;
-  /** Null where it is not known, as in what the owner remembers. */
+  /** Null where it is not known, as in what was said long ago. */
   probability: number | null;
   alternatives: Alternative[];
   /** Past the end of the last sentence: it fades and goes. */
@@ -57,6 +57,13 @@ export function headOf(tokens: Token[], index: number): string {
   if (/^\s/u.test(tokens[index]?.text ?? '')) return '';
   const before = tokens.slice(0, index).map((token) => token.text).join('');
   return /\S*$/u.exec(before)?.[0] ?? '';
+}
+
+/** The tokens of what the owner remembers: as they were drawn, where it still tells them; else all in one, of which nothing is known. */
+export function remembered({ text, tokens }: ShownExchange): Token[] {
+  const said = tokens.filter((token) => token.text).map(({ text, probability, alternatives }) => ({ text, probability, alternatives, gone: false }));
+  const kept = cut(said, [...text].length).filter((token) => !token.gone);
+  return textOf(kept) === text ? kept : [{ text, probability: null, alternatives: [], gone: false }];
 }
 
 /** The text of all tokens that stay. */

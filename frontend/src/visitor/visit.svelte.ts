@@ -8,6 +8,7 @@ import type { RunState, StationWords } from '../lib/wire';
 import { Conversation } from './conversation.svelte';
 
 const STOPPED_TYPING_MS = 1500;
+const NEWEST_WITH_TOKENS = 20;
 
 /** Why one could not enter: the owner's sentence, or none where nobody was reached. */
 export type Barred = { refusal: string } | 'lost' | null;
@@ -152,7 +153,9 @@ export class Visit {
     const { station: mine, run } = this.me;
     if (!run) return;
     try {
-      const { exchanges } = await get<StationWords>(`station?station=${encodeURIComponent(mine)}`);
+      // What is here already is shown as it was drawn: only what is missing needs its tokens.
+      const tokens = this.conversation.talked.length ? 1 : NEWEST_WITH_TOKENS;
+      const { exchanges } = await get<StationWords>(`station?station=${encodeURIComponent(mine)}&tokens=${tokens}`);
       // Whoever was asked about may be gone by now.
       if (this.me.station === mine && this.me.run === run) this.conversation.remember(exchanges);
     } catch (error) {
