@@ -7,16 +7,18 @@ import itertools
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import httpx_sse
 import pytest
 
 from tests.owner_house import House, until
 from wmkml.owner import events
 from wmkml.owner.events import Hub
-from wmkml.owner.telling import NoticeTold
+from wmkml.owner.telling import NoticeTold, PastTold
 
 
 @pytest.fixture
@@ -40,7 +42,8 @@ class Listener:
 
     def _listen(self) -> None:
         headers = {"X-Key": self._key} if self._key else {}
-        with httpx_sse.connect_sse(self._house.owner, "GET", "/events", params=self._params, headers=headers) as source:
+        listening = httpx_sse.connect_sse(self._house.owner, "GET", "/events", params=self._params, headers=headers)
+        with suppress(httpx.RemoteProtocolError), listening as source:  # the owner's end breaks the stream off
             for event in source.iter_sse():
                 self.heard.append(event)
 
@@ -173,6 +176,38 @@ async def test_what_stands_may_change_while_a_listener_is_told() -> None:
     hub.stand("stage", NoticeTold(text="shown"), stands=False)
     assert "shown" in await anext(stream)
     await stream.aclose()
+
+
+async def test_who_comes_late_hears_what_was_said_where_it_asks_for_it() -> None:
+    hub = Hub()
+    hub.publish("prompt", NoticeTold(text="mine"), "a")
+    hub.publish("notice", NoticeTold(text="of the run"))
+    hub.publish("prompt", NoticeTold(text="another's"), "b")
+
+    async def heard(station: str | None, past: bool, last: str | None = None) -> list[str]:
+        stream = hub.listen(
+            station, last, lambda: NoticeTold(text="state"), (lambda events: PastTold(events=events)) if past else None
+        )
+        parts = [await anext(stream)]
+        hub.publish("notice", NoticeTold(text="now"))
+        while "now" not in parts[-1]:
+            parts.append(await anext(stream))
+        await stream.aclose()
+        return [*(part for part in parts[1:-1]), parts[0].partition("\n")[0].removeprefix("id: ")]
+
+    everything = await heard(None, past=True)
+    assert everything[:3] == [
+        'event: past\ndata: {"events":2}\n\n',
+        'event: prompt\ndata: {"text":"mine"}\n\n',
+        'event: prompt\ndata: {"text":"another\'s"}\n\n',
+    ]
+    assert [part for part in await heard("a", past=True) if "another's" in part] == []
+    assert len(await heard(None, past=False)) == 1
+    # Who comes back is told what it missed, not what it has seen.
+    missed = await heard(None, past=True, last=everything[-1])
+    assert missed and not any("past" in part or "mine" in part for part in missed)
+    hub.forget()
+    assert len(await heard(None, past=True)) == 1
 
 
 async def test_a_silent_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,7 +143,7 @@ def test_a_life_passes(projector: BrowserContext, owner: PlayedOwner) -> None:
     wait_for(page, "figures.measures.learning === 1 && figures.measures.loss > 1")
     owner.hand_in()
     expect(page.locator("main[data-iteration='0']")).to_be_visible()
-    expect(page.locator("#state")).to_contain_text("Iteration 1 von 3")
+    expect(page.locator("#state")).to_contain_text("Iteration 0")
     wait_for(page, "figures.measures.iteration > 0.3 && figures.targets.colour < 0.95")
     owner.round()
     owner.round()
@@ -223,6 +223,23 @@ def test_a_font_that_was_just_taken_away_is_not_there(owner: PlayedOwner) -> Non
     font.unlink()
     # At once: the folder is looked at only now and then.
     assert owner.house.owner.get(f"/stage/runtime/fonts/{font.name}").status_code == 404
+
+
+def test_a_stage_that_is_opened_late_shows_what_was_said(projector: BrowserContext, owner: PlayedOwner) -> None:
+    owner.begin("de")
+    for number in range(3):
+        owner.say(f"Was ist das {number}?", "one")
+    owner.say("Und hier?", "two")
+    page = show(projector, owner)
+    wait_for(page, "figures.spoken > 120 && figures.instances > 120")
+    assert figures(page)["measures"]["probability"] == pytest.approx(0.63, abs=0.1)
+    assert figures(page)["measures"]["speaking"] == 0
+    before = figures(page)["instances"]
+    page.reload()
+    wait_for(page, f"figures.instances === {before}")
+    # What is said from now on is read as ever.
+    owner.say("Und jetzt?", "one")
+    wait_for(page, f"figures.instances > {before + 30}")
 
 
 def test_the_operator_blanks_it(projector: BrowserContext, owner: PlayedOwner) -> None:

@@ -93,7 +93,11 @@ class Hub:
         return {station for station in self._listeners.values() if station is not None}
 
     async def listen(
-        self, station: str | None, last_event_id: str | None, state: Callable[[], BaseModel]
+        self,
+        station: str | None,
+        last_event_id: str | None,
+        state: Callable[[], BaseModel],
+        past: Callable[[int], BaseModel] | None = None,
     ) -> AsyncIterator[str]:
         """What a listener receives: the state first, what it missed if that is known, then everything as it happens.
 
@@ -102,15 +106,25 @@ class Hub:
             last_event_id: what a listener that comes back heard last.  One of an owner process before this one, or too
                 old, gives the state alone.
             state: gives the state event's message.
+            past: whoever comes anew hears what was said before, as far as it is kept: first `past`, whose message this
+                gives for a number of events, then those events.
         """
         queue: asyncio.Queue[Event | None] = asyncio.Queue()
         missed = [event for event in self._missed(last_event_id) if _may_hear(event, station)]
+        anew = past is not None and not self._knows(last_event_id)
+        said = (
+            [event for event in self._kept if event.station is not None and _may_hear(event, station)] if anew else []
+        )
         self._listeners[queue] = station
         try:
             # Without an id of its own: resuming from it would skip what is sent next.
             yield _sent("state", state().model_dump_json(), None if missed else self._id(self._number))
             for event in list(self._standing.values()):  # it may change while one of them is being sent
                 yield _sent(event.name, event.data, None)
+            if past is not None and said:
+                yield _sent("past", past(len(said)).model_dump_json(), None)
+                for event in said:
+                    yield _sent(event.name, event.data, None)
             for event in missed:
                 yield _sent(event.name, event.data, self._id(event.number))
             while True:
@@ -126,13 +140,18 @@ class Hub:
         finally:
             self._listeners.pop(queue, None)
 
-    def _missed(self, last_event_id: str | None) -> list[Event]:
-        start, _, number = (last_event_id or "").partition("-")
+    def _knows(self, event_id: str | None) -> bool:
+        """Whether everything after this event is kept."""
+        start, _, number = (event_id or "").partition("-")
         if start != self._start or not number.isdecimal():
+            return False
+        return not self._kept or self._kept[0].number <= int(number) + 1
+
+    def _missed(self, last_event_id: str | None) -> list[Event]:
+        if last_event_id is None or not self._knows(last_event_id):
             return []
-        if self._kept and self._kept[0].number > int(number) + 1:
-            return []
-        return [event for event in self._kept if event.number > int(number)]
+        number = int(last_event_id.partition("-")[2])
+        return [event for event in self._kept if event.number > number]
 
     def _id(self, number: int) -> str:
         return f"{self._start}-{number}"

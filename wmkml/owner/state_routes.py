@@ -11,6 +11,7 @@ from wmkml.owner.chat_routes import STREAM_HEADERS
 from wmkml.owner.parts import Owner, state
 from wmkml.owner.stage_access import require_stage
 from wmkml.owner.stations import SHARED
+from wmkml.owner.telling import PastTold
 from wmkml.wire import RunState
 
 
@@ -33,11 +34,17 @@ def add_state(app: FastAPI, owner: Owner) -> None:
 
     @app.get("/events")
     async def events(
-        request: Request, station: Annotated[str | None, Query(max_length=64)] = None
+        request: Request, station: Annotated[str | None, Query(max_length=64)] = None, past: bool = False
     ) -> StreamingResponse:
         if station is None or station == SHARED:
             require_stage(request, owner.keys)
         last = request.headers.get("last-event-id")
         return StreamingResponse(
-            owner.hub.listen(station, last, now), media_type="text/event-stream", headers=STREAM_HEADERS
+            owner.hub.listen(station, last, now, _past if past else None),
+            media_type="text/event-stream",
+            headers=STREAM_HEADERS,
         )
+
+
+def _past(events: int) -> PastTold:
+    return PastTold(events=events)

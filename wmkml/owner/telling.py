@@ -64,6 +64,12 @@ class ResponseTold(Message):
     iteration: int
 
 
+class PastTold(Message):
+    """`past`: so many events follow that were told before this listener came, and nothing else between them."""
+
+    events: int
+
+
 class TypingTold(Message):
     """`typing`: a visitor types, or stopped."""
 

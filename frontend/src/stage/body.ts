@@ -7,6 +7,8 @@ import { hashOf, placesFor, type Places } from './places';
 
 export const LANES = 4;
 const NEVER = 1e6; // seconds; a float32 still counts them
+/** Seconds after which everything that was said has arrived. */
+export const LONG_AGO = 30;
 const LONGEST = 22; // letters of a word before it is broken
 
 /** A word that is being said: its letters so far. */
@@ -121,7 +123,7 @@ export class Body {
 
   /** What another body still holds, the oldest first, each word at its place at once: another tier, other letters. */
   inherit(other: Body, now: number): void {
-    const before = now - 30;
+    const before = now - LONG_AGO;
     const words = other.tenants.map((_, at) => other.tenants[(other.nextPlace + at) % other.tenants.length]);
     for (const word of words.filter((one) => one != null).slice(-this.places.count)) {
       for (const piece of pieces(word.text)) {

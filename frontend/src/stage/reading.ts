@@ -2,7 +2,7 @@
 // A line for each station that speaks; more stations than lines take turns.  Everything waiting is bounded.
 
 import { pieces } from './atlas';
-import { LANES, type Body } from './body';
+import { LANES, LONG_AGO, type Body } from './body';
 
 const CALM = 26; // letters a second that can be read
 const CATCH_UP = 1.6; // seconds that a line may lag behind
@@ -57,6 +57,17 @@ export class Reading {
   /** An answer is complete: its last word is, too. */
   ends(station: string): void {
     this.put(station, [{ piece: ' ', surprise: 0, voice: 0 }]);
+  }
+
+  /** What waits and what is being read is at its place at once: it was said before anybody looked. */
+  settle(now: number): void {
+    const before = now - LONG_AGO;
+    for (const [number, lane] of this.lanes.entries()) {
+      while (lane.waiting.length > 0) this.sayNext(number, lane, before);
+      for (const { index } of lane.inSight) this.body.fly(index, before);
+      lane.inSight = [];
+      lane.scroll = lane.x;
+    }
   }
 
   /** What may still be said of a language that is gone is not said. */

@@ -2,6 +2,7 @@
 // The one place where the parts know each other; they do not know it.
 
 import type { Events, RoundRecord, RunState } from '../lib/wire';
+import { LONG_AGO } from './body';
 import { Follower, type Mapping } from './mapping';
 import { Meter } from './meter';
 import type { Measures, Targets } from './names';
@@ -62,6 +63,8 @@ export class Stage {
   private frames = 0;
   private spoken = 0;
   private jump = true;
+  /** So many events to come were told before this page was there. */
+  private past = 0;
 
   constructor(
     canvas: HTMLCanvasElement,
@@ -88,6 +91,9 @@ export class Stage {
 
   /** One event of the owner's stream. */
   feed<Name extends keyof Events>(name: Name, data: Events[Name]): void {
+    // Every connection begins with the state; one that broke off among past events says no more of them.
+    if (name === 'state') this.past = 0;
+    const past = this.past > 0;
     const heard: { [One in keyof Events]?: (data: Events[One]) => void } = {
       state: (told) => this.stands(told),
       round: (told) => this.trains(told),
@@ -108,7 +114,7 @@ export class Stage {
       prompt: (told) => this.reading.prompt(told.station, told.text),
       start: (told) => this.meter.begins(told.station, told.restarted),
       token: (told) => {
-        this.meter.token(told, this.time);
+        this.meter.token(told, past ? this.time - LONG_AGO : this.time);
         this.reading.token(told.station, told.text, told.probability);
         this.spoken += told.text.length;
       },
@@ -116,9 +122,14 @@ export class Stage {
         this.meter.ends(told.station);
         this.reading.ends(told.station);
       },
-      typing: (told) => this.meter.types(told.station, told.status === 'typing', this.time),
+      typing: (told) => this.meter.types(told.station, told.status === 'typing' && !past, this.time),
+      past: (told) => (this.past = told.events + 1),
     };
     heard[name]?.(data);
+    if (this.past > 0) {
+      this.past -= 1;
+      if (name === 'response' || this.past === 0) this.reading.settle(this.time);
+    }
   }
 
   /** The mapping was saved: at once. */
