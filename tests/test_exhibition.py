@@ -5,6 +5,7 @@ Keeps a picture of each page in three states of decay, under data/pictures/ of t
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.processes import Processes, processes
 from tests.stage_pictures import SOFTWARE
-from tests.visiting import begin, chromium, settled
+from tests.visiting import begin, chromium, settled, violations, watched
 from wmkml.cluster.arguments import PROJECT
+from wmkml.config import Settings
 from wmkml.pin import load_pin
 
 PICTURES = PROJECT / "data" / "pictures"
@@ -90,6 +92,7 @@ def test_a_run_is_lived_through_on_all_three_pages(browser: Browser, cluster: Pr
             assert tokens.count() > 2
         shading.append(visitor.locator(".exchange").last.locator(".token").evaluate_all(LOOKS))
         pictures(name, visitor, stage, desk)
+        assert violations(visitor) == violations(desk) == []
     assert shading[0] != shading[-1]
     expect(visitor.locator(".exchange")).to_have_count(3)
     assert "language" not in visitor.locator("#conversation").inner_text(), "another station's words are not shown"
@@ -101,6 +104,66 @@ def test_a_run_is_lived_through_on_all_three_pages(browser: Browser, cluster: Pr
     assert "Sprache?" not in visitor.content()
     assert cluster.state()["phase"] == "waiting"
     assert not troubles
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (3840, 2160)], ids=["phone", "wall"])
+def test_a_visit_by_keyboard_alone_survives_what_happens_in_a_room(
+    browser: Browser, cluster: Processes, width: int, height: int
+) -> None:
+    expect.set_options(timeout=180_000)
+    size = {"width": width, "height": height}
+    with watched(browser, cluster.owner, viewport=size) as context:
+        page = context.new_page()
+        page.goto(cluster.owner + "/")
+        expect(page.locator("#languages button")).to_have_count(2)
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(page.locator("#begin")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.locator("#prompt")).to_be_focused()
+        page.keyboard.type("Was ist ein Hund?")
+        page.keyboard.press("Enter")
+        expect(page.locator(".token").first).to_be_visible()
+        settled(page)
+        drawn = page.locator(".answer .token").evaluate_all(LOOKS)
+        assert violations(page) == []
+        assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [
+            width,
+            height,
+        ]
+
+        # Reloaded in mid-answer: what was said is there and looks as it did; one can go on.
+        page.keyboard.type("Und wo lebt er?")
+        page.keyboard.press("Enter")
+        expect(page.locator(".exchange").last.locator(".token").first).to_be_visible()
+        page.reload()
+        expect(page.locator(".prompt").first).to_have_text("Du: Was ist ein Hund?")
+        settled(page)
+        assert page.locator(".exchange").first.locator(".token").evaluate_all(LOOKS) == drawn
+
+        # The owner dies and comes back; this time it minds an empty room.
+        cluster.end("owner", signal.SIGKILL)
+        expect(page.locator("#connection")).not_to_be_empty()
+        cluster.settings = with_idle(cluster.settings, 20.0)
+        cluster.start("owner")
+        cluster.wait_until_ready()
+        expect(page.locator("#connection")).to_be_empty()
+        expect(page.locator(".prompt").first).to_have_text("Du: Was ist ein Hund?")
+        page.locator("#prompt").focus()
+        page.keyboard.type("Danke!")
+        page.keyboard.press("Enter")
+        expect(page.locator(".prompt").last).to_have_text("Du: Danke!")
+        expect(page.locator("#threshold")).to_be_visible()
+        assert "Hund" not in page.content()
+    cluster.settings = with_idle(cluster.settings, 0.0)
+    cluster.end("owner")
+    cluster.start("owner")
+    cluster.wait_until_ready()
+
+
+def with_idle(settings: Settings, seconds: float) -> Settings:
+    """The settings with another patience of the pages."""
+    return settings.model_copy(update={"general": settings.general.model_copy(update={"idle_seconds": seconds})})
 
 
 def pictures(name: str, visitor: Page, stage: Page, desk: Page) -> None:
