@@ -330,6 +330,8 @@ def test_dials_count_from_the_next_round_on(desk: Desk) -> None:
     desk.owner.say("Jetzt das Neue?", "s1")
     assert asked_with(house.known(), "visitor", "Jetzt das Neue?") == {0.2}
     until(lambda: asked_with(house.known(), "echo", "Jetzt das Neue?") == {1.5}, "the echo")
+    assert house.owner.post("/card", json={"station": "s1"}).status_code == 200
+    assert asked_with(house.known(), "panel", "Noch das Alte?") == {0.2}, "the card's past selves speak as freely"
     assert "minimum_iteration_time: 0.0" in house.config.read_text()  # nobody writes the settings
     # They stay for the run after this one, until they are taken back.
     desk.press("start", {"language": "en"})

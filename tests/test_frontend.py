@@ -11,14 +11,22 @@ from pydantic import BaseModel
 
 from tests.owner_house import ROOT
 from wmkml import wire
-from wmkml.owner import telling
+from wmkml.owner import desk_wire, telling
 
 FRONTEND = ROOT / "frontend"
-TYPES = (FRONTEND / "src" / "lib" / "wire.ts").read_text(encoding="utf-8")
-INTERFACES = {
-    name: re.findall(r"^  (\w+)\??:", body, re.MULTILINE)
-    for name, body in re.findall(r"^export interface (\w+) \{\n(.*?)^\}", TYPES, re.MULTILINE | re.DOTALL)
-}
+
+
+def interfaces(path: str) -> dict[str, list[str]]:
+    """The interfaces of a file of types, and the names of their fields."""
+    types = (FRONTEND / "src" / path).read_text(encoding="utf-8")
+    return {
+        name: re.findall(r"^  (\w+)\??:", body, re.MULTILINE)
+        for name, body in re.findall(r"^export interface (\w+) \{\n(.*?)^\}", types, re.MULTILINE | re.DOTALL)
+    }
+
+
+INTERFACES = interfaces("lib/wire.ts")
+DESK = interfaces("desk/desk_wire.ts")
 
 
 def model(name: str) -> type[BaseModel] | None:
@@ -31,6 +39,13 @@ def test_a_type_has_the_fields_of_its_message(name: str) -> None:
     message = model(name)
     assert message is not None, f"wire.ts has a type {name}, and neither wire.py nor telling.py has such a message"
     assert INTERFACES[name] == list(message.model_fields)
+
+
+@pytest.mark.parametrize("name", DESK)
+def test_a_type_of_the_desk_has_the_fields_of_its_message(name: str) -> None:
+    message = getattr(desk_wire, name, None) or getattr(desk_wire, f"Desk{name}", None) or getattr(wire, name, None)
+    assert message is not None, f"desk_wire.ts has a type {name}, and desk_wire.py has no such message"
+    assert DESK[name] == list(message.model_fields)
 
 
 def test_every_message_that_a_visitors_page_hears_has_a_type() -> None:

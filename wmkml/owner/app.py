@@ -67,7 +67,7 @@ def make_app(settings: Settings, places: Places, keys: Keys, crashed: Callable[[
     asking = Asking(settings, client, watch, dials)
     kept = KeptAnswers(places.kept_answers, settings.general.model_name)
     chat = Chat(settings, client, watch, herald)
-    cards = Cards(settings, client, watch)
+    cards = Cards(settings, client, watch, dials)
     stage = StageFolder(places.stage, SHIPPED_STAGE)
     owner = Owner(settings, places, keys, hub, herald, client, watch, installation, chat, cards, workers, osc, dials)
 

@@ -16,6 +16,7 @@ from wmkml.config import Settings
 from wmkml.cutting import kept_length
 from wmkml.owner.chat import Unavailable
 from wmkml.owner.deaths import MOST
+from wmkml.owner.dials import Dials
 from wmkml.owner.inference_client import Away, InferenceClient, Refused
 from wmkml.owner.inference_watch import InferenceWatch
 from wmkml.owner.live_run import LiveRun
@@ -38,8 +39,8 @@ class NoQuestion(ValueError):
 class Cards:
     """Makes cards."""
 
-    def __init__(self, settings: Settings, client: InferenceClient, watch: InferenceWatch) -> None:
-        self._settings, self._client, self._watch = settings, client, watch
+    def __init__(self, settings: Settings, client: InferenceClient, watch: InferenceWatch, dials: Dials) -> None:
+        self._settings, self._client, self._watch, self._dials = settings, client, watch, dials
         self._one_at_a_time = asyncio.Lock()
         self._lost: Counter[tuple[str, int]] = Counter()
         """How often inference went away over an iteration of a run: one may be deadly, and a card is not worth that."""
@@ -94,7 +95,7 @@ class Cards:
             model=self._client.model(iteration),
             messages=alone(inference, language, prompt),
             max_tokens=inference.max_tokens,
-            temperature=inference.visitor_temperature,
+            temperature=self._dials.visitor_temperature,
             top_p=inference.visitor_top_p,
             frequency_penalty=inference.frequency_penalty,
             audience=AUDIENCE,

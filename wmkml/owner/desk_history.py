@@ -11,10 +11,10 @@ import json
 import time
 
 from wmkml.collapse.texts import distinct_n, repetition
+from wmkml.owner.desk_wire import DeskLoss, DeskMeasures
 from wmkml.owner.inference_client import mean
 from wmkml.owner.live_run import LiveRun
 from wmkml.runs.store import StoreClosed
-from wmkml.wire import DeskLoss, DeskMeasures
 
 NEWEST = 200
 """So many of an iteration's newest answers are measured."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from wmkml.wire import DeskGpu, DeskMachine
+from wmkml.owner.desk_wire import DeskGpu, DeskMachine
 
 GIB = 2.0**30
 GPU_SECONDS = 5.0

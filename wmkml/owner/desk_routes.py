@@ -13,21 +13,13 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from wmkml.owner.asking import refused_language
 from wmkml.owner.desk_sessions import SESSION_SECONDS, DeskSessions, TooSoon, WrongPin
 from wmkml.owner.desk_state import DeskView
+from wmkml.owner.desk_wire import DeskDials, DeskDoor, DeskHold, DeskLanguage, DeskLogin, DeskState, DeskWords
 from wmkml.owner.page_routes import HEADERS
 from wmkml.owner.parts import Owner
 from wmkml.owner.reading import SMALL, Refusing, read
+from wmkml.owner.telling import StageTold
 from wmkml.pin import PinUnusable, load_pin
-from wmkml.wire import (
-    DeskBlank,
-    DeskDials,
-    DeskDoor,
-    DeskHold,
-    DeskLanguage,
-    DeskLogin,
-    DeskState,
-    DeskWords,
-    Refusal,
-)
+from wmkml.wire import Refusal
 
 COOKIE = "desk"
 FORM = "application/x-www-form-urlencoded"
@@ -142,7 +134,7 @@ def add_desk(app: FastAPI, owner: Owner) -> None:
 
     @desk.post("/stage")
     async def stage(request: Request) -> Response:
-        owner.herald.stage((await read(request, DeskBlank, SMALL)).blank)
+        owner.herald.stage((await read(request, StageTold, SMALL)).blank)
         return _done()
 
     app.include_router(desk)

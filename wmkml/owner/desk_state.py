@@ -11,19 +11,11 @@ from contextlib import suppress
 from wmkml.osc import noted
 from wmkml.owner.desk_history import History
 from wmkml.owner.desk_machine import MachineRoom
+from wmkml.owner.desk_wire import DeskDials, DeskLight, DeskMachine, DeskNotice, DeskOscHost, DeskProblem, DeskState
 from wmkml.owner.dials import Dials
 from wmkml.owner.inference_client import Away, Refused
 from wmkml.owner.parts import Owner, state
-from wmkml.wire import (
-    DeskDials,
-    DeskLight,
-    DeskMachine,
-    DeskNotice,
-    DeskOscHost,
-    DeskProblem,
-    DeskState,
-    OscSent,
-)
+from wmkml.wire import OscSent
 
 RESTORING_SECONDS = 20.0
 """Inference is there and the gate is closed: so long that is its being told of a run; longer is trouble."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from wmkml.choosing import learning_rate
 from wmkml.config import Settings
-from wmkml.wire import DeskDials
+from wmkml.owner.desk_wire import DeskDials
 
 
 class Dials:

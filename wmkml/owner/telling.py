@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import StrictBool
+
 from wmkml.wire import Message
 
 
@@ -19,9 +21,9 @@ class NoticeTold(Message):
 
 
 class StageTold(Message):
-    """`stage`: the operator blanks the projection, or shows it again."""
+    """`stage`, `POST /operator/stage` and `POST /desk/stage`: the operator blanks the projection, or shows it again."""
 
-    blank: bool
+    blank: StrictBool
 
 
 class RuntimeTold(Message):
