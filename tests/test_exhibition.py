@@ -98,8 +98,7 @@ def test_a_run_is_lived_through_on_all_three_pages(browser: Browser, cluster: Pr
     assert "language" not in visitor.locator("#conversation").inner_text(), "another station's words are not shown"
     expect(desk.locator("[data-phase=last_words]")).to_be_visible()
 
-    desk.locator("[data-do=rebirth]").click()
-    desk.get_by_role("dialog").get_by_role("button", name="Ja, Lauf beenden").click()
+    confirm(desk, "rebirth", "Ja, Lauf beenden")
     expect(visitor.locator("#talk")).to_be_hidden()
     assert "Sprache?" not in visitor.content()
     assert cluster.state()["phase"] == "waiting"
@@ -159,6 +158,53 @@ def test_a_visit_by_keyboard_alone_survives_what_happens_in_a_room(
     cluster.end("owner")
     cluster.start("owner")
     cluster.wait_until_ready()
+
+
+def test_the_desks_buttons_lead_the_real_services(browser: Browser, cluster: Processes) -> None:
+    expect.set_options(timeout=180_000)
+    troubles: list[str] = []
+    stage = opened(browser, f"{cluster.owner}/stage?key={cluster.keys.stage}&tier=low&mute=1", troubles)
+    desk = opened(browser, cluster.owner + "/desk", troubles, locale="de-DE")
+    desk.get_by_label("PIN").fill(load_pin(cluster.places))
+    desk.keyboard.press("Enter")
+
+    desk.locator("[data-start=en]").click()
+    if cluster.state()["phase"] != "waiting":  # a visit before this one left a run
+        desk.get_by_role("button", name="Ja, neu beginnen").click()
+    cluster.wait_for(lambda: cluster.state()["language"] == "en" and cluster.state()["phase"] == "running", "a run")
+
+    desk.get_by_role("button", name="Bühne dunkel").click()
+    expect(stage.locator("#blank")).to_have_count(1)
+    desk.get_by_role("button", name="Bühne zeigen").click()
+    expect(stage.locator("#blank")).to_have_count(0)
+
+    desk.locator("[data-do=hold]").click()
+    expect(desk.locator("[data-round=held]")).to_contain_text("sobald Sie loslassen")
+    assert cluster.state()["iteration"] == -1
+    desk.get_by_label("Lernrate", exact=True).fill("0,002")
+    desk.get_by_role("button", name="Übernehmen").click()
+    expect(desk.get_by_text("Übernommen.")).to_be_visible()
+    desk.get_by_role("button", name="Loslassen").click()
+    expect(desk.locator("dd", has_text="Iteration 0")).to_be_visible()
+    expect(desk.locator("[data-now=learning_rate]")).to_have_text("0,002")
+
+    cluster.wait_for(lambda: len(cluster.state()["rounds"]) == 2, "the next round")
+    assert cluster.state()["rounds"][1]["learning_rate"] == pytest.approx(0.002)
+    confirm(desk, "skip", "Ja, Runde überspringen")
+    expect(desk.locator("[data-round] li.skipped")).to_have_count(1)
+    confirm(desk, "last_words", "Ja, letzte Worte beginnen")
+    expect(desk.locator("[data-phase=last_words]")).to_be_visible()
+    expect(stage.locator("#state .warm")).to_have_text("last words")
+    confirm(desk, "rebirth", "Ja, Lauf beenden")
+    expect(desk.locator("[data-phase=waiting]")).to_be_visible()
+    expect(stage.locator("#waiting")).to_be_visible()
+    assert not troubles
+
+
+def confirm(desk: Page, button: str, yes: str) -> None:
+    """Press a button of the desk, and mean it."""
+    desk.locator(f"[data-do={button}]").click()
+    desk.get_by_role("dialog").get_by_role("button", name=yes).click()
 
 
 def with_idle(settings: Settings, seconds: float) -> Settings:
