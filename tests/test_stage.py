@@ -225,6 +225,20 @@ def test_a_font_that_was_just_taken_away_is_not_there(owner: PlayedOwner) -> Non
     assert owner.house.owner.get(f"/stage/runtime/fonts/{font.name}").status_code == 404
 
 
+def test_it_steps_down_by_itself_and_loses_no_word(projector: BrowserContext, owner: PlayedOwner) -> None:
+    owner.begin("de")
+    owner.say("Was ist das?", "one")
+    page = projector.new_page()
+    # Large enough that no processor draws it in a frame's time.
+    page.set_viewport_size({"width": 1920, "height": 1200})
+    page.goto(f"{owner.address}/stage?key={owner.house.keys.stage}&begin=high&mute=1")
+    expect(page.locator("main[data-drawing=true]")).to_be_visible()
+    wait_for(page, "figures.instances > 40")
+    before = figures(page)["instances"]
+    wait_for(page, "figures.tier === 'middle' || figures.tier === 'low'")
+    assert figures(page)["instances"] == before
+
+
 def test_a_stage_that_is_opened_late_shows_what_was_said(projector: BrowserContext, owner: PlayedOwner) -> None:
     owner.begin("de")
     for number in range(3):

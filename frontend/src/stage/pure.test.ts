@@ -101,11 +101,15 @@ describe('mapping', () => {
 
 describe('tiers', () => {
   it('steps down after slow frames in a row, and not for a hidden tab', () => {
-    const watch = new FrameWatch();
-    const frames = (milliseconds: number) => Array.from({ length: 120 }, () => watch.tooSlow(milliseconds)).some(Boolean);
-    expect(frames(17)).toBe(false);
-    expect(frames(5000)).toBe(false);
-    expect(frames(40)).toBe(true);
+    const frames = (count: number, milliseconds: number, watch = new FrameWatch()) =>
+      Array.from({ length: count }, () => watch.tooSlow(milliseconds)).some(Boolean);
+    expect(frames(600, 17)).toBe(false);
+    expect(frames(49, 40)).toBe(false);
+    expect(frames(50, 40)).toBe(true);
+    expect(frames(6, 900)).toBe(true);
+    // A machine that slept once is none that is too slow.
+    const woken = new FrameWatch();
+    for (let time = 0; time < 9; time += 1) expect([frames(1, 60_000, woken), frames(60, 17, woken)]).toEqual([false, false]);
     expect(below('high')).toBe('middle');
     expect(below('low')).toBeNull();
     expect(firstTier('ANGLE (Google, Vulkan (SwiftShader Device))')).toBe('low');

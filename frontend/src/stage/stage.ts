@@ -70,14 +70,14 @@ export class Stage {
     canvas: HTMLCanvasElement,
     private mapping: Mapping,
     private family: string,
-    private readonly fixedTier: TierName | null,
+    private readonly quality: { begin: TierName | null; held: boolean },
     private readonly calm: boolean,
     private readonly happens: (what: Happening, iteration: number) => void,
   ) {
-    this.tier = fixedTier ?? 'high';
+    this.tier = quality.begin ?? 'high';
     this.picture = new Picture(canvas, TIERS[this.tier], family);
     const first = firstTier(this.picture.card);
-    if (!fixedTier && first !== this.tier) {
+    if (!quality.begin && first !== this.tier) {
       this.tier = first;
       this.picture.renew(TIERS[first], family, 0);
     }
@@ -159,7 +159,7 @@ export class Stage {
     if (!drawn) return;
     this.picture.draw(this.targets, this.moment());
     this.note(performance.now() - began, gap);
-    if (!this.fixedTier && this.watch.tooSlow(gap)) {
+    if (!this.quality.held && this.watch.tooSlow(gap)) {
       const lower = below(this.tier);
       if (lower) this.renew(lower);
     }

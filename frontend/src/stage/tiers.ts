@@ -38,23 +38,29 @@ export function firstTier(renderer: string): TierName {
   return /swiftshader|llvmpipe|software|basic render/i.test(renderer) ? 'low' : 'high';
 }
 
-const FRAMES = 120;
+const WINDOW_MS = 2000;
+const FRAMES = 5; // fewer say nothing
 const SLOW_MS = 24; // 60 a second with a missed frame now and then is well
-const PAUSE_MS = 400; // a hidden tab, a sleeping machine: no measure of the picture
+const PAUSE_MS = 400; // once: a hidden tab, a sleeping machine; again and again: a card that cannot do it
 
 /** Watches the time between frames; steps down after two seconds of slow ones in a row, never up. */
 export class FrameWatch {
   private slow = 0;
   private seen = 0;
+  private passed = 0;
+  private paused = false;
 
-  /** Whether it is time to step down. */
+  /** Whether it is time to step down, after a frame that came so long after the one before. */
   tooSlow(milliseconds: number): boolean {
-    if (milliseconds > PAUSE_MS) return false;
+    const first = !this.paused;
+    this.paused = milliseconds > PAUSE_MS;
+    if (this.paused && first) return false;
     this.seen += 1;
+    this.passed += milliseconds;
     if (milliseconds > SLOW_MS) this.slow += 1;
-    if (this.seen < FRAMES) return false;
+    if (this.seen < FRAMES || this.passed < WINDOW_MS) return false;
     const much = this.slow > this.seen / 2;
-    this.seen = this.slow = 0;
+    this.seen = this.slow = this.passed = 0;
     return much;
   }
 }
