@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -39,3 +41,12 @@ class Desk:
     def light(self, name: str) -> tuple[str, str]:
         [one] = [one for one in self.state()["lights"] if one["name"] == name]
         return one["light"], one["code"]
+
+
+@contextmanager
+def at_the_desk(owner: PlayedOwner) -> Iterator[Desk]:
+    """An operator who is logged in."""
+    one = Desk(owner)
+    assert one.login().status_code == 200
+    yield one
+    one.http.close()

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.desk_operator import SECRET, Desk
+from tests.desk_operator import SECRET, Desk, at_the_desk
 from tests.owner_house import until
 from tests.played_owner import KEPT, PlayedOwner, played_owner
 from wmkml.pin import change_pin, load_pin
@@ -30,10 +30,8 @@ def owner(house: PlayedOwner) -> PlayedOwner:
 
 @pytest.fixture
 def desk(owner: PlayedOwner) -> Iterator[Desk]:
-    one = Desk(owner)
-    assert one.login().status_code == 200
-    yield one
-    one.http.close()
+    with at_the_desk(owner) as one:
+        yield one
 
 
 # --- who is let in -------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pythonosc.osc_message import OscMessage
 
-from tests.desk_operator import SECRET, Desk
+from tests.desk_operator import SECRET, Desk, at_the_desk
 from tests.owner_house import until
 from tests.played_owner import PlayedOwner, played_owner
 
@@ -29,18 +29,13 @@ def owner(house: PlayedOwner) -> PlayedOwner:
 
 @pytest.fixture
 def desk(owner: PlayedOwner) -> Iterator[Desk]:
-    one = Desk(owner)
-    assert one.login().status_code == 200
-    yield one
-    one.http.close()
+    with at_the_desk(owner) as one:
+        yield one
 
 
 def status_of(owner: PlayedOwner, iteration: int) -> str | None:
     rounds = owner.get("/state")["rounds"]
     return next((str(one["status"]) for one in rounds if one["iteration"] == iteration), None)
-
-
-# --- every button --------------------------------------------------------------------------------------------------
 
 
 def test_start_begins_a_run_and_begins_another(desk: Desk) -> None:

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.processes import Processes, processes
 from tests.stage_pictures import SOFTWARE
-from tests.visiting import begin, chromium, settled, violations, watched
+from tests.visiting import begin, begin_by_keyboard, chromium, settled, violations, watched
 from wmkml.cluster.arguments import PROJECT
 from wmkml.config import Settings
 from wmkml.pin import load_pin
@@ -114,12 +114,7 @@ def test_a_visit_by_keyboard_alone_survives_what_happens_in_a_room(
     with watched(browser, cluster.owner, viewport=size) as context:
         page = context.new_page()
         page.goto(cluster.owner + "/")
-        expect(page.locator("#languages button")).to_have_count(2)
-        page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
-        expect(page.locator("#begin")).to_be_focused()
-        page.keyboard.press("Enter")
-        expect(page.locator("#prompt")).to_be_focused()
+        begin_by_keyboard(page)
         page.keyboard.type("Was ist ein Hund?")
         page.keyboard.press("Enter")
         expect(page.locator(".token").first).to_be_visible()

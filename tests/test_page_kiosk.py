@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.owner_house import until
 from tests.played_owner import KEPT, PlayedOwner, played_owner
-from tests.visiting import begin, chromium, enter, say, settled, violations, watched
+from tests.visiting import begin, begin_by_keyboard, chromium, enter, say, settled, violations, watched
 
 IDLE_SECONDS = 25.0
 """Long enough for a slow machine to answer in between."""
@@ -138,12 +138,7 @@ def test_by_keyboard_alone_and_typing_is_told(visitor: BrowserContext, owner: Pl
     owner.house.behave(alternatives=[["Kein ", 0.6]])
     page = visitor.new_page()
     page.goto(owner.address + "/")
-    expect(page.locator("#languages button")).to_have_count(2)
-    page.keyboard.press("Tab")
-    page.keyboard.press("Enter")
-    expect(page.locator("#begin")).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.locator("#prompt")).to_be_focused()
+    begin_by_keyboard(page)
     page.keyboard.type("Hallo", delay=5)
     page.keyboard.press("Shift+Enter")
     page.keyboard.type("du", delay=5)

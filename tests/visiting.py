@@ -64,6 +64,16 @@ def begin(page: Page, language: str = "de") -> None:
     expect(page.locator("#talk")).to_be_visible()
 
 
+def begin_by_keyboard(page: Page) -> None:
+    """Choose the first language and begin, with keys alone."""
+    expect(page.locator("#languages button")).to_have_count(2)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#begin")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#prompt")).to_be_focused()
+
+
 def say(page: Page, prompt: str, answers: int) -> None:
     """Say something and wait until so many answers are complete."""
     page.locator("#prompt").fill(prompt)
