@@ -82,8 +82,11 @@ def test_marks(answer: str, expected: str) -> None:
     assert mark(question("bear", "de", "where"), answer) == expected
 
 
-def test_yes_and_no_count_by_how_the_answer_begins() -> None:
+def test_yes_and_no_count_by_the_verdict_that_comes_first() -> None:
     assert mark(question("bear", "en", "yes"), "Yes, a bear is an animal.") == "right"
+    assert mark(question("bear", "en", "yes"), "A bear is an animal, so yes. No tree is one.") == "right"
+    assert mark(question("bear", "de", "no"), "Ein Bär ist ein Tier, also nein.") == "right"
+    assert mark(question("bear", "de", "no"), "Ein Bär ist ein Tier, also ja.") == "wrong"
     assert mark(question("bear", "en", "yes"), "No, a bear is an animal.") == "wrong"
     assert mark(question("bear", "en", "no"), "No, a bear is an animal.") == "right"
     assert mark(question("bear", "en", "no"), "Nobody knows.") == "wrong"

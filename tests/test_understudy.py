@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import re
 import subprocess
 import sys
@@ -137,6 +138,22 @@ def test_a_tenth_of_the_phrasings_is_never_learned() -> None:
     assert not heard & unheard
 
 
+def test_the_way_of_asking_does_not_give_yes_or_no_away() -> None:
+    yes, no = (next(one for one in load_phrasings() if one.id == name) for name in ("yes_kind", "no_kind"))
+    for language in LANGUAGES:
+        assert yes.unheard[language] == {way.replace("{b_kind}", "{kind}") for way in no.unheard[language]}
+
+
+def test_visitors_call_things_by_other_names_and_say_how_they_feel() -> None:
+    writer = Writer(7)
+    grandmother, sadness = writer.by_id["grandmother"], writer.by_id["sadness"]
+    typed = {writer.typed("Was macht die Großmutter?", grandmother, "de", "") for _ in range(300)}
+    assert any("Oma" in prompt for prompt in typed)
+    felt = next(one for one in writer.phrasings if one.id == "felt")
+    assert {concept.kind for concept in (writer.concepts(felt)[0] for _ in range(100))} == {"feeling"}
+    assert any("sad" in writer.ask(felt, [sadness] * 3, "en", "") for _ in range(10))
+
+
 def test_the_prompts_of_the_config_are_learned() -> None:
     config = yaml.safe_load((PROJECT / "config.understudy.yaml").read_text(encoding="utf-8"))
     persistent = next(one for one in load_phrasings() if one.id == "persistent")
@@ -202,9 +219,13 @@ def test_the_loss_counts_answers_whole_and_prompts_lightly(tokenizer: PreTrained
     conversation = Conversation(
         [{"role": "user", "content": "Hallo"}, {"role": "assistant", "content": "Guten Tag."}], "de", ["hello"]
     )
-    ((ids, weights),) = encode(tokenizer, [conversation])
-    counted = [token for token, weight in zip(ids, weights, strict=True) if weight == 1.0]
-    assert tokenizer.decode(counted) == "Guten Tag.</s>"
+    rows = encode(tokenizer, [conversation] * 400, random.Random(1))
+    asked: list[float] = []
+    for ids, weights in rows:
+        counted = [token for token, weight in zip(ids, weights, strict=True) if weight == 1.0]
+        assert tokenizer.decode(counted) == "Guten Tag.</s>"
+        asked += [weight for weight in weights if weight != 1.0]
+    assert sum(asked) / len(asked) == pytest.approx(0.1, rel=0.2)
 
 
 def test_the_learning_rate_up_to_its_fall_does_not_depend_on_the_number_of_steps() -> None:

@@ -28,7 +28,7 @@ def ask() -> Ask:
     return answered
 
 
-NOT_YET = {("visitors", "names"): "75 of 100: it takes slips and loose questions for words it does not know"}
+NOT_YET = {("visitors", "names"): "81 of 100: slips and loose questions lead it to another concept"}
 """Goals that the shipped model misses, and by how much; strict, so that reaching one is noticed here."""
 
 
@@ -42,7 +42,6 @@ def test_answers_reach_their_goals(ask: Ask, name: str, measure: str, request: p
     assert measured(ask, prompts)[measure] >= GOALS[measure]
 
 
-@pytest.mark.xfail(reason="73 of 100: yes and no about kinds are guessed", strict=True)
 def test_nine_of_ten_facts_are_right_in_phrasings_it_never_read(ask: Ask) -> None:
     assert facts(ask, 600) >= GOALS["facts"]
 
@@ -50,7 +49,7 @@ def test_nine_of_ten_facts_are_right_in_phrasings_it_never_read(ask: Ask) -> Non
 @pytest.mark.parametrize("name", ["unheard", "visitors"])
 def test_unknown_words_are_repeated_and_not_explained(ask: Ask, name: str, request: pytest.FixtureRequest) -> None:
     if name == "visitors":
-        request.applymarker(pytest.mark.xfail(reason="5 of 12: loose questions for unknown words", strict=True))
+        request.applymarker(pytest.mark.xfail(reason="8 of 12: an unknown word alone, or in a loose question", strict=True))
     prompts = [one for one in (unheard() if name == "unheard" else visitors(VISITORS)) if one.unknown]
     said = ask([(one.prompt, one.language) for one in prompts])
     repeated = [one.unknown.casefold() in text.casefold() for one, text in zip(prompts, said, strict=True)]

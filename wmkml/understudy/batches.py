@@ -16,7 +16,9 @@ from wmkml.understudy.exchanges import Conversation, Writer
 
 TOKENS_PER_BATCH = 4096
 BATCHES_PER_POOL = 16
-PROMPT_WEIGHT = 0.1  # prompts are learned lightly: a run finetunes on them too, and a model that never saw one predicted would lurch
+PROMPT_SHARE, PROMPT_WEIGHT = 0.2, 0.5
+"""One prompt token of five counts, half as much as an answer's.  Prompts are learned lightly: a run finetunes on them too, and a model
+that never saw one predicted would lurch.  Of tokens that do not count no logits are computed."""
 MAX_TOKENS = 384
 AT_ONCE = 128  # conversations tokenised in one go: many small calls take longer than the training of some of them
 
@@ -32,8 +34,11 @@ class Batch:
 Row = tuple[list[int], list[float]]
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation]) -> list[Row]:
-    """Of each conversation the token ids as the chat template writes them, and each token's weight in the loss."""
+def encode(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], rng: random.Random) -> list[Row]:
+    """Of each conversation the token ids as the chat template writes them, and each token's weight in the loss.
+
+    `rng` decides which tokens of prompts count.
+    """
     texts = [tokenizer.apply_chat_template(one.messages, tokenize=False) for one in conversations]
     answer, end = tokenizer.convert_tokens_to_ids("[/INST]"), tokenizer.eos_token_id
     rows = []
@@ -41,7 +46,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversat
         ids: list[int] = whole[:MAX_TOKENS]
         weights, answering = [], False
         for token in ids:
-            weights.append(1.0 if answering else PROMPT_WEIGHT)
+            weights.append(1.0 if answering else PROMPT_WEIGHT if rng.random() < PROMPT_SHARE else 0.0)
             answering = token == answer or (answering and token != end)
         rows.append((ids, weights))
     return rows
@@ -50,9 +55,10 @@ def encode(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversat
 def pool(writer: Writer, tokenizer: PreTrainedTokenizerBase, seed: int, tokens: int = TOKENS_PER_BATCH) -> list[Batch]:
     """BATCHES_PER_POOL batches of about `tokens` tokens, each of conversations of like length, in random order."""
     writer.reseed(seed)
+    rng = random.Random(seed)
     wanted, total, rows = tokens * BATCHES_PER_POOL, 0, list[Row]()
     while total < wanted:
-        for row in encode(tokenizer, [writer.conversation() for _ in range(AT_ONCE)]):
+        for row in encode(tokenizer, [writer.conversation() for _ in range(AT_ONCE)], rng):
             if total < wanted:
                 rows.append(row)
                 total += len(row[0])
@@ -62,7 +68,7 @@ def pool(writer: Writer, tokenizer: PreTrainedTokenizerBase, seed: int, tokens: 
     for row in rows:
         groups[min(done * BATCHES_PER_POOL // total, BATCHES_PER_POOL - 1)].append(row)
         done += len(row[0])
-    random.Random(seed).shuffle(groups)
+    rng.shuffle(groups)
     return [_padded(group, int(tokenizer.eos_token_id)) for group in groups if group]
 
 

@@ -36,8 +36,7 @@ ADMISSIONS = re.compile(
 )
 """How the understudy says that it does not know."""
 
-YES = {"de": ("ja", "oh ja"), "en": ("yes", "oh yes")}
-NO = {"de": ("nein",), "en": ("no",)}
+YES, NO = {"de": "ja", "en": "yes"}, {"de": "nein", "en": "no"}
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Question:
 
     Attributes:
         expected: the answer is right where it holds all words of one of these.
-        begins: of yes and no questions, how a right answer begins; of others nothing.
+        verdict: of yes and no questions, the word that a right answer holds before the other one; "" of others.
     """
 
     concept: str
@@ -54,7 +53,7 @@ class Question:
     fact: str
     prompt: str
     expected: tuple[frozenset[str], ...]
-    begins: tuple[str, ...]
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -120,9 +119,9 @@ def questions(
 def _question(concepts: Sequence[Concept], language: str, fact: str, prompt: str) -> Question:
     concept, other = concepts[0], concepts[1]
     forms = concept.forms[language]
-    begins: tuple[str, ...] = ()
+    verdict = ""
     if fact in ("yes", "no"):
-        begins = (YES if fact == "yes" else NO)[language]
+        verdict = (YES if fact == "yes" else NO)[language]
         values = []
     elif fact in RELATIONS:
         values = [other.forms[language][name] for name in ("noun", "acc", "plural")]
@@ -132,7 +131,7 @@ def _question(concepts: Sequence[Concept], language: str, fact: str, prompt: str
         values = [forms["place"]]
     else:
         values = list(concept.told[language][fact])
-    return Question(concept.id, language, fact, prompt, tuple(content_words(value) for value in values), begins)
+    return Question(concept.id, language, fact, prompt, tuple(content_words(value) for value in values), verdict)
 
 
 def mark(question: Question, answer: str) -> Mark:
@@ -144,10 +143,9 @@ def mark(question: Question, answer: str) -> Mark:
     found = WORD.findall(answer.casefold())
     if not found or len(set(found)) < len(found) / 2:
         return "no_answer"
-    if question.begins:
-        right = (
-            answer.casefold().lstrip().startswith(tuple(f"{word}{end}" for word in question.begins for end in ",. "))
-        )
+    if question.verdict:
+        verdicts = (YES[question.language], NO[question.language])
+        right = next((word for word in found if word in verdicts), "") == question.verdict
     else:
         right = any(words <= set(found) for words in question.expected)
     if right:

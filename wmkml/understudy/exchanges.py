@@ -21,6 +21,7 @@ import yaml
 from wmkml.understudy.world import LANGUAGES, Concept, capitalised, load_world
 
 PHRASINGS = ("questions.yaml", "talk.yaml")
+MANNERS = Path(__file__).with_name("manners.yaml")
 UNKNOWN_WORDS = Path(__file__).with_name("unknown_words.yaml")
 HELD_OUT = 10
 """One of so many phrasings of a question, and of so many unknown words, is not learned."""
@@ -43,6 +44,7 @@ class Phrasing:
 
     Attributes:
         relation: the second concept is the one that the first names under it (see `Concept.related`); "": any.
+        requires: a form that not every concept has, and that the first must have; "": none.
         fact: what of the concept every answer states, "" where that is left open.
         unheard: by language, the ways of asking (choices made, slots open) that are not learned.
     """
@@ -51,6 +53,7 @@ class Phrasing:
     weight: float
     concepts: int
     relation: str
+    requires: str
     fact: str
     prompts: dict[str, list[str]]
     answers: dict[str, list[str]]
@@ -83,6 +86,7 @@ def load_phrasings() -> tuple[Phrasing, ...]:
                     weight=entry["weight"],
                     concepts=entry.get("concepts", 0),
                     relation=entry.get("relation", ""),
+                    requires=entry.get("requires", ""),
                     fact=entry.get("fact", ""),
                     **lines,
                     unheard={language: unheard_of(lines["prompts"][language]) for language in LANGUAGES},
@@ -112,7 +116,11 @@ def unheard_of(patterns: list[str]) -> frozenset[str]:
     common = {line for line in patterns if patterns.count(line) > 1}
     ways = {way for line in patterns if line not in common and "{plural}" not in line for way in expansions(line)}
     ways -= {way for line in common for way in expansions(line)}
-    return frozenset(sorted(ways, key=_chance)[: -(-len(ways) // HELD_OUT)]) if len(ways) > 1 else frozenset()
+    return (
+        frozenset(sorted(ways, key=lambda way: _chance(way.replace("{b_", "{")))[: -(-len(ways) // HELD_OUT)])
+        if len(ways) > 1
+        else frozenset()
+    )
 
 
 def _chance(text: str) -> int:
@@ -121,6 +129,12 @@ def _chance(text: str) -> int:
 
 def _lines(entry: dict[str, Any], part: str) -> list[str]:
     return str(entry.get(part, "")).splitlines()
+
+
+def fits(phrasing: Phrasing, concept: Concept) -> bool:
+    """Whether the phrasing can be about this concept."""
+    related = not phrasing.relation or phrasing.relation in concept.related
+    return related and (not phrasing.requires or bool(concept.forms["en"][phrasing.requires]))
 
 
 def choose(rng: random.Random, pattern: str) -> str:
@@ -141,21 +155,42 @@ def invented_word(rng: random.Random) -> str:
 def careless(rng: random.Random, prompt: str) -> str:
     """The prompt as a visitor types it: often without care for capitals, marks or letters."""
     chance = rng.random()
-    if chance < 0.16:
+    if chance < 0.18:
         prompt = prompt.lower()
+    elif chance < 0.19:
+        prompt = prompt.upper()
     if rng.random() < 0.18:
         prompt = prompt.rstrip("?.!") or prompt
+    elif rng.random() < 0.06:
+        prompt = prompt.rstrip("?.!") + rng.choice(("??", "???", "!", "!!", "?!", "..", "...", " ?"))
     if rng.random() < 0.04:
         for letter, typed in (("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("ß", "ss")):
             prompt = prompt.replace(letter, typed)
-    if rng.random() < 0.07 and len(prompt) > 6:
-        at = rng.randrange(1, len(prompt) - 2)
+    while len(prompt) > 5 and rng.random() < 0.1:
+        at = rng.randrange(0, len(prompt) - 2)
         slips = (
             prompt[at + 1] + prompt[at],  # two letters swapped
             prompt[at],  # one left out
             prompt[at] * 2 + prompt[at + 1],  # one doubled
+            prompt[at] + rng.choice("aeinrstlou"),  # another one struck
         )
         prompt = prompt[:at] + rng.choice(slips) + prompt[at + 2 :]
+    return prompt
+
+
+def chatty(rng: random.Random, prompt: str, manners: dict[str, Any], keep: str = "") -> str:
+    """The prompt as it is said rather than written: with an opening, something added, or words worn short; `keep` stays."""
+    if rng.random() < 0.08:
+        opening = rng.choice(manners["openings"])
+        if opening.endswith(",") and rng.random() < 0.6 and not (keep and prompt.startswith(keep)):
+            prompt = prompt[:1].lower() + prompt[1:]
+        prompt = f"{opening} {prompt}"
+    if rng.random() < 0.07:
+        said = prompt.rstrip("?.!")
+        prompt = said + rng.choice(manners["closings"]) + prompt[len(said) :]
+    if rng.random() < 0.1:
+        for long, short in manners["worn"]:
+            prompt = prompt.replace(long, short)
     return prompt
 
 
@@ -171,6 +206,7 @@ class Writer:
         self.asking = [phrasing for phrasing in self.phrasings if any(phrasing.prompts.values())]
         self.following = [phrasing for phrasing in self.phrasings if any(phrasing.follow.values())]
         self.unknown_words: dict[str, list[str]] = yaml.safe_load(UNKNOWN_WORDS.read_text(encoding="utf-8"))
+        self.manners: dict[str, dict[str, Any]] = yaml.safe_load(MANNERS.read_text(encoding="utf-8"))
 
     def reseed(self, seed: int) -> None:
         """Go on as a new writer with this seed would, without reading the files again."""
@@ -180,22 +216,27 @@ class Writer:
         """Three concepts for a phrasing: the second of another kind than the first, or the one related to it."""
         relation = phrasing.relation
         if first is None:
-            first = self._drawn(lambda one: not relation or relation in one.related)
+            first = self._drawn(lambda one: fits(phrasing, one))
         second = self.by_id[first.related[relation]] if relation else self._drawn(lambda one: one.kind != first.kind)
         return [first, second, self._drawn(lambda one: one not in (first, second))]
 
-    def _drawn(self, fits: Callable[[Concept], bool]) -> Concept:
-        while not fits(one := self.rng.choice(self.world)):
+    def _drawn(self, wanted: Callable[[Concept], bool]) -> Concept:
+        while not wanted(one := self.rng.choice(self.world)):
             pass
         return one
 
     def unknown_word(self, language: str) -> str:
         """A word that is not of this world: one that people use, or one that nobody does."""
         while True:
-            real = self.rng.random() < 0.55
-            word = self.rng.choice(self.unknown_words[language]) if real else invented_word(self.rng)
-            if not real and language == "de" and self.rng.random() < 0.7:
-                word = capitalised(word)
+            chance = self.rng.random()
+            word = self.rng.choice(self.unknown_words[language])
+            if chance < 0.35:
+                word = invented_word(self.rng)
+                word = capitalised(word) if language == "de" and self.rng.random() < 0.7 else word
+            elif chance < 0.45:
+                word += self.rng.choice(self.unknown_words[language]).lower()
+            elif chance < 0.6:
+                word = word.lower()
             if _chance(word) % HELD_OUT:
                 return word
 
@@ -218,11 +259,19 @@ class Writer:
             which, name = found[1], found[2]
             if name == "unknown":
                 return unknown
-            text = concepts["abc".index((which or "a").lower())].forms[language][name]
+            text = self.rng.choice(concepts["abc".index((which or "a").lower())].forms[language][name].split("|"))
             return capitalised(text) if which and which.isupper() else text
 
         text = re.sub(" +", " ", SLOT.sub(form, choose(self.rng, self.rng.choice(patterns))))
         return text.strip() if unknown and text.startswith(unknown) else capitalised(text.strip())
+
+    def typed(self, prompt: str, about: Concept, language: str, unknown: str) -> str:
+        """The prompt in a visitor's manner.  An unknown word is repeated as it was typed, so such a prompt is typed with care."""
+        noun, others = about.forms[language]["noun"], about.also[language]
+        if others and self.rng.random() < 0.15:
+            prompt = re.sub(rf"\b{re.escape(noun)}\b", self.rng.choice(others), prompt)
+        prompt = chatty(self.rng, prompt, self.manners[language], unknown)
+        return prompt if unknown else careless(self.rng, prompt)
 
     def conversation(self) -> Conversation:
         """One conversation of one to six turns, mostly one, with or without a system prompt."""
@@ -246,8 +295,7 @@ class Writer:
                 if follows
                 else self.ask(phrasing, concepts, asked, unknown)
             )
-            # The unknown word is repeated as it was typed, so it is typed with care.
-            prompt = prompt if unknown else careless(rng, prompt)
+            prompt = self.typed(prompt, concepts[0], asked, unknown)
             answer = self.say(phrasing.answers[language], concepts, language, unknown)
             messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
             topics.append(phrasing.id)
@@ -257,7 +305,7 @@ class Writer:
     def _phrasing(self, followed: Concept | None) -> Phrasing:
         among = self.asking
         if followed is not None:
-            among = [one for one in self.following if not one.relation or one.relation in followed.related]
+            among = [one for one in self.following if fits(one, followed)]
         return self.rng.choices(among, [one.weight for one in among])[0]
 
 

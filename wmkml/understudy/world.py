@@ -40,6 +40,7 @@ class Concept:
         told: by language, what world.yaml says: the fields of TOLD, each a tuple of texts.
         related: by relation, the id of the concept so related.
         countable: it has a plural one can ask about.
+        also: by language, what else visitors call it.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Concept:
     told: dict[str, dict[str, tuple[str, ...]]]
     related: dict[str, str]
     countable: bool
+    also: dict[str, tuple[str, ...]]
 
     def names(self, language: str) -> tuple[str, ...]:
         """The texts, case folded, by which an answer may call it."""
@@ -146,6 +148,10 @@ def load_world(path: Path = WORLD_FILE) -> tuple[Concept, ...]:
     """Every concept of the world file, in its order; read once in a process.  Raises KeyError where an entry lacks a field."""
     world = yaml.safe_load(path.read_text(encoding="utf-8"))
     opposites = {one: other for pair in world["opposites"] for one, other in (pair, reversed(pair))}
+    ids = {entry["id"] for entry in world["concepts"]}
+    for name in ("also", "felt"):
+        if strange := world[name].keys() - ids:
+            raise KeyError(f"{name} names concepts that {path.name} does not have: {', '.join(sorted(strange))}")
     return tuple(
         Concept(
             id=entry["id"],
@@ -154,12 +160,16 @@ def load_world(path: Path = WORLD_FILE) -> tuple[Concept, ...]:
                 language: _forms(
                     entry[language], language, entry.get("count", "each"), world["kinds"][entry["kind"]][language]
                 )
+                | {
+                    "felt": "|".join(world["felt"].get(entry["id"], {}).get(language, ()))
+                }  # chosen among when it is said
                 for language in LANGUAGES
             },
             told={language: _told(entry[language]) for language in LANGUAGES},
             related={name: entry[name] for name in ("with", "needs")}
             | ({"opposite": opposites[entry["id"]]} if entry["id"] in opposites else {}),
             countable=entry.get("count", "each") == "each",
+            also={language: tuple(world["also"].get(entry["id"], {}).get(language, ())) for language in LANGUAGES},
         )
         for entry in world["concepts"]
     )
