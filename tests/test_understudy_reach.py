@@ -49,7 +49,9 @@ def test_nine_of_ten_facts_are_right_in_phrasings_it_never_read(ask: Ask) -> Non
 @pytest.mark.parametrize("name", ["unheard", "visitors"])
 def test_unknown_words_are_repeated_and_not_explained(ask: Ask, name: str, request: pytest.FixtureRequest) -> None:
     if name == "visitors":
-        request.applymarker(pytest.mark.xfail(reason="8 of 12: an unknown word alone, or in a loose question", strict=True))
+        request.applymarker(
+            pytest.mark.xfail(reason="8 of 12: an unknown word alone, or in a loose question", strict=True)
+        )
     prompts = [one for one in (unheard() if name == "unheard" else visitors(VISITORS)) if one.unknown]
     said = ask([(one.prompt, one.language) for one in prompts])
     repeated = [one.unknown.casefold() in text.casefold() for one, text in zip(prompts, said, strict=True)]
