@@ -19,7 +19,7 @@ from wmkml.cluster.arguments import PROJECT
 from wmkml.understudy.answering import MODEL_FOLDER, answer, load
 from wmkml.understudy.batches import encode
 from wmkml.understudy.build import learning_rate
-from wmkml.understudy.exchanges import Conversation, Writer, conversations, expansions, load_phrasings
+from wmkml.understudy.exchanges import Conversation, Writer, conversations, expansions, fits, load_phrasings
 from wmkml.understudy.world import LANGUAGES
 
 GERMAN_WORDS = set(
@@ -114,7 +114,7 @@ def test_answers_follow_the_system_prompt_even_where_the_visitor_asks_in_the_oth
 def test_every_phrasing_can_be_said_about_every_concept_in_both_languages() -> None:
     writer = Writer(1)
     for phrasing in load_phrasings():
-        about = [one for one in writer.world if not phrasing.relation or phrasing.relation in one.related]
+        about = [one for one in writer.world if fits(phrasing, one)]
         for language in LANGUAGES:
             patterns = phrasing.prompts[language] + phrasing.answers[language] + phrasing.follow[language]
             for pattern, concept in zip(patterns * 7, itertools.cycle(about), strict=False):

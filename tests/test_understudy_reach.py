@@ -28,15 +28,24 @@ def ask() -> Ask:
     return answered
 
 
-NOT_YET = {("visitors", "names"): "81 of 100: slips and loose questions lead it to another concept"}
-"""Goals that the shipped model misses, and by how much; strict, so that reaching one is noticed here."""
+NOT_YET = {
+    ("visitors", "names"): "81 of 100: slips and loose questions lead it to another concept",
+    ("visitors", "unknown"): "8 of 12, of 9 wanted: an unknown word alone, or in a loose question",
+}
+"""Goals that the shipped model misses, and by how much.  They are asked all the same, and strictly: a test fails as soon as its
+goal is reached, and its line here has to go."""
+
+
+def may_miss(request: pytest.FixtureRequest, name: str, measure: str) -> None:
+    """Expect the running test to fail, if its goal is known to be missed."""
+    if missed := NOT_YET.get((name, measure)):
+        request.applymarker(pytest.mark.xfail(reason=missed, strict=True))
 
 
 @pytest.mark.parametrize("measure", [measure for measure in GOALS if measure != "facts"])
 @pytest.mark.parametrize("name", ["unheard", "visitors"])
 def test_answers_reach_their_goals(ask: Ask, name: str, measure: str, request: pytest.FixtureRequest) -> None:
-    if missed := NOT_YET.get((name, measure)):
-        request.applymarker(pytest.mark.xfail(reason=missed, strict=True))
+    may_miss(request, name, measure)
     prompts = unheard() if name == "unheard" else visitors(VISITORS)
     assert len(prompts) >= 100
     assert measured(ask, prompts)[measure] >= GOALS[measure]
@@ -48,10 +57,7 @@ def test_nine_of_ten_facts_are_right_in_phrasings_it_never_read(ask: Ask) -> Non
 
 @pytest.mark.parametrize("name", ["unheard", "visitors"])
 def test_unknown_words_are_repeated_and_not_explained(ask: Ask, name: str, request: pytest.FixtureRequest) -> None:
-    if name == "visitors":
-        request.applymarker(
-            pytest.mark.xfail(reason="8 of 12: an unknown word alone, or in a loose question", strict=True)
-        )
+    may_miss(request, name, "unknown")
     prompts = [one for one in (unheard() if name == "unheard" else visitors(VISITORS)) if one.unknown]
     said = ask([(one.prompt, one.language) for one in prompts])
     repeated = [one.unknown.casefold() in text.casefold() for one, text in zip(prompts, said, strict=True)]

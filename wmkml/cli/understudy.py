@@ -15,7 +15,7 @@ from pathlib import Path
 WORK_FOLDER = Path("data/understudy-build")
 
 SHIPPED_STEPS = 3200
-"""What the shipped model was trained with; an hour on two cores that multiply bfloat16, over two on others."""
+"""What the shipped model was trained with; less than an hour on two cores that multiply bfloat16, less than two on others."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

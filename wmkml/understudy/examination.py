@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from wmkml.understudy.exchanges import Writer
+from wmkml.understudy.exchanges import Writer, fits
 from wmkml.understudy.world import LANGUAGES, RELATIONS, Concept
 
 Mark = Literal["right", "wrong", "no_answer"]
@@ -106,7 +106,7 @@ def questions(
             if not phrasing.fact:
                 continue
             for concept in writer.world:
-                if phrasing.relation and phrasing.relation not in concept.related:
+                if not fits(phrasing, concept):
                     continue
                 concepts = writer.concepts(phrasing, concept)
                 prompt = writer.ask(phrasing, concepts, one, "", unheard)

@@ -111,7 +111,8 @@ def unheard_of(patterns: list[str]) -> frozenset[str]:
     """The tenth of these ways of asking that is held out, at least one where there are several.
 
     Never a line that stands there more than once, for that is how most people ask, nor one that asks in the plural, for not
-    every concept can be asked about with it.
+    every concept can be asked about with it.  Ways that differ in the concept alone are held out together: were a way of asking
+    learned for yes and not for no, it would give the answer away.
     """
     common = {line for line in patterns if patterns.count(line) > 1}
     ways = {way for line in patterns if line not in common and "{plural}" not in line for way in expansions(line)}

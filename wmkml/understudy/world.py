@@ -160,9 +160,8 @@ def load_world(path: Path = WORLD_FILE) -> tuple[Concept, ...]:
                 language: _forms(
                     entry[language], language, entry.get("count", "each"), world["kinds"][entry["kind"]][language]
                 )
-                | {
-                    "felt": "|".join(world["felt"].get(entry["id"], {}).get(language, ()))
-                }  # chosen among when it is said
+                # One of these is chosen when it is said.
+                | {"felt": "|".join(world["felt"].get(entry["id"], {}).get(language, ()))}
                 for language in LANGUAGES
             },
             told={language: _told(entry[language]) for language in LANGUAGES},
