@@ -29,8 +29,7 @@ def ask() -> Ask:
 
 
 NOT_YET = {
-    ("visitors", "names"): "81 of 100: slips and loose questions lead it to another concept",
-    ("visitors", "unknown"): "8 of 12, of 9 wanted: an unknown word alone, or in a loose question",
+    ("visitors", "names"): "83 of 100: slips and loose questions lead it to another concept",
 }
 """Goals that the shipped model misses, and by how much.  They are asked all the same, and strictly: a test fails as soon as its
 goal is reached, and its line here has to go."""

@@ -30,9 +30,12 @@ SYSTEM_PROMPTS = {
     "en": "You provide concise answers in english",
 }
 CHOICE = re.compile(r"\(([^()]*\|[^()]*)\)")
+PLURALS = ("{plural}", "{b_plural}", "{c_plural}")
 SLOT = re.compile(r"\{(?:([bcBC])_)?(\w+)\}")
 ONSETS = re.findall(r"\S+", "b d f g h k l m n p r s t v w z br dr fl gr kn kr pf pl qu sch sp st tr ch th wh")
 VOWELS = re.findall(r"\S+", "a e i o u ä ö ü au ei ie ou ee")
+HELD = "\ue000"
+"""Stands for a word that no slip may touch."""
 CODAS = ["", "", "", "l", "m", "n", "r", "s", "t", "ck", "nd", "rt", "ng", "sch", "x", "ff"]
 
 Message = dict[str, str]
@@ -115,7 +118,7 @@ def unheard_of(patterns: list[str]) -> frozenset[str]:
     learned for yes and not for no, it would give the answer away.
     """
     common = {line for line in patterns if patterns.count(line) > 1}
-    ways = {way for line in patterns if line not in common and "{plural}" not in line for way in expansions(line)}
+    ways = {way for line in patterns if line not in common and "plural}" not in line for way in expansions(line)}
     ways -= {way for line in common for way in expansions(line)}
     return (
         frozenset(sorted(ways, key=lambda way: _chance(way.replace("{b_", "{")))[: -(-len(ways) // HELD_OUT)])
@@ -153,13 +156,27 @@ def invented_word(rng: random.Random) -> str:
     return "".join(parts) + rng.choice(["", "", "", "er", "en", "ung", "e", "ing", "ion"])
 
 
-def careless(rng: random.Random, prompt: str) -> str:
-    """The prompt as a visitor types it: often without care for capitals, marks or letters."""
+def slip(rng: random.Random, text: str, at: int) -> str:
+    """The text with a slip of the finger at this letter, which must not be the last one."""
+    slips = (
+        text[at + 1] + text[at],  # two letters swapped
+        text[at],  # one left out
+        text[at] * 2 + text[at + 1],  # one doubled
+        text[at] + rng.choice("aeinrstlou"),  # another one struck
+    )
+    return text[:at] + rng.choice(slips) + text[at + 2 :]
+
+
+def careless(rng: random.Random, prompt: str, noun: str, keep: str = "") -> str:
+    """The prompt as a visitor types it: often without care for capitals, marks or letters, those of its noun above all.
+
+    `keep` is the word that HELD stands for: no letter of it is changed, but it has capitals or none as the rest has.
+    """
     chance = rng.random()
     if chance < 0.18:
-        prompt = prompt.lower()
+        prompt, keep = prompt.lower(), keep.lower()
     elif chance < 0.19:
-        prompt = prompt.upper()
+        prompt, keep = prompt.upper(), keep.upper()
     if rng.random() < 0.18:
         prompt = prompt.rstrip("?.!") or prompt
     elif rng.random() < 0.06:
@@ -167,23 +184,21 @@ def careless(rng: random.Random, prompt: str) -> str:
     if rng.random() < 0.04:
         for letter, typed in (("ä", "ae"), ("ö", "oe"), ("ü", "ue"), ("ß", "ss")):
             prompt = prompt.replace(letter, typed)
+    begins = prompt.casefold().find(noun.casefold())
+    if len(noun) > 4 and begins >= 0 and rng.random() < 0.06:
+        prompt = slip(rng, prompt, begins + rng.randrange(1, len(noun) - 1))
     while len(prompt) > 5 and rng.random() < 0.1:
         at = rng.randrange(0, len(prompt) - 2)
-        slips = (
-            prompt[at + 1] + prompt[at],  # two letters swapped
-            prompt[at],  # one left out
-            prompt[at] * 2 + prompt[at + 1],  # one doubled
-            prompt[at] + rng.choice("aeinrstlou"),  # another one struck
-        )
-        prompt = prompt[:at] + rng.choice(slips) + prompt[at + 2 :]
-    return prompt
+        if HELD not in prompt[max(0, at - 1) : at + 3]:
+            prompt = slip(rng, prompt, at)
+    return prompt.replace(HELD, keep)
 
 
-def chatty(rng: random.Random, prompt: str, manners: dict[str, Any], keep: str = "") -> str:
-    """The prompt as it is said rather than written: with an opening, something added, or words worn short; `keep` stays."""
+def chatty(rng: random.Random, prompt: str, manners: dict[str, Any]) -> str:
+    """The prompt as it is said rather than written: with an opening, something added, or words worn short."""
     if rng.random() < 0.08:
         opening = rng.choice(manners["openings"])
-        if opening.endswith(",") and rng.random() < 0.6 and not (keep and prompt.startswith(keep)):
+        if opening.endswith(",") and rng.random() < 0.6:
             prompt = prompt[:1].lower() + prompt[1:]
         prompt = f"{opening} {prompt}"
     if rng.random() < 0.07:
@@ -250,7 +265,9 @@ class Writer:
             return self.say([way], concepts, language, unknown)
         while True:
             way = choose(self.rng, self.rng.choice(phrasing.prompts[language]))
-            if way not in phrasing.unheard[language] and (concepts[0].countable or "{plural}" not in way):
+            if way not in phrasing.unheard[language] and all(
+                one.countable or plural not in way for one, plural in zip(concepts, PLURALS, strict=False)
+            ):
                 return self.say([way], concepts, language, unknown)
 
     def say(self, patterns: list[str], concepts: list[Concept], language: str, unknown: str) -> str:
@@ -267,12 +284,12 @@ class Writer:
         return text.strip() if unknown and text.startswith(unknown) else capitalised(text.strip())
 
     def typed(self, prompt: str, about: Concept, language: str, unknown: str) -> str:
-        """The prompt in a visitor's manner.  An unknown word is repeated as it was typed, so such a prompt is typed with care."""
+        """The prompt in a visitor's manner.  An unknown word keeps its letters, for the answer repeats it."""
+        prompt = prompt.replace(unknown, HELD) if unknown else prompt
         noun, others = about.forms[language]["noun"], about.also[language]
         if others and self.rng.random() < 0.15:
             prompt = re.sub(rf"\b{re.escape(noun)}\b", self.rng.choice(others), prompt)
-        prompt = chatty(self.rng, prompt, self.manners[language], unknown)
-        return prompt if unknown else careless(self.rng, prompt)
+        return careless(self.rng, chatty(self.rng, prompt, self.manners[language]), noun, unknown)
 
     def conversation(self) -> Conversation:
         """One conversation of one to six turns, mostly one, with or without a system prompt."""
@@ -297,6 +314,7 @@ class Writer:
                 else self.ask(phrasing, concepts, asked, unknown)
             )
             prompt = self.typed(prompt, concepts[0], asked, unknown)
+            unknown = next(form for form in (unknown, unknown.lower(), unknown.upper()) if form in prompt)
             answer = self.say(phrasing.answers[language], concepts, language, unknown)
             messages += [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
             topics.append(phrasing.id)

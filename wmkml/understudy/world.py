@@ -24,6 +24,8 @@ OF = {"der": "vom", "die": "von der", "das": "vom"}
 TO = {"der": "zum", "die": "zur", "das": "zum"}
 INDEFINITE = {"der": "ein", "die": "eine", "das": "ein"}
 INDEFINITE_ACCUSATIVE = {"der": "einen", "die": "eine", "das": "ein"}
+MINE = {"der": "mein", "die": "meine", "das": "mein"}
+MINE_ACCUSATIVE = {"der": "meinen", "die": "meine", "das": "mein"}
 INDEFINITE_DATIVE = {"der": "einem", "die": "einer", "das": "einem"}
 PRONOUN = {"der": "er", "die": "sie", "das": "es"}
 PRONOUN_ACCUSATIVE = {"er": "ihn", "sie": "sie", "es": "es", "he": "him", "she": "her", "it": "it"}
@@ -88,6 +90,8 @@ def _german(entry: dict[str, Any], count: str) -> dict[str, str]:
         "zu": f"{TO[article]} {bent}",
         "indef": f"{INDEFINITE[article]} {noun}" if each else nominative,
         "iacc": f"{INDEFINITE_ACCUSATIVE[article]} {bent}" if each else accusative,
+        "my": f"{MINE[article]} {noun}",
+        "my_acc": f"{MINE_ACCUSATIVE[article]} {bent}",
         "bare": f"{INDEFINITE[article]} {noun}" if each else noun if mass else nominative,
         "bare_dat": f"{INDEFINITE_DATIVE[article]} {bent}" if each else bent if mass else dative,
         "pron": PRONOUN[article],
@@ -139,6 +143,15 @@ def _forms(entry: dict[str, Any], language: str, count: str, kind: str) -> dict[
     return forms | {capitalised(name): capitalised(text) for name, text in forms.items()}
 
 
+def _in_both(entry: dict[str, Any], kind: dict[str, str], felt: dict[str, list[str]]) -> dict[str, dict[str, str]]:
+    forms = {one: _forms(entry[one], one, entry.get("count", "each"), kind[one]) for one in LANGUAGES}
+    for language, other in (LANGUAGES, reversed(LANGUAGES)):
+        # One of these is chosen when it is said.
+        abroad = forms[other]["def"]
+        forms[language] |= {"felt": "|".join(felt.get(language, ())), "abroad": abroad, "Abroad": capitalised(abroad)}
+    return forms
+
+
 def _told(entry: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(entry[name]) if isinstance(entry[name], list) else (entry[name],) for name in TOLD}
 
@@ -156,14 +169,7 @@ def load_world(path: Path = WORLD_FILE) -> tuple[Concept, ...]:
         Concept(
             id=entry["id"],
             kind=entry["kind"],
-            forms={
-                language: _forms(
-                    entry[language], language, entry.get("count", "each"), world["kinds"][entry["kind"]][language]
-                )
-                # One of these is chosen when it is said.
-                | {"felt": "|".join(world["felt"].get(entry["id"], {}).get(language, ()))}
-                for language in LANGUAGES
-            },
+            forms=_in_both(entry, world["kinds"][entry["kind"]], world["felt"].get(entry["id"], {})),
             told={language: _told(entry[language]) for language in LANGUAGES},
             related={name: entry[name] for name in ("with", "needs")}
             | ({"opposite": opposites[entry["id"]]} if entry["id"] in opposites else {}),
