@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Fused against plain attention in training on this CPU, in one run: a round of ours, and a step of the understudy's build.
+"""Fused against plain attention in training on this CPU, in one run: a round of ours, and batches of the understudy's build.
 
 Fused is torch's scaled_dot_product_attention, plain a product, a softmax and a product.  Sequences are short here (some 30 to
 100 tokens), so attention is little arithmetic; what is compared is how well the two backward passes are written for that.  In
-bfloat16 on a CPU the fused one is slow, in float32 it is as fast as the plain one or faster: the trainer and the build choose
-by that (`wmkml.training.base.attention_for`).
+bfloat16 the fused one's takes most of the time over the large batches of a build, which therefore goes without it; over a
+round's small ones, and in float32, there is nothing to gain.
 
     env/bin/python benchmarks/attention.py [--repeats N] [--precision bfloat16 float32]
 
