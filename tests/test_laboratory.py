@@ -47,6 +47,8 @@ SMALL: dict[str, Any] = {
     "inference.max_tokens": 12,
     "inference.engine": "transformers",
     "inference.cpu_threads": 1,
+    # The same arithmetic on every machine.
+    "finetuning.precision": "float32",
 }
 
 
