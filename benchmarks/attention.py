@@ -26,27 +26,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks.round import samples
+from wmkml.config import load_settings
 from wmkml.places import SHIPPED_MODEL
-from wmkml.training.base import load_base, load_tokenizer
-from wmkml.training.loop import Recipe, Unwatched
-from wmkml.training.lora import LoraShape
-from wmkml.training.rounds import Habits, Round, RoundTrainer
+from wmkml.training.base import load_tokenizer
+from wmkml.training.building import make_trainer
+from wmkml.training.loop import Unwatched
+from wmkml.training.rounds import Round, RoundTrainer
 from wmkml.understudy.batches import pool
 from wmkml.understudy.build import batch_loss, new_model
 from wmkml.understudy.exchanges import Writer
 
 KINDS = ("sdpa", "eager")
-EVERY_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 def rounds(precision: str, folder: Path) -> dict[str, Callable[[], None]]:
-    """By the kind of attention: train one round of the understudy's, on the CPU."""
+    """By the kind of attention: train one round with the understudy's settings."""
+    settings = load_settings(None, model="understudy", overrides={"finetuning.precision": precision})
     found: dict[str, Callable[[], None]] = {}
     for kind in KINDS:
-        base = load_base(SHIPPED_MODEL, precision, torch.device("cpu"))  # type: ignore[arg-type]
-        base.model.set_attn_implementation(kind)
-        recipe = Recipe(learning_rate=0.0, epochs=2, samples_per_step=8, micro_batch_tokens=4096)
-        trainer = RoundTrainer(base, LoraShape(16, 32, 0.05, EVERY_LINEAR), Habits(recipe, 256, "text"))
+        trainer = make_trainer(settings, SHIPPED_MODEL)
+        trainer.base.model.set_attn_implementation(kind)
 
         def one(trainer: RoundTrainer = trainer, place: Path = folder / f"{precision}-{kind}") -> None:
             new = place.with_name(f"{place.name}-{len(list(place.parent.glob('*')))}")
@@ -57,7 +56,7 @@ def rounds(precision: str, folder: Path) -> dict[str, Callable[[], None]]:
 
 
 def steps(precision: str) -> dict[str, Callable[[], None]]:
-    """By the kind of attention: forward and backward of one batch of each length of the understudy's build, without its optimizer."""
+    """By the kind of attention: forward and backward of every fourth batch of a pool of the build, without its optimizer."""
     tokenizer = load_tokenizer(SHIPPED_MODEL)
     batches = pool(Writer(1), tokenizer, 1)[::4]
     found: dict[str, Callable[[], None]] = {}

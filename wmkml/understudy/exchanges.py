@@ -30,13 +30,13 @@ SYSTEM_PROMPTS = {
     "en": "You provide concise answers in english",
 }
 CHOICE = re.compile(r"\(([^()]*\|[^()]*)\)")
-PLURALS = ("{plural}", "{b_plural}", "{c_plural}")
 SLOT = re.compile(r"\{(?:([bcBC])_)?(\w+)\}")
+PLURALS = ("{plural}", "{b_plural}", "{c_plural}")
 ONSETS = re.findall(r"\S+", "b d f g h k l m n p r s t v w z br dr fl gr kn kr pf pl qu sch sp st tr ch th wh")
 VOWELS = re.findall(r"\S+", "a e i o u ä ö ü au ei ie ou ee")
+CODAS = ["", "", "", "l", "m", "n", "r", "s", "t", "ck", "nd", "rt", "ng", "sch", "x", "ff"]
 HELD = "\ue000"
 """Stands for a word that no slip may touch."""
-CODAS = ["", "", "", "l", "m", "n", "r", "s", "t", "ck", "nd", "rt", "ng", "sch", "x", "ff"]
 
 Message = dict[str, str]
 

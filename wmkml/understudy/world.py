@@ -24,9 +24,9 @@ OF = {"der": "vom", "die": "von der", "das": "vom"}
 TO = {"der": "zum", "die": "zur", "das": "zum"}
 INDEFINITE = {"der": "ein", "die": "eine", "das": "ein"}
 INDEFINITE_ACCUSATIVE = {"der": "einen", "die": "eine", "das": "ein"}
+INDEFINITE_DATIVE = {"der": "einem", "die": "einer", "das": "einem"}
 MINE = {"der": "mein", "die": "meine", "das": "mein"}
 MINE_ACCUSATIVE = {"der": "meinen", "die": "meine", "das": "mein"}
-INDEFINITE_DATIVE = {"der": "einem", "die": "einer", "das": "einem"}
 PRONOUN = {"der": "er", "die": "sie", "das": "es"}
 PRONOUN_ACCUSATIVE = {"er": "ihn", "sie": "sie", "es": "es", "he": "him", "she": "her", "it": "it"}
 SOUNDS_LIKE_A_VOWEL = ("a", "e", "i", "o", "hour", "umbrella")
@@ -146,8 +146,8 @@ def _forms(entry: dict[str, Any], language: str, count: str, kind: str) -> dict[
 def _in_both(entry: dict[str, Any], kind: dict[str, str], felt: dict[str, list[str]]) -> dict[str, dict[str, str]]:
     forms = {one: _forms(entry[one], one, entry.get("count", "each"), kind[one]) for one in LANGUAGES}
     for language, other in (LANGUAGES, reversed(LANGUAGES)):
-        # One of these is chosen when it is said.
         abroad = forms[other]["def"]
+        # Of what is felt one is chosen when it is said.
         forms[language] |= {"felt": "|".join(felt.get(language, ())), "abroad": abroad, "Abroad": capitalised(abroad)}
     return forms
 
