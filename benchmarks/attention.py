@@ -3,8 +3,8 @@
 
 Fused is torch's scaled_dot_product_attention, plain a product, a softmax and a product.  Sequences are short here (some 30 to
 100 tokens), so attention is little arithmetic; what is compared is how well the two backward passes are written for that.  In
-bfloat16 the fused one's takes most of the time over the large batches of a build, which therefore goes without it; over a
-round's small ones, and in float32, there is nothing to gain.
+bfloat16 on a CPU the fused one's takes longer, in float32 the two are alike: the trainer and the build choose by that
+(`wmkml.training.base.attention_for`).  Beside other work the figures mean nothing; take several repeats.
 
     env/bin/python benchmarks/attention.py [--repeats N] [--precision bfloat16 float32]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -41,6 +42,14 @@ def test_auto_takes_what_a_cpu_is_fast_in(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
     assert chosen_precision(model_folder, "auto", CPU) == expected
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_only_bfloat16_on_a_cpu_trains_with_plain_attention(
+    model_folder: Path, precision: Literal["bfloat16", "float32"]
+) -> None:
+    model = load_base(model_folder, precision, CPU).model
+    assert (model.config._attn_implementation == "eager") == (precision == "bfloat16")
 
 
 @pytest.mark.parametrize(("free_gib", "expected"), [(40, "bfloat16"), (4, "nf4")])

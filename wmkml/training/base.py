@@ -66,6 +66,8 @@ def load_base(folder: Path, precision: Precision = "auto", device: torch.device 
     else:
         on_gpu = held == "bfloat16" and device.type == "cuda"
         options["dtype"] = torch.bfloat16 if on_gpu else torch.float32
+    if attention := attention_for(device, held == "bfloat16"):
+        options["attn_implementation"] = attention
     model = AutoModelForCausalLM.from_pretrained(str(folder), **options)
     if held != "nf4":
         model = model.to(device)
@@ -90,6 +92,14 @@ def chosen_precision(folder: Path, precision: Precision, device: torch.device) -
         return "bfloat16" if torch.cpu._is_amx_tile_supported() else "float32"
     free, _ = torch.cuda.mem_get_info(device)
     return "bfloat16" if 2 * parameters_of(folder) + SPARE <= free else "nf4"
+
+
+def attention_for(device: torch.device, bfloat16: bool) -> str | None:
+    """The kind of attention that trains fast there, in transformers' words; None: its own choice.
+
+    On a CPU the fused one's backward pass is slow in bfloat16 and fast in float32 (`benchmarks/attention.py`).
+    """
+    return "eager" if device.type == "cpu" and bfloat16 else None
 
 
 def parameters_of(folder: Path) -> int:

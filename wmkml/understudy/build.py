@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, MistralConfig, MistralForCausalLM, PreTrainedTokenizerBase
 
+from wmkml.training.base import attention_for
 from wmkml.understudy.answering import SHOWN_PROMPTS, answer
 from wmkml.understudy.batches import BATCHES_PER_POOL, TOKENS_PER_BATCH, Batch, pool
 from wmkml.understudy.exchanges import Writer
@@ -135,9 +136,8 @@ def build(recipe: Recipe, out: Path, work: Path, say: Callable[[str], None] = pr
     tokenizer = AutoTokenizer.from_pretrained(work / "tokenizer")
     device = device_here()
     model = new_model(tokenizer, recipe.seed).to(device)
-    if device.type == "cpu" and recipe.bfloat16:
-        # The fused one takes twice as long there over these batches (benchmarks/attention.py); in float32 it does not.
-        model.set_attn_implementation("eager")
+    if attention := attention_for(device, recipe.bfloat16):
+        model.set_attn_implementation(attention)
     optimizers = _optimizers(model, recipe.bfloat16)
     step, steps, trained_seconds, tokens = 0, recipe.steps, 0.0, 0
     if state is not None:
