@@ -2,9 +2,10 @@
 
     env/bin/python benchmarks/understudy.py [--model FOLDER] [--show]
 
-Two sets: every held-out way of asking, and a hundred prompts that visitors may type (`tests/fixtures/visitors.yaml`); greedy
-answers in float32.  Facts are asked in held-out phrasings.  Says also whether a prompt of the second set can be found in the
-training text: it is looked for among as many conversations as are given.  A table, and last one line of JSON.
+Three sets: every held-out way of asking, a hundred prompts that visitors may type (`tests/fixtures/visitors.yaml`), and 240 of
+passers-by (`passers_by.yaml`), who keep to no form at all; greedy answers in float32.  The goals are for the first two.  Facts are
+asked in held-out phrasings.  Says also whether a prompt of the other sets can be found in the training text: it is looked for
+among as many conversations as are given.  A table, and last one line of JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from wmkml.understudy.answering import MODEL_FOLDER, answers, load
 from wmkml.understudy.exchanges import conversations
 from wmkml.understudy.reach import GOALS, facts, measured, unheard, visitors
 
-VISITORS = Path(__file__).parent.parent / "tests" / "fixtures" / "visitors.yaml"
+FIXTURES = Path(__file__).parent.parent / "tests" / "fixtures"
 
 
 def main() -> None:
@@ -40,20 +41,23 @@ def main() -> None:
                 print(f"{prompt} → {text}")
         return said
 
-    sets = {"unheard": unheard(), "visitors": visitors(VISITORS)}
+    typing = {name: visitors(FIXTURES / f"{name}.yaml") for name in ("visitors", "passers_by")}
+    sets = {"unheard": unheard(), **typing}
     found = {name: measured(ask, prompts) for name, prompts in sets.items()}
     right = facts(ask, arguments.facts)
     print(f"{'':<12}{'goal':>8}" + "".join(f"{name:>12}" for name in sets))
     for measure in [*GOALS, "own"]:
-        shares = [right, None] if measure == "facts" else [found[name][measure] for name in sets]
+        shares = [right, None, None] if measure == "facts" else [found[name][measure] for name in sets]
         goal = f"{GOALS[measure]:.0%}" if measure in GOALS else ""
         print(f"{measure:<12}{goal:>8}" + "".join(f"{'' if one is None else f'{one:.1%}':>12}" for one in shares))
     print(f"{'prompts':<12}{'':>8}" + "".join(f"{len(prompts):>12}" for prompts in sets.values()))
-    typed = {one.prompt.casefold() for one in sets["visitors"]}
+    typed = {one.prompt.casefold() for prompts in typing.values() for one in prompts}
     read: set[str] = set()
     for conversation, _ in zip(conversations(1), range(arguments.read), strict=False):
         read |= {message["content"].casefold() for message in conversation.messages if message["role"] == "user"}
-    print(f"{len(typed & read)} of the visitors' prompts are in {arguments.read} conversations of the training text.")
+    print(
+        f"{len(typed & read)} of their {len(typed)} prompts are in {arguments.read} conversations of the training text."
+    )
     print(json.dumps({"benchmark": "understudy", "facts": right, **found, "seen": sorted(typed & read)}))
 
 

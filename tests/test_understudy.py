@@ -18,8 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from wmkml.cluster.arguments import PROJECT
 from wmkml.understudy.answering import MODEL_FOLDER, answer, load
 from wmkml.understudy.batches import encode
-from wmkml.understudy.build import learning_rate
-from wmkml.understudy.exchanges import Conversation, Writer, conversations, expansions, fits, load_phrasings
+from wmkml.understudy.build import HOLD, learning_rate
+from wmkml.understudy.exchanges import Conversation, Writer, conversations
+from wmkml.understudy.phrasings import expansions, fits, load_phrasings
 from wmkml.understudy.world import LANGUAGES
 
 GERMAN_WORDS = set(
@@ -119,7 +120,7 @@ def test_every_phrasing_can_be_said_about_every_concept_in_both_languages() -> N
             patterns = phrasing.prompts[language] + phrasing.answers[language] + phrasing.follow[language]
             for pattern, concept in zip(patterns * 7, itertools.cycle(about), strict=False):
                 text = writer.say([pattern], writer.concepts(phrasing, concept), language, "quirl")
-                assert text and "{" not in text and "  " not in text
+                assert text and not set("{<|") & set(text) and "  " not in text
 
 
 def test_a_tenth_of_the_phrasings_is_never_learned() -> None:
@@ -170,6 +171,26 @@ def test_a_slip_takes_letters_of_known_words_and_none_of_unknown_ones() -> None:
     grandmother = writer.by_id["grandmother"]
     prompts = [writer.typed("Was ist Großmutter?", grandmother, "de", "Großmutter") for _ in range(400)]
     assert all("großmutter".casefold() in prompt.casefold() for prompt in prompts)
+
+
+def test_unknown_words_are_asked_about_as_known_ones_are() -> None:
+    writer = Writer(9)
+    unknown = next(one for one in writer.phrasings if one.id == "unknown")
+    asked = [writer.ask(unknown, writer.concepts(unknown), "en", "quirl") for _ in range(600)]
+    assert all("quirl" in prompt for prompt in asked)
+    own = {writer.say([way], [], "en", "quirl") for line in unknown.prompts["en"] for way in expansions(line)}
+    elsewhere = [prompt for prompt in asked if prompt not in own]
+    assert 0.3 * len(asked) < len(elsewhere) < 0.6 * len(asked)
+    assert any(prompt.startswith("What does the quirl need") for prompt in elsewhere)
+
+
+def test_feelings_are_told_in_sentences_that_do_not_name_them() -> None:
+    writer = Writer(10)
+    felt = next(one for one in writer.phrasings if one.id == "felt")
+    boredom = writer.by_id["boredom"]
+    told = {writer.ask(felt, [boredom] * 3, "de", "") for _ in range(200)}
+    assert any(text.startswith("Mir ist langweilig") for text in told)
+    assert any("gelangweilt" in text for text in told)
 
 
 def test_the_prompts_of_the_config_are_learned() -> None:
@@ -247,8 +268,9 @@ def test_the_loss_counts_answers_whole_and_prompts_lightly(tokenizer: PreTrained
 
 
 def test_the_learning_rate_up_to_its_fall_does_not_depend_on_the_number_of_steps() -> None:
-    assert [learning_rate(step, None) for step in range(60)] == [learning_rate(step, 100) for step in range(60)]
-    falling = [learning_rate(step, 100) for step in range(62, 100)]
+    held = range(int(100 * HOLD))
+    assert [learning_rate(step, None) for step in held] == [learning_rate(step, 100) for step in held]
+    falling = [learning_rate(step, 100) for step in range(held.stop, 100)]
     assert falling == sorted(falling, reverse=True)
     assert falling[-1] > 0
 

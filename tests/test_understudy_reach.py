@@ -28,40 +28,17 @@ def ask() -> Ask:
     return answered
 
 
-NOT_YET = {
-    ("visitors", "names"): "83 of 100: slips and loose questions lead it to another concept",
-}
-"""Goals that the shipped model misses, and by how much.  They are asked all the same, and strictly: a test fails as soon as its
-goal is reached, and its line here has to go."""
-
-
-def may_miss(request: pytest.FixtureRequest, name: str, measure: str) -> None:
-    """Expect the running test to fail, if its goal is known to be missed."""
-    if missed := NOT_YET.get((name, measure)):
-        request.applymarker(pytest.mark.xfail(reason=missed, strict=True))
-
-
 @pytest.mark.parametrize("measure", [measure for measure in GOALS if measure != "facts"])
 @pytest.mark.parametrize("name", ["unheard", "visitors"])
-def test_answers_reach_their_goals(ask: Ask, name: str, measure: str, request: pytest.FixtureRequest) -> None:
-    may_miss(request, name, measure)
+def test_answers_reach_their_goals(ask: Ask, name: str, measure: str) -> None:
     prompts = unheard() if name == "unheard" else visitors(VISITORS)
     assert len(prompts) >= 100
+    assert sum(bool(one.unknown) for one in prompts) >= 8
     assert measured(ask, prompts)[measure] >= GOALS[measure]
 
 
 def test_nine_of_ten_facts_are_right_in_phrasings_it_never_read(ask: Ask) -> None:
     assert facts(ask, 600) >= GOALS["facts"]
-
-
-@pytest.mark.parametrize("name", ["unheard", "visitors"])
-def test_unknown_words_are_repeated_and_not_explained(ask: Ask, name: str, request: pytest.FixtureRequest) -> None:
-    may_miss(request, name, "unknown")
-    prompts = [one for one in (unheard() if name == "unheard" else visitors(VISITORS)) if one.unknown]
-    said = ask([(one.prompt, one.language) for one in prompts])
-    repeated = [one.unknown.casefold() in text.casefold() for one, text in zip(prompts, said, strict=True)]
-    assert len(repeated) >= 8
-    assert sum(repeated) >= 0.75 * len(repeated), list(zip(prompts, said, strict=True))
 
 
 def test_hardly_a_visitors_prompt_is_in_the_training_text() -> None:
@@ -78,11 +55,13 @@ def test_hardly_a_visitors_prompt_is_in_the_training_text() -> None:
 
 
 def test_the_measures_tell_good_answers_from_bad_ones() -> None:
-    prompts = [Prompt("Wo lebt der Bär?", "de", "bear"), Prompt("What is a dog?", "en", "dog")]
-    good = measured(lambda asked: ["Der Bär lebt im Wald.", "A dog is an animal."], prompts)
+    prompts = [Prompt("Wo lebt der Bär?", "de", "bear"), Prompt("Is a dog a quirl?", "en", "dog", "quirl")]
+    good = measured(lambda asked: ["Der Bär lebt im Wald.", "A dog is an animal and no quirl."], prompts)
     assert set(good.values()) == {1.0}
     bad = measured(lambda asked: ["the house house stands", "the house house stands"], prompts)
-    assert [bad[name] for name in ("language", "sentences", "names", "different", "own")] == [0.5, 0.0, 0.0, 0.0, 0.5]
+    assert [bad[name] for name in ("language", "sentences", "names", "unknown", "different", "own")] == [
+        *(0.5, 0.0, 0.0, 0.0, 0.0, 0.5)
+    ]
     nonsense = measured(lambda asked: ["Der Bär grumst im Wuldenfrack.", "A dog is a florpt."], prompts)
     assert nonsense["real_words"] < 0.8
 

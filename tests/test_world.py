@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from wmkml.understudy.exchanges import UNKNOWN_WORDS
-from wmkml.understudy.world import LANGUAGES, RELATIONS, TOLD, WORLD_FILE, Concept, base_form, load_world
+from wmkml.understudy.manners import load_manners
+from wmkml.understudy.world import LANGUAGES, RELATIONS, TOLD, WORLD_FILE, Concept, base_form, load_world, stranger
 
 WORLD = load_world()
 BY_ID = {concept.id: concept for concept in WORLD}
@@ -74,6 +75,42 @@ def test_forms_of_a_masculine_a_weak_and_an_uncountable_noun() -> None:
     assert (love["de"]["bare"], love["de"]["def"], love["en"]["def"]) == ("Liebe", "die Liebe", "love")
     assert (dog["en"]["bare"], BY_ID["umbrella"].forms["en"]["bare"]) == ("a dog", "an umbrella")
     assert (BY_ID["moon"].forms["de"]["bare"], BY_ID["moon"].forms["en"]["bare"]) == ("der Mond", "the moon")
+
+
+def test_an_unknown_word_has_the_forms_in_which_one_asks_about_a_known_one() -> None:
+    robot = stranger("Quirl", "de", "der").forms["de"]
+    assert [robot[name] for name in ("Def", "acc", "von", "iacc", "my_acc", "noun", "plural")] == [
+        *("Der Quirl", "den Quirl", "vom Quirl", "einen Quirl", "meinen Quirl", "Quirl", "Quirl")
+    ]
+    # Its letters stay as they were typed, at the beginning of a sentence too.
+    typed = stranger("iPhone", "en", "die").forms["en"]
+    assert (typed["Noun"], typed["Def"], typed["indef"]) == ("iPhone", "The iPhone", "an iPhone")
+    assert not {"kind", "does1", "pron"} & robot.keys()
+
+
+IDIOMS = {
+    *("day", "past", "time", "fall", "years", "story", "station", "gold", "mistakes", "photographs", "rhymes"),
+    *("frage", "fragen", "wissen", "krieg", "kriege", "war", "jahr"),
+}
+"""Names of concepts that are not what is spoken of there: some day, half past three, to fall over, the petrol station."""
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_visitors_speak_of_beside_names_no_concept(language: str) -> None:
+    names = {name for one in WORLD for name in (*one.names(language), *map(str.casefold, one.also[language]))}
+    beside = load_manners()["beside"][language]
+    assert min(len(said) for said in beside.values()) >= 20
+    words = {word for said in beside.values() for text in said for word in re.findall(r"\w+", text.casefold())}
+    assert words & names <= IDIOMS
+    assert len(words) > 250
+
+
+def test_who_feels_something_says_so_in_more_than_one_way() -> None:
+    for concept in WORLD:
+        for language in LANGUAGES:
+            assert bool(concept.felt[language]) == bool(concept.says[language]) == bool(concept.felt["de"])
+            assert len(concept.says[language]) != 1
+            assert all(text[0].isupper() and text[-1] not in ".!?" for text in concept.says[language])
 
 
 def test_questions_are_asked_in_their_own_order() -> None:

@@ -24,9 +24,9 @@ from wmkml.understudy.exchanges import Writer
 from wmkml.understudy.muon import Muon
 from wmkml.understudy.tokenizer import MAX_POSITIONS, train_tokenizer
 
-PEAK_LEARNING_RATE = 3e-3
+PEAK_LEARNING_RATE = 2e-3
 WARMUP_STEPS = 40
-HOLD = 0.62  # the share of the steps before the rate falls; until then it does not depend on their number
+HOLD = 0.5  # the share of the steps before the rate falls; until then it does not depend on their number
 CHECKPOINT_SECONDS = 120.0
 REPORT_EVERY = 10
 SAMPLE_EVERY = 100

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from wmkml.understudy.exchanges import Writer, fits
+from wmkml.understudy.exchanges import Writer
+from wmkml.understudy.phrasings import fits
 from wmkml.understudy.world import LANGUAGES, RELATIONS, Concept
 
 Mark = Literal["right", "wrong", "no_answer"]

@@ -23,7 +23,15 @@ from wmkml.understudy.world import LANGUAGES, load_world
 Ask = Callable[[Sequence[tuple[str, str]]], list[str]]
 """Greedy answers to (prompt, language) pairs."""
 
-GOALS = {"language": 0.98, "sentences": 0.97, "real_words": 0.99, "facts": 0.90, "names": 0.90, "different": 0.97}
+GOALS = {
+    "language": 0.98,
+    "sentences": 0.97,
+    "real_words": 0.99,
+    "facts": 0.90,
+    "names": 0.90,
+    "unknown": 0.75,
+    "different": 0.97,
+}
 """The least share (0 to 1) of each measure."""
 
 SENTENCE = re.compile(r"^[„“\"(]?[A-ZÄÖÜ0-9].*[.!?…]$", re.DOTALL)
@@ -73,7 +81,8 @@ def is_sentence(text: str) -> bool:
 
 
 def measured(ask: Ask, prompts: Sequence[Prompt]) -> dict[str, float]:
-    """Shares (0 to 1) of answers; of words for `real_words`, of prompts about a concept for `names`.
+    """Shares (0 to 1) of answers; of words for `real_words`, of prompts about a concept for `names`, of those with a word
+    that nobody taught for `unknown`: it must be repeated.
 
     `different`: of two prompts drawn at random, how often the answers differ; `own`: answers that only one prompt got, and
     the first of those that several got.
@@ -92,6 +101,9 @@ def measured(ask: Ask, prompts: Sequence[Prompt]) -> dict[str, float]:
         "sentences": _share(is_sentence(text) for text in answers),
         "real_words": _share(dictionary(language).has(word) for language, word in words),
         "names": _share(any(name in text for name in by_id[one.about].names(one.language)) for one, text in about),
+        "unknown": _share(
+            one.unknown.casefold() in text.casefold() for one, text in zip(prompts, answers, strict=True) if one.unknown
+        ),
         "different": _different(answers),
         "own": len(set(answers)) / len(answers),
     }

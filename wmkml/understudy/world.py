@@ -17,6 +17,8 @@ WORLD_FILE = Path(__file__).with_name("world.yaml")
 RELATIONS = ("with", "needs", "opposite")
 TOLD = ("noun", "plural", "look", "where", "does", "use", "why", "image", "say")
 """What world.yaml says of every concept in each language."""
+SPOKEN = ("also", "felt", "says")
+"""What it says besides of some of them: words of visitors, of which several may stand for one another."""
 
 ACCUSATIVE = {"der": "den", "die": "die", "das": "das"}
 DATIVE = {"der": "dem", "die": "der", "das": "dem"}
@@ -42,7 +44,7 @@ class Concept:
         told: by language, what world.yaml says: the fields of TOLD, each a tuple of texts.
         related: by relation, the id of the concept so related.
         countable: it has a plural one can ask about.
-        also: by language, what else visitors call it.
+        also, felt, says: by language, what else visitors call it, how one is who feels it, and what one says then.
     """
 
     id: str
@@ -52,6 +54,8 @@ class Concept:
     related: dict[str, str]
     countable: bool
     also: dict[str, tuple[str, ...]]
+    felt: dict[str, tuple[str, ...]]
+    says: dict[str, tuple[str, ...]]
 
     def names(self, language: str) -> tuple[str, ...]:
         """The texts, case folded, by which an answer may call it."""
@@ -143,17 +147,35 @@ def _forms(entry: dict[str, Any], language: str, count: str, kind: str) -> dict[
     return forms | {capitalised(name): capitalised(text) for name, text in forms.items()}
 
 
-def _in_both(entry: dict[str, Any], kind: dict[str, str], felt: dict[str, list[str]]) -> dict[str, dict[str, str]]:
+def _in_both(entry: dict[str, Any], kind: dict[str, str]) -> dict[str, dict[str, str]]:
     forms = {one: _forms(entry[one], one, entry.get("count", "each"), kind[one]) for one in LANGUAGES}
     for language, other in (LANGUAGES, reversed(LANGUAGES)):
         abroad = forms[other]["def"]
-        # Of what is felt one is chosen when it is said.
-        forms[language] |= {"felt": "|".join(felt.get(language, ())), "abroad": abroad, "Abroad": capitalised(abroad)}
+        forms[language] |= {"abroad": abroad, "Abroad": capitalised(abroad)}
     return forms
+
+
+def _spoken(entry: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:
+    return {language: tuple(entry.get(language, ())) for language in LANGUAGES}
 
 
 def _told(entry: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(entry[name]) if isinstance(entry[name], list) else (entry[name],) for name in TOLD}
+
+
+def stranger(word: str, language: str, article: str) -> Concept:
+    """A word that the world does not have, in the forms in which one asks about a concept of which one knows nothing else.
+
+    `article` is what it is taken to have in German.  Its letters stay as they are, capitals too.
+    """
+    noun = f"{article} {word}" if language == "de" else word
+    forms = (_german if language == "de" else _english)({"noun": noun, "plural": word}, "each")
+    del forms["pron"]
+    forms |= {capitalised(name): text if text == word else capitalised(text) for name, text in forms.items()}
+    nothing = _spoken({})
+    return Concept(
+        word, "", {language: forms}, told={}, related={}, countable=True, also=nothing, felt=nothing, says=nothing
+    )
 
 
 @functools.cache
@@ -162,19 +184,19 @@ def load_world(path: Path = WORLD_FILE) -> tuple[Concept, ...]:
     world = yaml.safe_load(path.read_text(encoding="utf-8"))
     opposites = {one: other for pair in world["opposites"] for one, other in (pair, reversed(pair))}
     ids = {entry["id"] for entry in world["concepts"]}
-    for name in ("also", "felt"):
+    for name in SPOKEN:
         if strange := world[name].keys() - ids:
             raise KeyError(f"{name} names concepts that {path.name} does not have: {', '.join(sorted(strange))}")
     return tuple(
         Concept(
             id=entry["id"],
             kind=entry["kind"],
-            forms=_in_both(entry, world["kinds"][entry["kind"]], world["felt"].get(entry["id"], {})),
+            forms=_in_both(entry, world["kinds"][entry["kind"]]),
             told={language: _told(entry[language]) for language in LANGUAGES},
             related={name: entry[name] for name in ("with", "needs")}
             | ({"opposite": opposites[entry["id"]]} if entry["id"] in opposites else {}),
             countable=entry.get("count", "each") == "each",
-            also={language: tuple(world["also"].get(entry["id"], {}).get(language, ())) for language in LANGUAGES},
+            **{name: _spoken(world[name].get(entry["id"], {})) for name in SPOKEN},
         )
         for entry in world["concepts"]
     )
