@@ -21,13 +21,13 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.lives import add_arguments, experiment, play_all
 from wmkml.config import Settings
-from wmkml.laboratory.experiment import Experiment
+from wmkml.laboratory.experiment import Experiment, VisitorKind
 from wmkml.laboratory.report import Line, aligned, shown
 from wmkml.places import Places
 
@@ -70,7 +70,7 @@ def main() -> int:
     """Play, judge, print the table and the line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--languages", nargs="+", default=["de", "en"], help="(de en)")
-    parser.add_argument("--visitors", nargs="+", choices=("quiet", "talkative"), default=["talkative"])
+    parser.add_argument("--visitors", nargs="+", choices=get_args(VisitorKind), default=["talkative"])
     add_arguments(parser, seeds=5)
     arguments = parser.parse_args()
 

@@ -25,14 +25,14 @@ import json
 import statistics
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.lives import add_arguments, experiment, play_all
 from wmkml.choosing import Keeping
 from wmkml.config import Settings
-from wmkml.laboratory.experiment import Experiment
+from wmkml.laboratory.experiment import Experiment, VisitorKind
 from wmkml.laboratory.report import Line, Outcome, aligned, shown
 from wmkml.places import Places
 
@@ -72,7 +72,7 @@ def main() -> int:
     """Play every way, and print the table and the line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--language", default="en", help="(en)")
-    parser.add_argument("--visitors", choices=("quiet", "talkative"), default="talkative")
+    parser.add_argument("--visitors", choices=get_args(VisitorKind), default="talkative")
     parser.add_argument("--ways", nargs="+", choices=tuple(WAYS), default=list(WAYS), help="(all)")
     parser.add_argument("--human", type=Path, metavar="FILE", help="CSV of prompt and answer, for other models")
     add_arguments(parser, seeds=3)

@@ -23,7 +23,7 @@ from wmkml.collapse.dictionaries import shares
 from wmkml.config import Settings, load_settings
 from wmkml.laboratory import measuring
 from wmkml.laboratory.bench import Bench, started
-from wmkml.laboratory.experiment import MEASURED, Experiment, describe, drawing
+from wmkml.laboratory.experiment import MEASURED, Experiment, ExperimentRefused, check, describe, drawing
 from wmkml.laboratory.human import write_human
 from wmkml.laboratory.measures import ends, measured
 from wmkml.laboratory.pairs import Pairs
@@ -143,6 +143,29 @@ def test_visitors_speak_to_the_iteration_before_while_a_round_trains(play: Play,
     live = {one["pair"]: one["iteration"] for one in rows(folder, "SELECT pair, iteration FROM pairs")}
     for one in rows(folder, "SELECT iteration, pairs FROM rounds"):
         assert max(live[pair] for pair in json.loads(one["pairs"])) <= max(-1, one["iteration"] - 2)
+
+
+def test_every_other_station_of_bilingual_visitors_speaks_the_other_language(
+    play: Play, experiment: Experiment
+) -> None:
+    play(visitors="bilingual")
+    said = rows(experiment.out / "seed-1", "SELECT source, station, language, prompt FROM pairs")
+    by_station = {one["station"]: one["language"] for one in said if one["source"] == "visitor"}
+    assert by_station == {f"visitor-{number}": "en" if number % 2 == 0 else "de" for number in range(1, 7)}
+    for language in ("de", "en"):
+        prompts = {one["prompt"] for one in said if one["source"] == "visitor" and one["language"] == language}
+        assert prompts and prompts <= set(experiment.visitors_prompts(language))
+        echoed = {one["prompt"] for one in said if one["source"] == "echo" and one["language"] == language}
+        assert echoed == prompts
+    # The datasets are asked for in the run's language, as they are with any visitors.
+    assert {one["language"] for one in said if one["source"] in ("dataset", "persistent")} == {"de"}
+
+
+def test_bilingual_visitors_need_a_second_language(experiment: Experiment) -> None:
+    inference = experiment.settings.inference.model_copy(update={"system_prompts": {"de": "Fasse dich kurz"}})
+    alone = experiment.settings.model_copy(update={"inference": inference})
+    with pytest.raises(ExperimentRefused, match="no language beside de"):
+        check(dataclasses.replace(experiment, settings=alone, visitors="bilingual"), resume=False)
 
 
 def test_a_life_follows_from_its_seed(play: Play, experiment: Experiment, tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--language", help="the language of the runs (default: inference.system_language)")
     parser.add_argument(
         "--visitors",
-        choices=("quiet", "talkative"),
+        choices=("quiet", "talkative", "bilingual"),
         default="talkative",
-        help="two prompts a round at one station, or twelve at six (default: talkative)",
+        help="two prompts a round at one station, twelve at six, or twelve at six that speak two languages in turn (talkative)",
     )
     kept = parser.add_mutually_exclusive_group()
     kept.add_argument(

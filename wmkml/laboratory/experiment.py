@@ -20,7 +20,7 @@ from wmkml.config import UNDERSTUDY, Settings
 from wmkml.corpora import list_datasets, read_dataset
 from wmkml.laboratory.human import HumanUnusable, read_human
 
-VisitorKind = Literal["quiet", "talkative"]
+VisitorKind = Literal["quiet", "talkative", "bilingual"]
 
 MEASURED = yaml.safe_load(Path(__file__).with_name("measured.yaml").read_text(encoding="utf-8"))
 """By language, what every iteration is asked to measure how it speaks."""
@@ -34,14 +34,19 @@ DESCRIPTION = "experiment.json"
 
 @dataclass(frozen=True)
 class Visitors:
-    """How many stations are spoken at, and how many prompts each hears while a round trains."""
+    """How many stations are spoken at, how many prompts each hears while a round trains, and in one language or in all."""
 
     stations: int
     prompts: int
+    all_languages: bool = False
 
 
-VISITORS: Mapping[VisitorKind, Visitors] = {"quiet": Visitors(1, 2), "talkative": Visitors(6, 2)}
-"""A shy person alone, and a room full of people: two and twelve prompts a round, whichever language."""
+VISITORS: Mapping[VisitorKind, Visitors] = {
+    "quiet": Visitors(1, 2),
+    "talkative": Visitors(6, 2),
+    "bilingual": Visitors(6, 2, all_languages=True),
+}
+"""A shy person alone, a room full of people, and one in which every other station speaks another language."""
 
 
 class ExperimentRefused(ValueError):
@@ -108,9 +113,15 @@ class Experiment:
             "settings": self.settings.model_dump(mode="json"),
         }
 
-    def visitors_prompts(self) -> list[str]:
-        """What visitors may say: every prompt of the sets whose name ends with the language."""
-        names = [name for name in list_datasets(self.datasets) if name.endswith(f"_{self.language}")]
+    @property
+    def spoken(self) -> list[str]:
+        """The languages of the stations, in turn: the run's, and with some visitors the others that are known."""
+        others = [one for one in self.settings.languages if one in MEASURED and one != self.language]
+        return [self.language, *others] if VISITORS[self.visitors].all_languages else [self.language]
+
+    def visitors_prompts(self, language: str) -> list[str]:
+        """What visitors may say in a language: every prompt of the sets whose name ends with it."""
+        names = [name for name in list_datasets(self.datasets) if name.endswith(f"_{language}")]
         if allowed := self.settings.general.available_datasets:
             names = [name for name in names if name in allowed]
         return list(dict.fromkeys(prompt for name in names for prompt in read_dataset(self.datasets, name).prompts))
@@ -150,11 +161,16 @@ def check(experiment: Experiment, *, resume: bool) -> None:
         )
     if not (experiment.model / "config.json").is_file():
         raise ExperimentRefused(f"{experiment.model} holds no model (no config.json). Fetch it with download_model.py.")
-    if not experiment.visitors_prompts():
+    if VISITORS[experiment.visitors].all_languages and len(experiment.spoken) == 1:
         raise ExperimentRefused(
-            f"{experiment.datasets} holds no prompt set for visitors: a folder whose name ends with "
-            f"_{experiment.language} and that available_datasets allows."
+            f"--visitors {experiment.visitors}: inference.system_prompts holds no language beside {experiment.language}."
         )
+    for language in experiment.spoken:
+        if not experiment.visitors_prompts(language):
+            raise ExperimentRefused(
+                f"{experiment.datasets} holds no prompt set for visitors: a folder whose name ends with "
+                f"_{language} and that available_datasets allows."
+            )
     _check_place(experiment, resume=resume)
 
 

@@ -26,12 +26,15 @@ class Pairs:
 
     def __init__(self, experiment: Experiment, seed: int, store: RunStore, speaker: Speaker, told: Told) -> None:
         self._experiment, self._seed, self._store, self._speaker, self._told = experiment, seed, store, speaker, told
-        self._visitors_say = _deck(experiment.visitors_prompts(), drawing(seed, "visitors"))
+        self._visitors_say = {
+            language: _deck(experiment.visitors_prompts(language), drawing(seed, "visitors", *other))
+            for language, other in ((one, () if one == experiment.language else (one,)) for one in experiment.spoken)
+        }
         self.iteration = -1
 
     def alone(self, prompt: str, *, visitor: bool) -> Asked:
         """A prompt without a conversation, drawn as visitors' answers are, or as echoes are."""
-        return self._asked(prompt, [], visitor=visitor)
+        return self._asked(prompt, [], self._experiment.language, visitor=visitor)
 
     async def persistent(self, count: int, *, live: bool) -> None:
         """Answers to the persistent prompt: to seed a run, or for the record."""
@@ -41,27 +44,30 @@ class Pairs:
 
     async def visit(self, round_number: int) -> None:
         """What visitors say while a round trains: each station in turn, then the echoes of all of it."""
-        how = VISITORS[self._experiment.visitors]
+        how, spoken = VISITORS[self._experiment.visitors], self._experiment.spoken
         inference = self._experiment.settings.inference
-        said = []
+        stations = [f"visitor-{number + 1}" for number in range(how.stations)]
+        languages = [spoken[number % len(spoken)] for number in range(how.stations)]
+        said: list[tuple[str, str]] = []
         for turn in range(how.prompts):
-            stations = [f"visitor-{number + 1}" for number in range(how.stations)]
-            prompts = [next(self._visitors_say) for _ in stations]
+            prompts = [next(self._visitors_say[language]) for language in languages]
             newest = window(inference, self.iteration) - 1
             asked = []
-            for station, prompt in zip(stations, prompts, strict=True):
+            for station, language, prompt in zip(stations, languages, prompts, strict=True):
                 past = [(one.prompt, one.text) for one in self._store.exchanges(station, newest)] if newest else []
-                asked.append(self._asked(prompt, past, visitor=True))
+                asked.append(self._asked(prompt, past, language, visitor=True))
             answers = await self._answers(asked, "visitors", round_number, turn)
             self._store.add_pairs(
-                self._pair("visitor", prompt, answer, live=True, station=station)
-                for station, prompt, answer in zip(stations, prompts, answers, strict=True)
+                self._pair("visitor", prompt, answer, live=True, language=language, station=station)
+                for station, language, prompt, answer in zip(stations, languages, prompts, answers, strict=True)
             )
-            said += prompts
-        echoed = [prompt for prompt in said for _ in range(inference.num_generated_responses)]
-        answers = await self._answers([self.alone(one, visitor=False) for one in echoed], "echoes", round_number)
+            said += zip(prompts, languages, strict=True)
+        echoed = [one for one in said for _ in range(inference.num_generated_responses)]
+        asked = [self._asked(prompt, [], language, visitor=False) for prompt, language in echoed]
+        answers = await self._answers(asked, "echoes", round_number)
         self._store.add_pairs(
-            self._pair("echo", prompt, answer, live=True) for prompt, answer in zip(echoed, answers, strict=True)
+            self._pair("echo", prompt, answer, live=True, language=language)
+            for (prompt, language), answer in zip(echoed, answers, strict=True)
         )
 
     async def datasets(self, round_number: int, wanted: int) -> None:
@@ -93,10 +99,10 @@ class Pairs:
         source = drawing(self._seed, what, *purpose)
         return await self._speaker.answers(asked, source, lambda done: self._told(what, done, len(asked)))
 
-    def _asked(self, prompt: str, past: Sequence[tuple[str, str]], *, visitor: bool) -> Asked:
+    def _asked(self, prompt: str, past: Sequence[tuple[str, str]], language: str, *, visitor: bool) -> Asked:
         inference = self._experiment.settings.inference
         return Asked(
-            messages=tuple(messages(inference, self._experiment.language, prompt, past)),
+            messages=tuple(messages(inference, language, prompt, past)),
             temperature=inference.visitor_temperature if visitor else inference.temperature,
             top_p=inference.visitor_top_p if visitor else inference.top_p,
         )
@@ -108,13 +114,14 @@ class Pairs:
         answer: Answer,
         *,
         live: bool,
+        language: str | None = None,
         station: str | None = None,
         dataset: str | None = None,
         for_round: int | None = None,
     ) -> NewPair:
         return NewPair(
             source=source,
-            language=self._experiment.language,
+            language=language or self._experiment.language,
             prompt=prompt,
             answer=answer.text,
             kept=kept_length(answer.text),
