@@ -47,7 +47,8 @@ def main() -> None:
     right = facts(ask, arguments.facts)
     print(f"{'':<12}{'goal':>8}" + "".join(f"{name:>12}" for name in sets))
     for measure in [*GOALS, "own"]:
-        shares = [right, None, None] if measure == "facts" else [found[name][measure] for name in sets]
+        # Facts are asked of the world, not of the other sets: their share stands under the first.
+        shares = [right, *(None for _ in typing)] if measure == "facts" else [found[name][measure] for name in sets]
         goal = f"{GOALS[measure]:.0%}" if measure in GOALS else ""
         print(f"{measure:<12}{goal:>8}" + "".join(f"{'' if one is None else f'{one:.1%}':>12}" for one in shares))
     print(f"{'prompts':<12}{'':>8}" + "".join(f"{len(prompts):>12}" for prompts in sets.values()))

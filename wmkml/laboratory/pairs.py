@@ -26,9 +26,10 @@ class Pairs:
 
     def __init__(self, experiment: Experiment, seed: int, store: RunStore, speaker: Speaker, told: Told) -> None:
         self._experiment, self._seed, self._store, self._speaker, self._told = experiment, seed, store, speaker, told
-        self._visitors_say = {
-            language: _deck(experiment.visitors_prompts(language), drawing(seed, "visitors", *other))
-            for language, other in ((one, () if one == experiment.language else (one,)) for one in experiment.spoken)
+        own, *others = experiment.spoken
+        # The run's own deck is the same whoever else is there.
+        self._visitors_say = {own: _deck(experiment.visitors_prompts(own), drawing(seed, "visitors"))} | {
+            one: _deck(experiment.visitors_prompts(one), drawing(seed, "visitors", one)) for one in others
         }
         self.iteration = -1
 
