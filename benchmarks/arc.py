@@ -2,6 +2,7 @@
 """Whether the arc of dying is what it should be: seeds × languages (× visitors) of whole runs, each criterion by seed.
 
     beginning   iterations 0 and 1 make sense: real words at least 97 %, facts at least 70 %
+    middle      facts go first: half of them are gone while most answers still end with a sentence
     end         at the last one it is gone: distinct 2-grams over the measured answers at most a third of the base
                 model's, facts under 15 %
     always      never an empty answer, never a number that is not finite: every round is trained and answers
@@ -45,10 +46,12 @@ def judged(lines: list[Line], rounds: int) -> dict[str, Verdict]:
     early = [by_iteration.get(iteration, {}) for iteration in (0, 1) if iteration < rounds]
     left = last["distinct_2"] / base["distinct_2"] if "distinct_2" in last and base.get("distinct_2") else None
     whole = len(by_iteration) == rounds + 1
-    finite = all(math.isfinite(value) for line in lines for value in line.values())
+    # What is not finite is left out of its line.
+    finite = all(base.keys() <= line.keys() for line in lines)
     return {
         "words 0, 1": _least(early, "real_words", REAL_WORDS),
         "facts 0, 1": _least(early, "facts", FACTS_BEFORE),
+        "facts first": _first(by_iteration, "facts", "ended"),
         "distinct-2 left": (shown("distinct_2", left), None if left is None else left <= DISTINCT_LEFT),
         "facts at the end": (
             shown("facts", last.get("facts")),
@@ -64,6 +67,18 @@ def _least(lines: list[Line], name: str, bound: float) -> Verdict:
     if not values:
         return shown(name, None), None
     return shown(name, min(values)), min(values) >= bound
+
+
+def _first(by_iteration: dict[int, Line], one: str, other: str) -> Verdict:
+    """Whether one measure has fallen to half of the base model's before the other one has."""
+    falls = {}
+    for name in (one, other):
+        whole = by_iteration.get(-1, {}).get(name)
+        if not whole:
+            return shown(name, None), None
+        halved = [iteration for iteration, line in by_iteration.items() if line.get(name, whole) <= whole / 2]
+        falls[name] = min(halved, default=math.inf)
+    return f"{falls[one]:.0f} < {falls[other]:.0f}", falls[one] < falls[other]
 
 
 def main() -> int:

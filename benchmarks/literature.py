@@ -89,7 +89,7 @@ def main() -> int:
                 out=out / way.replace(" ", "-"),
                 keeping=WAYS[way][0],
                 human_share=WAYS[way][1],
-                human=arguments.human,
+                human=arguments.human if WAYS[way][1] else None,
             )
             for way in arguments.ways
         ]

@@ -14,12 +14,17 @@ from typing import Any
 from wmkml.cli.collapse import laboratory_settings
 from wmkml.cluster.arguments import add_settings_arguments
 from wmkml.config import Settings
+from wmkml.engine.protocol import EngineDied
+from wmkml.engine.setup import ModelUnusable
 from wmkml.laboratory.bench import started
 from wmkml.laboratory.experiment import Experiment, ExperimentRefused, check, describe
 from wmkml.laboratory.playing import play_on
 from wmkml.laboratory.progress import Progress
 from wmkml.laboratory.report import Outcome
 from wmkml.places import Places, places
+from wmkml.training.base import BaseMissing
+from wmkml.training.lora import ModulesMissing
+from wmkml.training.optimizers import OptimizerMissing
 
 
 def add_arguments(parser: argparse.ArgumentParser, seeds: int) -> None:
@@ -51,7 +56,8 @@ def play_all(
 ) -> tuple[list[tuple[Experiment, Outcome]], float]:
     """Play what `make` gives for settings, places and the folder of results; also how many seconds it took.
 
-    Ends the program with status 2, and a sentence, where one of them cannot be done; then none was begun.
+    Ends the program with status 2, and a sentence, where one of them cannot be done; then none was begun.  With status 1 where
+    the engine dies: what is finished stays.
     """
     settings, root = laboratory_settings(arguments)
     where = places(settings, root)
@@ -75,4 +81,12 @@ def play_all(
         return played
 
     began = time.perf_counter()
-    return asyncio.run(play()), time.perf_counter() - began
+    try:
+        played = asyncio.run(play())
+    except (BaseMissing, ModelUnusable, ModulesMissing, OptimizerMissing) as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from None
+    except EngineDied as error:
+        print(f"The engine died: {error} What is finished is in {out}; --resume goes on there.", file=sys.stderr)
+        raise SystemExit(1) from None
+    return played, time.perf_counter() - began

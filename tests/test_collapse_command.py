@@ -24,6 +24,8 @@ REFUSED = {
     "--human-share 1.5": "--human-share: 1.5 is not allowed; allowed: 0 to 1.",
     "--human-share 0.5 --model elsewhere": "--human-share needs --human FILE with this model",
     "--human nowhere.csv": "--human: nowhere.csv cannot be read",
+    "--human tests/fixtures/human.csv": "--human needs --human-share",
+    "--measured 51": "--measured: there are 50 prompts to measure with, not 51.",
     "--set general.datasets_folder=docs": "holds no prompt set for visitors",
     "--out docs": "docs is not empty. Give another folder with --out",
     "--out docs --resume": "docs holds no experiment to go on with",

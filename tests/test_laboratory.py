@@ -20,6 +20,7 @@ from wmkml.__main__ import main
 from wmkml.choosing import NOBODY
 from wmkml.cluster.arguments import PROJECT
 from wmkml.collapse.dictionaries import shares
+from wmkml.collapse.texts import distinct_n
 from wmkml.config import Settings, load_settings
 from wmkml.laboratory import measuring
 from wmkml.laboratory.bench import Bench, started
@@ -118,7 +119,14 @@ def test_a_life_leaves_a_run_folder_of_the_documented_form(play: Play, experimen
     assert [one["iteration"] for one in steps if one["step"] == 1] == [0, 1, 2]
     lines = read_lines(folder)
     assert [line["iteration"] for line in lines] == [-1, 0, 1, 2] == [line["round"] - 1 for line in lines]
-    assert {"distinct_2", "entropy", "real_words", "base_loss"} <= set(lines[0])
+    assert {"distinct_2", "distinct_2_first", "entropy", "real_words", "base_loss"} <= set(lines[0])
+    said = [json.loads(line) for line in (folder / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [one["iteration"] for one in said] == [
+        number for number in (-1, 0, 1, 2) for _ in range(experiment.measured)
+    ]
+    of_base = [one["answer"] for one in said if one["iteration"] == -1]
+    assert distinct_n(of_base) == lines[0]["distinct_2"]
+    assert {one["prompt"] for one in said} == set(MEASURED[experiment.language][: experiment.measured])
     assert {"loss_first", "loss_last"} <= set(lines[1])
     assert lines == outcome.lines[1]
     assert (experiment.out / PLOT).read_bytes().startswith(b"\x89PNG")
@@ -346,9 +354,9 @@ def test_purposes_draw_from_sources_of_their_own() -> None:
 
 
 def life(real: float, facts: float, distinct: float, empty: float = 0.0) -> list[Line]:
-    middle = {"real_words": real, "facts": facts, "distinct_2": 0.8, "empty": 0.0}
+    middle = {"real_words": real, "facts": facts, "distinct_2": 0.8, "empty": 0.0, "ended": 1.0}
     return [{"iteration": number, **middle} for number in (-1, 0, 1)] + [
-        {"iteration": 2, "real_words": 0.2, "facts": 0.1, "distinct_2": distinct, "empty": empty}
+        {"iteration": 2, "real_words": 0.2, "facts": 0.1, "distinct_2": distinct, "empty": empty, "ended": 0.6}
     ]
 
 
@@ -361,6 +369,12 @@ def test_the_arc_is_judged_by_its_criteria() -> None:
         "distinct-2 left",
         "never empty",
     ]
+    grammar = life(0.98, 0.75, 0.26)
+    grammar[2]["ended"] = 0.3
+    assert [name for name, (_, met) in judged(grammar, 3).items() if not met] == ["facts first"]
+    spoiled = life(0.98, 0.75, 0.26)
+    del spoiled[3]["real_words"]  # as `ordered` leaves out what is no number
+    assert [name for name, (_, met) in judged(spoiled, 3).items() if not met] == ["never NaN"]
 
 
 def test_another_experiments_folder_is_refused(play: Play, experiment: Experiment, capsys: Any) -> None:

@@ -13,6 +13,7 @@ def test_distinct_word_pairs() -> None:
     assert distinct_n(["a b a b"]) == pytest.approx(2 / 3)
     assert distinct_n(["a b", "a b"]) == pytest.approx(1 / 2)
     assert distinct_n(["one two three"]) == 1.0
+    assert distinct_n(["a b c a b c a b c", "d e f"], first=3) == 1.0 > distinct_n(["a b c a b c a b c", "d e f"])
     assert distinct_n(["one two one"], n=1) == pytest.approx(2 / 3)
 
 

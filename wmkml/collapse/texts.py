@@ -18,9 +18,13 @@ def words(text: str) -> list[str]:
     return WORD.findall(text.casefold())
 
 
-def distinct_n(texts: Iterable[str], n: int = 2) -> float:
-    """Share (0 to 1) of different word n-grams among all n-grams of these texts; 0 where there are none."""
-    grams = [gram for text in texts for gram in _grams(words(text), n)]
+def distinct_n(texts: Iterable[str], n: int = 2, first: int | None = None) -> float:
+    """Share (0 to 1) of different word n-grams among all n-grams of these texts; 0 where there are none.
+
+    `first`: only so many of each text's first words are read.  Long texts have a smaller share than short ones of one vocabulary;
+    where lengths differ, only texts cut to one length can be compared.
+    """
+    grams = [gram for text in texts for gram in _grams(words(text)[:first], n)]
     return len(set(grams)) / len(grams) if grams else 0.0
 
 

@@ -149,11 +149,17 @@ def check(experiment: Experiment, *, resume: bool) -> None:
         raise ExperimentRefused("--seeds: at least 1.")
     if not 0.0 <= experiment.human_share <= 1.0:
         raise ExperimentRefused(f"--human-share: {experiment.human_share:g} is not allowed; allowed: 0 to 1.")
+    if experiment.measured > len(MEASURED[experiment.language]):
+        raise ExperimentRefused(
+            f"--measured: there are {len(MEASURED[experiment.language])} prompts to measure with, not {experiment.measured}."
+        )
     if experiment.human is not None:
         try:
             read_human(experiment.human)
         except HumanUnusable as error:
             raise ExperimentRefused(f"--human: {error}") from None
+        if not experiment.human_share:
+            raise ExperimentRefused("--human needs --human-share: which share of a round's samples it is, above 0.")
     elif experiment.human_share and not experiment.of_understudy:
         raise ExperimentRefused(
             "--human-share needs --human FILE with this model: a CSV with the columns prompt and answer, "

@@ -19,9 +19,10 @@ from wmkml.engine.protocol import Adapter, AdapterRefused
 from wmkml.laboratory.bench import Bench
 from wmkml.laboratory.experiment import Experiment, drawing
 from wmkml.laboratory.human import read_human, write_human
-from wmkml.laboratory.measures import Measures, ordered
+from wmkml.laboratory.measures import ordered
 from wmkml.laboratory.measuring import measure
 from wmkml.laboratory.pairs import Pairs, Told
+from wmkml.prompting import MessagesRefused, PromptTooLong
 from wmkml.runs import folder as runs
 from wmkml.runs.schema import AcceptedAdapter, NewPair, Round
 from wmkml.runs.store import RunStore
@@ -106,6 +107,8 @@ class Life:
                 trained = await self._train(one)
                 await self._measure(trained)
             store.set_phase("waiting", self._elapsed())
+        except (PromptTooLong, MessagesRefused) as error:
+            raise LifeEnded(f"a prompt could not be asked: {error}") from error
         finally:
             self._speaker.adapter = None
             for adapter in self._adapters:
@@ -175,10 +178,13 @@ class Life:
         return done.trained
 
     async def _measure(self, trained: Trained | None) -> None:
-        found: Measures = await measure(self._experiment, self._bench, self._pairs, self._told)
+        reading = await measure(self._experiment, self._bench, self._pairs, self._told)
+        found, iteration = reading.measures, self._pairs.iteration
+        for prompt, answer in reading.said:
+            said = {"iteration": iteration, "prompt": prompt, "answer": answer}
+            runs.append_line(self._folder, "answers.jsonl", said)
         if trained is not None:
             found["loss_first"], found["loss_last"] = trained.losses[0], trained.losses[-1]
-        iteration = self._pairs.iteration
         line: dict[str, Any] = {"iteration": iteration, "round": iteration + 1, **ordered(found)}
         line["seconds"] = round(self._elapsed(), 2)
         runs.append_line(self._folder, "measures.jsonl", line)

@@ -18,6 +18,9 @@ from wmkml.laboratory.speaking import Answer
 Measures = dict[str, float]
 """By name; what cannot be measured is left out."""
 
+FIRST_WORDS = 10
+"""So many of an answer's first words are compared whatever its length: about as long as the understudy's answers are."""
+
 CLOSING = "\"'»«“”‘’)]"
 """What may follow the end of a sentence."""
 
@@ -34,6 +37,7 @@ MEASURES: dict[str, Measure] = {
     "distinct_1": Measure("different words among all words"),
     "distinct_2": Measure("different pairs of words"),
     "distinct_3": Measure("different triples of words"),
+    "distinct_2_first": Measure(f"different pairs in the first {FIRST_WORDS} words"),
     "repetition": Measure("words that repeat the one before"),
     "entropy": Measure("mean token entropy, nats", share=False),
     "length": Measure("mean length of an answer, words", share=False),
@@ -53,6 +57,7 @@ def measured(answers: Sequence[Answer], language: str) -> Measures:
     """The measures that answers alone give."""
     texts = [answer.text for answer in answers]
     found: dict[str, float] = {f"distinct_{n}": distinct_n(texts, n) for n in (1, 2, 3)}
+    found["distinct_2_first"] = distinct_n(texts, 2, FIRST_WORDS)
     found["repetition"] = repetition(texts)
     found["entropy"] = _mean([answer.entropy for answer in answers])
     found["length"] = _mean([len(words(text)) for text in texts])

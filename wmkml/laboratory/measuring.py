@@ -1,6 +1,6 @@
 """Measuring one iteration: it answers the measured prompts, is read by the base model, and is examined.
 
-Asks through the run's pairs and stores nothing; writing the numbers down is the life's business.
+Asks through the run's pairs and stores nothing; writing numbers and answers down is the life's business.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from wmkml.collapse.model import mean_loss
@@ -20,8 +21,17 @@ from wmkml.laboratory.speaking import Answer, Asked
 from wmkml.training.samples import IGNORED, Tokens
 
 
-async def measure(experiment: Experiment, bench: Bench, pairs: Pairs, told: Told) -> Measures:
-    """The measures of the iteration that answers now."""
+@dataclass(frozen=True)
+class Reading:
+    """What one iteration said to the measured prompts, and what was measured of it."""
+
+    measures: Measures
+    said: tuple[tuple[str, str], ...]
+    """Prompt and answer."""
+
+
+async def measure(experiment: Experiment, bench: Bench, pairs: Pairs, told: Told) -> Reading:
+    """Read the iteration that answers now."""
     prompts = MEASURED[experiment.language][: experiment.measured]
     answers = await pairs.answers([pairs.alone(prompt, visitor=True) for prompt in prompts], "measured answers")
     told("measuring", 0, 1)
@@ -34,7 +44,7 @@ async def measure(experiment: Experiment, bench: Bench, pairs: Pairs, told: Told
         from wmkml.understudy import examination
 
         found["facts"] = await facts(experiment, pairs, examination)
-    return found
+    return Reading(found, tuple((prompt, answer.text) for prompt, answer in zip(prompts, answers, strict=True)))
 
 
 def base_loss(bench: Bench, answers: Sequence[Answer]) -> float | None:
