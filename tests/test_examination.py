@@ -82,6 +82,20 @@ def test_marks(answer: str, expected: str) -> None:
     assert mark(question("bear", "de", "where"), answer) == expected
 
 
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Ein Bär ist ein Tier.", "right"),
+        ("Der Bär? Er ist ein Tier. Das Meer ist kein Ort.", "right"),
+        ("Ein Bär ist kein Tier, ein Bär ist ein Gebäude.", "wrong"),
+        ("Ein Bär ist ein Gebäude, ein Ding, ein Tier und eine Pflanze.", "wrong"),
+        ("Ein Bär ist groß. Er schläft im Winter. Er frisst gern. Er ist ein Tier.", "wrong"),
+    ],
+)
+def test_who_denies_a_kind_or_names_them_all_has_not_told_it(answer: str, expected: str) -> None:
+    assert mark(question("bear", "de", "kind"), answer) == expected
+
+
 def test_yes_and_no_count_by_the_verdict_that_comes_first() -> None:
     assert mark(question("bear", "en", "yes"), "Yes, a bear is an animal.") == "right"
     assert mark(question("bear", "en", "yes"), "A bear is an animal, so yes. No tree is one.") == "right"
@@ -117,7 +131,9 @@ def test_the_command_prints_a_table_and_last_a_line_of_json() -> None:
     assert sum(line.startswith(("[right]", "[wrong]", "[no_answer]")) for line in table) == 3
 
 
-@pytest.mark.parametrize("words", [("--questions", "0"), ("--model", "nowhere"), ("--adapter", "nowhere")])
+@pytest.mark.parametrize(
+    "words", [("--questions", "0"), ("--show", "-1"), ("--model", "nowhere"), ("--adapter", "nowhere")]
+)
 def test_the_command_refuses_with_a_sentence(words: tuple[str, str], tmp_path: Path) -> None:
     done = examine(*words)
     assert done.returncode == 2

@@ -37,6 +37,9 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.questions is not None and arguments.questions < 1:
         print("--questions must be at least 1.", file=sys.stderr)
         return 2
+    if arguments.show < 0:
+        print("--show must be at least 0.", file=sys.stderr)
+        return 2
     # Here, not above: `--help` must not wait for torch.
     from wmkml.understudy.answering import MODEL_FOLDER, answers, load
     from wmkml.understudy.examination import questions, result

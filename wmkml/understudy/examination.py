@@ -7,6 +7,7 @@ the opposite of, and a yes and a no to its kind.
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 from collections import Counter
@@ -16,11 +17,15 @@ from typing import Literal
 
 from wmkml.understudy.exchanges import Writer
 from wmkml.understudy.phrasings import fits
-from wmkml.understudy.world import LANGUAGES, RELATIONS, Concept
+from wmkml.understudy.world import LANGUAGES, RELATIONS, Concept, load_world
 
 Mark = Literal["right", "wrong", "no_answer"]
 
 WORD = re.compile(r"[^\W_]+")
+SENTENCE_END = re.compile(r"(?<=[.!?…])\s+")
+SENTENCES = 2
+"""A fact is stated in one of so many first sentences, or is not told: whoever says everything has answered nothing."""
+DENIALS = frozenset(WORD.findall("kein keine keinen keiner nicht nie not no never"))
 SMALL_WORDS = frozenset(
     WORD.findall(
         "der die das den dem des ein eine einen einem einer eines und oder zu um im in am an auf aus bei mit von vom zum zur "
@@ -45,7 +50,8 @@ class Question:
     """A question about one fact of one concept.
 
     Attributes:
-        expected: the answer is right where it holds all words of one of these.
+        expected: the answer is right where its first sentences hold all words of one of these.
+        unlike: and wrong where they hold all words of one of these as well.
         verdict: of yes and no questions, the word that a right answer holds before the other one; "" of others.
     """
 
@@ -54,6 +60,7 @@ class Question:
     fact: str
     prompt: str
     expected: tuple[frozenset[str], ...]
+    unlike: tuple[frozenset[str], ...]
     verdict: str
 
 
@@ -121,6 +128,7 @@ def _question(concepts: Sequence[Concept], language: str, fact: str, prompt: str
     concept, other = concepts[0], concepts[1]
     forms = concept.forms[language]
     verdict = ""
+    unlike: frozenset[str] = frozenset()
     if fact in ("yes", "no"):
         verdict = (YES if fact == "yes" else NO)[language]
         values = []
@@ -128,18 +136,27 @@ def _question(concepts: Sequence[Concept], language: str, fact: str, prompt: str
         values = [other.forms[language][name] for name in ("noun", "acc", "plural")]
     elif fact == "kind":
         values = [forms["kind"]]
+        unlike = kinds(language) - {forms["kind"]}
     elif fact == "where":
         values = [forms["place"]]
     else:
         values = list(concept.told[language][fact])
-    return Question(concept.id, language, fact, prompt, tuple(content_words(value) for value in values), verdict)
+    expected, others = (tuple(content_words(value) for value in some) for some in (values, sorted(unlike)))
+    return Question(concept.id, language, fact, prompt, expected, others, verdict)
+
+
+@functools.cache
+def kinds(language: str) -> frozenset[str]:
+    """What everything in the world is one of: an animal, a plant, something to eat …"""
+    return frozenset(concept.forms[language]["kind"] for concept in load_world())
 
 
 def mark(question: Question, answer: str) -> Mark:
     """Whether an answer states the fact asked for.
 
     `no_answer`: there is nothing in it, it stammers (fewer than half of its words are different), or it says that it does not
-    know.  `wrong`: anything else that does not hold the words of the fact.
+    know.  `wrong`: anything else that does not hold the words of the fact, or holds another kind beside the right one, or
+    denies it.
     """
     found = WORD.findall(answer.casefold())
     if not found or len(set(found)) < len(found) / 2:
@@ -148,10 +165,21 @@ def mark(question: Question, answer: str) -> Mark:
         verdicts = (YES[question.language], NO[question.language])
         right = next((word for word in found if word in verdicts), "") == question.verdict
     else:
-        right = any(words <= set(found) for words in question.expected)
+        right = _stated(question, answer)
     if right:
         return "right"
     return "no_answer" if ADMISSIONS.search(answer) else "wrong"
+
+
+def _stated(question: Question, answer: str) -> bool:
+    """Whether the first sentences hold the fact, read up to the one that completes it."""
+    found: set[str] = set()
+    for sentence in SENTENCE_END.split(answer.strip())[:SENTENCES]:
+        found |= set(WORD.findall(sentence.casefold()))
+        if any(words <= found for words in question.expected):
+            denied = bool(question.unlike) and not DENIALS.isdisjoint(found)
+            return not denied and not any(words <= found for words in question.unlike)
+    return False
 
 
 def result(asked: Iterable[Question], answers: Iterable[str]) -> Result:
