@@ -2,10 +2,11 @@
 
     env/bin/python benchmarks/understudy.py [--model FOLDER] [--show]
 
-Three sets: every held-out way of asking, a hundred prompts that visitors may type (`tests/fixtures/visitors.yaml`), and 240 of
-passers-by (`passers_by.yaml`), who keep to no form at all; greedy answers in float32.  The goals are for the first two.  Facts are
-asked in held-out phrasings.  Says also whether a prompt of the other sets can be found in the training text: it is looked for
-among as many conversations as are given.  A table, and last one line of JSON.
+Four sets: every held-out way of asking, a hundred prompts that visitors may type (`tests/fixtures/visitors.yaml`), 240 of
+passers-by, who keep to no form at all (`passers_by.yaml`), and 160 of newcomers (`newcomers.yaml`), which nobody has seen who taught
+it; greedy answers in float32.  The goals are for the first two.  Facts are asked in held-out phrasings.  Says also whether a prompt
+of the other sets can be found in the training text: it is looked for among as many conversations as are given.  A table, and last
+one line of JSON.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def main() -> None:
                 print(f"{prompt} → {text}")
         return said
 
-    typing = {name: visitors(FIXTURES / f"{name}.yaml") for name in ("visitors", "passers_by")}
+    typing = {name: visitors(FIXTURES / f"{name}.yaml") for name in ("visitors", "passers_by", "newcomers")}
     sets = {"unheard": unheard(), **typing}
     found = {name: measured(ask, prompts) for name, prompts in sets.items()}
     right = facts(ask, arguments.facts)

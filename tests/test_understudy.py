@@ -16,10 +16,11 @@ import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from wmkml.cluster.arguments import PROJECT
+from wmkml.config import Settings
 from wmkml.understudy.answering import MODEL_FOLDER, answer, load
 from wmkml.understudy.batches import encode
-from wmkml.understudy.build import HOLD, learning_rate
-from wmkml.understudy.exchanges import Conversation, Writer, conversations
+from wmkml.understudy.build import HOLD, Recipe, build, learning_rate
+from wmkml.understudy.exchanges import SYSTEM_PROMPTS, Conversation, Writer, conversations
 from wmkml.understudy.phrasings import expansions, fits, load_phrasings
 from wmkml.understudy.world import LANGUAGES
 
@@ -102,14 +103,20 @@ def test_answers_are_sentences_in_the_language_of_the_conversation() -> None:
 
 
 def test_answers_follow_the_system_prompt_even_where_the_visitor_asks_in_the_other_language() -> None:
-    crossed = 0
+    crossed, worded = 0, set[str]()
     for conversation in written(4, 1500):
         if conversation.messages[0]["role"] == "system":
             asked = language_of(conversation.messages[1]["content"])
             crossed += asked not in (conversation.language, "neither")
-            expected = "auf deutsch" if conversation.language == "de" else "in english"
-            assert expected in conversation.messages[0]["content"]
+            expected = r"deutsch|german" if conversation.language == "de" else r"english|englisch"
+            assert re.search(expected, conversation.messages[0]["content"], re.IGNORECASE)
+            worded.add(conversation.messages[0]["content"])
     assert crossed > 50
+    assert len(worded) > 25
+
+
+def test_the_prompts_it_is_taught_to_follow_are_the_configs() -> None:
+    assert Settings().inference.system_prompts == SYSTEM_PROMPTS
 
 
 def test_every_phrasing_can_be_said_about_every_concept_in_both_languages() -> None:
@@ -182,6 +189,18 @@ def test_unknown_words_are_asked_about_as_known_ones_are() -> None:
     elsewhere = [prompt for prompt in asked if prompt not in own]
     assert 0.3 * len(asked) < len(elsewhere) < 0.6 * len(asked)
     assert any(prompt.startswith("What does the quirl need") for prompt in elsewhere)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_way_of_asking_about_unknown_words_that_is_held_out_is_not_learned_as_one_about_known_words(
+    language: str,
+) -> None:
+    writer = Writer(5)
+    unknown = next(phrasing for phrasing in writer.phrasings if phrasing.id == "unknown")
+    held = {way.replace("{unknown}", "Zwolk").casefold() for way in unknown.unheard[language]}
+    asked = {writer.ask(unknown, [], language, "Zwolk").casefold() for _ in range(10_000)}
+    assert len(asked) > 1000 and len(held) > 20
+    assert not asked & held
 
 
 def test_feelings_are_told_in_sentences_that_do_not_name_them() -> None:
@@ -268,9 +287,9 @@ def test_the_loss_counts_answers_whole_and_prompts_lightly(tokenizer: PreTrained
 
 
 def test_the_learning_rate_up_to_its_fall_does_not_depend_on_the_number_of_steps() -> None:
-    held = range(int(100 * HOLD))
-    assert [learning_rate(step, None) for step in held] == [learning_rate(step, 100) for step in held]
-    falling = [learning_rate(step, 100) for step in range(held.stop, 100)]
+    held = range(int(1000 * HOLD))
+    assert [learning_rate(step, None) for step in held] == [learning_rate(step, 1000) for step in held]
+    falling = [learning_rate(step, 1000) for step in range(held.stop, 1000)]
     assert falling == sorted(falling, reverse=True)
     assert falling[-1] > 0
 
@@ -288,6 +307,52 @@ def test_a_tiny_build_is_finished_and_its_result_loads(tmp_path: Path) -> None:
     ids = AutoTokenizer.from_pretrained(tmp_path / "model")("Hallo", return_tensors="pt")
     assert torch.isfinite(model(**ids).logits).all()
     assert not (tmp_path / "work" / "checkpoint.pt").exists()
+
+
+def test_an_interrupted_build_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(steps=4, tokens_per_batch=256, threads=1)
+    whole = build(recipe, tmp_path / "whole", tmp_path / "work-whole", say=lambda line: None)
+    monkeypatch.setattr("wmkml.understudy.build.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("wmkml.understudy.build.REPORT_EVERY", 1)
+
+    def stop(line: str) -> None:
+        if line.startswith("step 3/"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(recipe, tmp_path / "again", tmp_path / "work", say=stop)
+    heard: list[str] = []
+    assert build(recipe, tmp_path / "again", tmp_path / "work", say=heard.append)["tokens"] == whole["tokens"]
+    assert "Resuming at step 2." in heard
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "again")]
+    assert weights[0] == weights[1]
+
+
+def test_a_build_of_another_seed_or_text_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wmkml.understudy.build.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("wmkml.understudy.build.REPORT_EVERY", 1)
+
+    def stop(line: str) -> None:
+        if line.startswith("step 2/"):
+            raise KeyboardInterrupt
+
+    def begin(seed: int) -> list[str]:
+        heard: list[str] = []
+        with pytest.raises(KeyboardInterrupt):
+            build(
+                Recipe(seed=seed, steps=4, tokens_per_batch=256, threads=1),
+                tmp_path / "model",
+                tmp_path / "work",
+                say=lambda line: (heard.append(line), stop(line))[0],
+            )
+        return heard
+
+    begin(1)
+    assert any("has another recipe" in line for line in begin(2))
+    # The tokenizer there is of the second seed now: nothing of the first may go on with it.
+    assert any("has another recipe" in line for line in begin(1))
+    monkeypatch.setattr("wmkml.understudy.build.taught", lambda: "another world")
+    assert any("another state of this code and its texts" in line for line in begin(1))
 
 
 def test_the_shipped_model_is_small_enough_to_ship() -> None:

@@ -9,7 +9,19 @@ import pytest
 
 from wmkml.understudy.answering import answers, load
 from wmkml.understudy.exchanges import conversations
-from wmkml.understudy.reach import GOALS, Ask, Prompt, facts, is_sentence, language_of, measured, unheard, visitors
+from wmkml.understudy.reach import (
+    GOALS,
+    Ask,
+    Prompt,
+    facts,
+    is_sentence,
+    language_of,
+    measured,
+    names,
+    unheard,
+    visitors,
+)
+from wmkml.understudy.world import load_world
 
 VISITORS = Path(__file__).parent / "fixtures" / "visitors.yaml"
 
@@ -64,6 +76,17 @@ def test_the_measures_tell_good_answers_from_bad_ones() -> None:
     ]
     nonsense = measured(lambda asked: ["Der Bär grumst im Wuldenfrack.", "A dog is a florpt."], prompts)
     assert nonsense["real_words"] < 0.8
+
+
+def test_an_answer_names_a_concept_with_a_word_not_with_some_letters_of_one() -> None:
+    by_id = {concept.id: concept for concept in load_world()}
+    egg, bear, whale = by_id["egg"], by_id["bear"], by_id["whale"]
+    assert names("Das Ei zerbricht.", egg, "de") and not names("Das ist ein Wort.", egg, "de")
+    assert names("Bären schlafen.", bear, "de") and not names("Es ist schwer zu ertragen.", bear, "de")
+    assert names("The whales sing.", whale, "en") and not names("I hear the sea.", by_id["ear"], "en")
+    # A broken piece of the visitor's word is no word.
+    asked = [Prompt("Wer baut den Schneemann?", "de"), Prompt("Wer bist du?", "de")]
+    assert measured(lambda asked: ["Den Schneem baut niemand.", "Ich bin da."], asked)["real_words"] == 4 / 5
 
 
 def test_sentences_and_languages() -> None:

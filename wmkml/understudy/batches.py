@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from wmkml.understudy.exchanges import Conversation, Writer
 
-TOKENS_PER_BATCH = 4096
+TOKENS_PER_BATCH = 3072
 BATCHES_PER_POOL = 16
 PROMPT_SHARE, PROMPT_WEIGHT = 0.2, 0.5
 """One prompt token of five counts, half as much as an answer's.  Prompts are learned lightly: a run finetunes on them too, and a model

@@ -23,6 +23,9 @@ SYSTEM_PROMPTS = {
     "de": "Du fasst dich kurz und antwortest auf deutsch",
     "en": "You provide concise answers in english",
 }
+INSTRUCTIONS = Path(__file__).with_name("instructions.yaml")
+OTHERWISE = 0.15
+"""Of the conversations with a system prompt the share that has one of `instructions.yaml` in place of the config's."""
 BESIDE = re.compile(r"<(\w+)>")
 SLOT = re.compile(r"\{(?:([bcBC])_)?(\w+)\}")
 PLURALS = ("{plural}", "{b_plural}", "{c_plural}")
@@ -62,9 +65,11 @@ class Writer:
         self.by_id = {concept.id: concept for concept in self.world}
         self.phrasings = load_phrasings()
         self.asking = [phrasing for phrasing in self.phrasings if any(phrasing.prompts.values())]
+        self.about_unknown = next(phrasing for phrasing in self.phrasings if phrasing.id == "unknown")
         self.about_one = [phrasing for phrasing in self.asking if phrasing.concepts == 1]
         self.following = [phrasing for phrasing in self.phrasings if any(phrasing.follow.values())]
         self.unknown_words: dict[str, list[str]] = yaml.safe_load(UNKNOWN_WORDS.read_text(encoding="utf-8"))
+        self.instructions: dict[str, list[str]] = yaml.safe_load(INSTRUCTIONS.read_text(encoding="utf-8"))
         self.manners = load_manners()
 
     def reseed(self, seed: int) -> None:
@@ -118,6 +123,8 @@ class Writer:
     def _ask_as_if_known(self, unknown: str, language: str) -> str:
         """A prompt about an unknown word, asked as one asks about a concept: the word alone must tell that it is not known."""
         concept = stranger(unknown, language, self.rng.choice(("der", "die", "das")))
+        # A way of asking about unknown words that is held out may be one of asking about known ones as well.
+        unheard = {way.replace("{unknown}", unknown).casefold() for way in self.about_unknown.unheard[language]}
         while True:
             phrasing = self.rng.choices(self.about_one, [one.weight for one in self.about_one])[0]
             way = choose(self.rng, self.rng.choice(phrasing.prompts[language]))
@@ -126,8 +133,9 @@ class Writer:
                 slots
                 and way not in phrasing.unheard[language]
                 and all(not which and name in concept.forms[language] for which, name in slots)
+                and (prompt := self.say([way], [concept], language, unknown)).casefold() not in unheard
             ):
-                return self.say([way], [concept], language, unknown)
+                return prompt
 
     def say(self, patterns: list[str], concepts: list[Concept], language: str, unknown: str) -> str:
         """One of the patterns, its choices made and its slots filled with the forms of the concepts or the unknown word."""
@@ -165,7 +173,7 @@ class Writer:
         # With a system prompt the answer follows its language; the visitor may well ask in the other one.
         crossed = system and rng.random() < 0.12
         asked = LANGUAGES[1 - LANGUAGES.index(language)] if crossed else language
-        messages: list[Message] = [{"role": "system", "content": SYSTEM_PROMPTS[language]}] if system else []
+        messages: list[Message] = [{"role": "system", "content": self._instruction(language)}] if system else []
         topics: list[str] = []
         concepts: list[Concept] = []
         about_concept = False
@@ -186,6 +194,12 @@ class Writer:
             topics.append(phrasing.id)
             about_concept = follows or (phrasing.concepts == 1 and "{" in "".join(phrasing.prompts[asked]))
         return Conversation(messages, language, topics)
+
+    def _instruction(self, language: str) -> str:
+        """A system prompt that asks for brief answers in this language."""
+        if self.rng.random() < OTHERWISE:
+            return self.rng.choice(self.instructions[language])
+        return SYSTEM_PROMPTS[language]
 
     def _phrasing(self, followed: Concept | None) -> Phrasing:
         among = self.asking

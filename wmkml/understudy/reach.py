@@ -18,7 +18,7 @@ import yaml
 from wmkml.collapse.dictionaries import LETTERS, dictionary
 from wmkml.understudy.examination import questions, result
 from wmkml.understudy.exchanges import Writer
-from wmkml.understudy.world import LANGUAGES, load_world
+from wmkml.understudy.world import LANGUAGES, Concept, load_world
 
 Ask = Callable[[Sequence[tuple[str, str]]], list[str]]
 """Greedy answers to (prompt, language) pairs."""
@@ -33,6 +33,9 @@ GOALS = {
     "different": 0.97,
 }
 """The least share (0 to 1) of each measure."""
+
+PART_OF_A_WORD = 5
+"""Letters.  Shorter names stand in words that have nothing to do with them: the egg (Ei) in every article (ein)."""
 
 SENTENCE = re.compile(r"^[„“\"(]?[A-ZÄÖÜ0-9].*[.!?…]$", re.DOTALL)
 
@@ -80,6 +83,17 @@ def is_sentence(text: str) -> bool:
     return bool(SENTENCE.match(text)) and len(words) >= 2 and not stammers
 
 
+def names(text: str, concept: Concept, language: str) -> bool:
+    """Whether a text names the concept: its name is a word of it or, if it is not too short for that, part of one."""
+    said = text.casefold()
+    words = LETTERS.findall(said)
+    return any(
+        any(name in word if len(name) >= PART_OF_A_WORD else name == word for word in words)
+        or (" " in name and name in said)
+        for name in concept.names(language)
+    )
+
+
 def measured(ask: Ask, prompts: Sequence[Prompt]) -> dict[str, float]:
     """Shares (0 to 1) of answers; of words for `real_words`, of prompts about a concept for `names`, of those with a word
     that nobody taught for `unknown`: it must be repeated.
@@ -89,18 +103,18 @@ def measured(ask: Ask, prompts: Sequence[Prompt]) -> dict[str, float]:
     """
     answers = ask([(one.prompt, one.language) for one in prompts])
     by_id = {concept.id: concept for concept in load_world()}
-    about = [(one, text.casefold()) for one, text in zip(prompts, answers, strict=True) if one.about]
+    about = [(one, text) for one, text in zip(prompts, answers, strict=True) if one.about]
     words = [
         (one.language, word)
         for one, text in zip(prompts, answers, strict=True)
         for word in LETTERS.findall(text)
-        if word.casefold() not in one.prompt.casefold()
+        if word.casefold() not in LETTERS.findall(one.prompt.casefold())
     ]
     return {
-        "language": _share(language_of(text) in (one.language, "") for one, text in zip(prompts, answers, strict=True)),
+        "language": _share(language_of(text) == one.language for one, text in zip(prompts, answers, strict=True)),
         "sentences": _share(is_sentence(text) for text in answers),
         "real_words": _share(dictionary(language).has(word) for language, word in words),
-        "names": _share(any(name in text for name in by_id[one.about].names(one.language)) for one, text in about),
+        "names": _share(names(text, by_id[one.about], one.language) for one, text in about),
         "unknown": _share(
             one.unknown.casefold() in text.casefold() for one, text in zip(prompts, answers, strict=True) if one.unknown
         ),
