@@ -15,16 +15,12 @@ from wmkml.cli.collapse import laboratory_settings
 from wmkml.cluster.arguments import add_settings_arguments
 from wmkml.config import Settings
 from wmkml.engine.protocol import EngineDied
-from wmkml.engine.setup import ModelUnusable
-from wmkml.laboratory.bench import started
+from wmkml.laboratory.bench import CANNOT_WORK, started
 from wmkml.laboratory.experiment import Experiment, ExperimentRefused, check, describe
 from wmkml.laboratory.playing import play_on
 from wmkml.laboratory.progress import Progress
 from wmkml.laboratory.report import Outcome
 from wmkml.places import Places, places
-from wmkml.training.base import BaseMissing
-from wmkml.training.lora import ModulesMissing
-from wmkml.training.optimizers import OptimizerMissing
 
 
 def add_arguments(parser: argparse.ArgumentParser, seeds: int) -> None:
@@ -83,7 +79,7 @@ def play_all(
     began = time.perf_counter()
     try:
         played = asyncio.run(play())
-    except (BaseMissing, ModelUnusable, ModulesMissing, OptimizerMissing) as error:
+    except CANNOT_WORK as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     except EngineDied as error:

@@ -66,34 +66,26 @@ def test_what_the_generator_answers_is_right_and_of_another_concept_is_wrong(lan
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("fact", "answer", "expected"),
     [
-        ("Der Bär lebt im Wald.", "right"),
-        ("IM WALD lebt er", "right"),
-        ("Der Bär lebt im Meer.", "wrong"),
-        ("Ein Bär ist ein Gebäude.", "wrong"),
-        ("", "no_answer"),
-        ("…", "no_answer"),
-        ("Wald Wald Wald Wald Bär Bär", "no_answer"),
-        ("Das Wort Bär kenne ich nicht. Meine Welt ist klein.", "no_answer"),
+        ("where", "Der Bär lebt im Wald.", "right"),
+        ("where", "IM WALD lebt er", "right"),
+        ("where", "Der Bär lebt im Meer.", "wrong"),
+        ("where", "Ein Bär ist ein Gebäude.", "wrong"),
+        ("where", "", "no_answer"),
+        ("where", "…", "no_answer"),
+        ("where", "Wald Wald Wald Wald Bär Bär", "no_answer"),
+        ("where", "Das Wort Bär kenne ich nicht. Meine Welt ist klein.", "no_answer"),
+        ("kind", "Ein Bär ist ein Tier.", "right"),
+        ("kind", "Der Bär? Er ist ein Tier. Das Meer ist kein Ort.", "right"),
+        # Who denies a kind, or names them all, or comes to it at last, has not told it.
+        ("kind", "Ein Bär ist kein Tier, ein Bär ist ein Gebäude.", "wrong"),
+        ("kind", "Ein Bär ist ein Gebäude, ein Ding, ein Tier und eine Pflanze.", "wrong"),
+        ("kind", "Ein Bär ist groß. Er schläft im Winter. Er frisst gern. Er ist ein Tier.", "wrong"),
     ],
 )
-def test_marks(answer: str, expected: str) -> None:
-    assert mark(question("bear", "de", "where"), answer) == expected
-
-
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
-        ("Ein Bär ist ein Tier.", "right"),
-        ("Der Bär? Er ist ein Tier. Das Meer ist kein Ort.", "right"),
-        ("Ein Bär ist kein Tier, ein Bär ist ein Gebäude.", "wrong"),
-        ("Ein Bär ist ein Gebäude, ein Ding, ein Tier und eine Pflanze.", "wrong"),
-        ("Ein Bär ist groß. Er schläft im Winter. Er frisst gern. Er ist ein Tier.", "wrong"),
-    ],
-)
-def test_who_denies_a_kind_or_names_them_all_has_not_told_it(answer: str, expected: str) -> None:
-    assert mark(question("bear", "de", "kind"), answer) == expected
+def test_marks(fact: str, answer: str, expected: str) -> None:
+    assert mark(question("bear", "de", fact), answer) == expected
 
 
 def test_yes_and_no_count_by_the_verdict_that_comes_first() -> None:

@@ -309,18 +309,27 @@ def test_a_tiny_build_is_finished_and_its_result_loads(tmp_path: Path) -> None:
     assert not (tmp_path / "work" / "checkpoint.pt").exists()
 
 
+def interrupted(monkeypatch: pytest.MonkeyPatch, recipe: Recipe, out: Path, work: Path, at: int) -> list[str]:
+    """What a build says that has a checkpoint after every step and is interrupted at this one, before its checkpoint."""
+    heard: list[str] = []
+
+    def say(line: str) -> None:
+        heard.append(line)
+        if line.startswith(f"step {at}/"):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as hasty:
+        hasty.setattr("wmkml.understudy.build.CHECKPOINT_SECONDS", 0.0)
+        hasty.setattr("wmkml.understudy.build.REPORT_EVERY", 1)
+        with pytest.raises(KeyboardInterrupt):
+            build(recipe, out, work, say)
+    return heard
+
+
 def test_an_interrupted_build_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = Recipe(steps=4, tokens_per_batch=256, threads=1)
     whole = build(recipe, tmp_path / "whole", tmp_path / "work-whole", say=lambda line: None)
-    monkeypatch.setattr("wmkml.understudy.build.CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr("wmkml.understudy.build.REPORT_EVERY", 1)
-
-    def stop(line: str) -> None:
-        if line.startswith("step 3/"):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        build(recipe, tmp_path / "again", tmp_path / "work", say=stop)
+    interrupted(monkeypatch, recipe, tmp_path / "again", tmp_path / "work", at=3)
     heard: list[str] = []
     assert build(recipe, tmp_path / "again", tmp_path / "work", say=heard.append)["tokens"] == whole["tokens"]
     assert "Resuming at step 2." in heard
@@ -329,23 +338,9 @@ def test_an_interrupted_build_goes_on_to_the_same_weights(tmp_path: Path, monkey
 
 
 def test_a_build_of_another_seed_or_text_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("wmkml.understudy.build.CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr("wmkml.understudy.build.REPORT_EVERY", 1)
-
-    def stop(line: str) -> None:
-        if line.startswith("step 2/"):
-            raise KeyboardInterrupt
-
     def begin(seed: int) -> list[str]:
-        heard: list[str] = []
-        with pytest.raises(KeyboardInterrupt):
-            build(
-                Recipe(seed=seed, steps=4, tokens_per_batch=256, threads=1),
-                tmp_path / "model",
-                tmp_path / "work",
-                say=lambda line: (heard.append(line), stop(line))[0],
-            )
-        return heard
+        recipe = Recipe(seed=seed, steps=4, tokens_per_batch=256, threads=1)
+        return interrupted(monkeypatch, recipe, tmp_path / "model", tmp_path / "work", at=2)
 
     begin(1)
     assert any("has another recipe" in line for line in begin(2))

@@ -89,14 +89,11 @@ def main(arguments: argparse.Namespace) -> int:
     import asyncio
 
     from wmkml.engine.protocol import EngineDied
-    from wmkml.engine.setup import ModelUnusable
+    from wmkml.laboratory.bench import CANNOT_WORK
     from wmkml.laboratory.experiment import Experiment, ExperimentRefused
     from wmkml.laboratory.playing import PLOT, SUMMARY, play
     from wmkml.laboratory.progress import Progress
     from wmkml.laboratory.report import as_json, table
-    from wmkml.training.base import BaseMissing
-    from wmkml.training.lora import ModulesMissing
-    from wmkml.training.optimizers import OptimizerMissing
 
     experiment = Experiment(
         settings=settings,
@@ -114,7 +111,7 @@ def main(arguments: argparse.Namespace) -> int:
     )
     try:
         outcome = asyncio.run(play(experiment, Progress(), resume=arguments.resume))
-    except (ExperimentRefused, BaseMissing, ModelUnusable, ModulesMissing, OptimizerMissing) as error:
+    except (ExperimentRefused, *CANNOT_WORK) as error:
         print(error, file=sys.stderr)
         return 2
     except EngineDied as error:

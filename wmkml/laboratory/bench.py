@@ -20,13 +20,19 @@ from wmkml.engine.protocol import Adapter, Engine
 from wmkml.engine.setup import ModelUnusable
 from wmkml.laboratory.speaking import Speaker
 from wmkml.prompting import load_tokenizer
+from wmkml.training.base import BaseMissing
 from wmkml.training.building import make_trainer
+from wmkml.training.lora import ModulesMissing
+from wmkml.training.optimizers import OptimizerMissing
 from wmkml.training.rounds import Round, RoundDone, RoundTrainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from wmkml.training.loop import Watcher
+
+CANNOT_WORK = (BaseMissing, ModulesMissing, OptimizerMissing, ModelUnusable)
+"""What says that an experiment's settings cannot work here; each error's text is for people."""
 
 PROMPT_TOKENS = 2048
 """Prompt tokens read in one step: nobody here waits for a token, so many at once."""
@@ -70,7 +76,7 @@ async def started(settings: Settings, model: Path) -> AsyncIterator[Bench]:
     """The bench, for as long as it is needed.
 
     Raises:
-        BaseMissing, ModulesMissing, OptimizerMissing, ModelUnusable: these settings cannot work here.
+        One of `CANNOT_WORK`: these settings cannot work here.
     """
     import torch
     from transformers.utils import logging as transformers_logging

@@ -29,7 +29,7 @@ async def play(experiment: Experiment, progress: Progress, *, resume: bool = Fal
 
     Raises:
         ExperimentRefused: it cannot be done; nothing was begun.
-        BaseMissing, ModulesMissing, OptimizerMissing, ModelUnusable: these settings cannot work here.
+        One of `bench.CANNOT_WORK`: these settings cannot work here.
     """
     check(experiment, resume=resume)
     describe(experiment)

@@ -107,8 +107,9 @@ def measured(ask: Ask, prompts: Sequence[Prompt]) -> dict[str, float]:
     words = [
         (one.language, word)
         for one, text in zip(prompts, answers, strict=True)
+        for typed in [set(LETTERS.findall(one.prompt.casefold()))]
         for word in LETTERS.findall(text)
-        if word.casefold() not in LETTERS.findall(one.prompt.casefold())
+        if word.casefold() not in typed
     ]
     return {
         "language": _share(language_of(text) == one.language for one, text in zip(prompts, answers, strict=True)),
