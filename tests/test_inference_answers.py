@@ -79,13 +79,16 @@ async def test_the_owner_hears_what_was_nearly_said(service: Service, model: Pat
     )
     client = InferenceClient(settings, service.operator["X-Key"])
     try:
-        async with client.stream(hot) as stream:
-            tokens = [token async for token in stream]
+        # Several, for drawn as hot as this a random model may stop after its first token.
+        tokens = []
+        for _ in range(8):
+            async with client.stream(hot) as stream:
+                tokens += [token async for token in stream]
         async with client.stream(hot.model_copy(update={"top_logprobs": None})) as stream:
             silent = [token async for token in stream]
     finally:
         await client.close()
-    assert len(tokens) > 1
+    assert len(tokens) > 8
     for token in tokens:
         told = [one.probability for one in token.alternatives]
         assert len(told) == 5
