@@ -4,7 +4,8 @@
 Training each generation on the newest one's text alone collapses (Shumailov et al. 2024, "AI models collapse when trained
 on recursively generated data"); keeping the older text beside it, or mixing in text of people, slows or stops that
 (Gerstgrasser et al. 2024, "Is Model Collapse Inevitable?"; Alemohammad et al. 2023, "Self-Consuming Generative Models Go
-MAD").  The same seeds live under every way; `left` is a measure at the last iteration over the base model's.
+MAD").  The same seeds live under every way; `left` is a measure at the last iteration over the base model's, `facts, mean` the
+facts' mean over all iterations, which tells who lost them sooner where all lose them in the end.
 
     replace         a round trains on the newest iteration's pairs alone
     installation    all pairs, an iteration's weighing e times the one's before
@@ -54,6 +55,12 @@ def left(lines: list[Line], name: str) -> float | None:
     return float(lines[-1][name]) / float(lines[0][name])
 
 
+def mean_over_life(outcome: Outcome, name: str) -> float | None:
+    """A measure's mean over the iterations 0 to the last, and the seeds: who loses it sooner has less of it."""
+    values = [line[name] for lines in outcome.lines.values() for line in lines[1:] if name in line]
+    return statistics.mean(values) if values else None
+
+
 def of_way(outcome: Outcome) -> dict[str, Any]:
     """Means over the seeds: each measure at the end, and what is left of it; and how unlikely the base finds the end."""
     found: dict[str, Any] = {}
@@ -63,6 +70,7 @@ def of_way(outcome: Outcome) -> dict[str, Any]:
         found[name] = statistics.mean(ends) if ends else None
         found[f"{name}_left"] = statistics.mean(kept) if kept else None
         found[f"{name}_left_range"] = [min(kept), max(kept)] if kept else None
+    found["facts_mean"] = mean_over_life(outcome, "facts")
     found["base_loss"] = statistics.mean(lines[-1]["base_loss"] for lines in outcome.lines.values())
     found["ended"] = len(outcome.ended)
     return found
@@ -96,10 +104,10 @@ def main() -> int:
 
     played, seconds = play_all(arguments, experiments)
     ways = {way: of_way(outcome) for way, (_, outcome) in zip(arguments.ways, played, strict=True)}
-    rows = [["way", *(text for name in COLUMNS for text in (name, "left")), "base loss"]]
+    rows = [["way", *(text for name in COLUMNS for text in (name, "left")), "facts, mean", "base loss"]]
     for way, found in ways.items():
         cells = [text for name in COLUMNS for text in (shown(name, found[name]), _share(found[f"{name}_left"]))]
-        rows.append([way, *cells, f"{found['base_loss']:.2f}"])
+        rows.append([way, *cells, _share(found["facts_mean"]), f"{found['base_loss']:.2f}"])
     print(f"\nAfter {arguments.rounds} rounds, means of {arguments.seeds} seeds\n\n{aligned(rows)}\n")
     lives = arguments.seeds * len(ways)
     print(f"{seconds / lives:.0f} s a life. Runs: {played[0][0].out.parent}\n")
