@@ -25,6 +25,7 @@ import argparse
 import json
 import statistics
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -55,23 +56,17 @@ def left(lines: list[Line], name: str) -> float | None:
     return float(lines[-1][name]) / float(lines[0][name])
 
 
-def mean_over_life(outcome: Outcome, name: str) -> float | None:
-    """A measure's mean over the iterations 0 to the last, and the seeds: who loses it sooner has less of it."""
-    values = [line[name] for lines in outcome.lines.values() for line in lines[1:] if name in line]
-    return statistics.mean(values) if values else None
-
-
 def of_way(outcome: Outcome) -> dict[str, Any]:
     """Means over the seeds: each measure at the end, and what is left of it; and how unlikely the base finds the end."""
+    lives = outcome.lines.values()
     found: dict[str, Any] = {}
     for name in COLUMNS:
-        kept = [value for lines in outcome.lines.values() if (value := left(lines, name)) is not None]
-        ends = [lines[-1][name] for lines in outcome.lines.values() if name in lines[-1]]
-        found[name] = statistics.mean(ends) if ends else None
-        found[f"{name}_left"] = statistics.mean(kept) if kept else None
+        kept = [value for lines in lives if (value := left(lines, name)) is not None]
+        found[name] = _mean(lines[-1][name] for lines in lives if name in lines[-1])
+        found[f"{name}_left"] = _mean(kept)
         found[f"{name}_left_range"] = [min(kept), max(kept)] if kept else None
-    found["facts_mean"] = mean_over_life(outcome, "facts")
-    found["base_loss"] = statistics.mean(lines[-1]["base_loss"] for lines in outcome.lines.values())
+    found["facts_mean"] = _mean(line["facts"] for lines in lives for line in lines[1:] if "facts" in line)
+    found["base_loss"] = _mean(lines[-1]["base_loss"] for lines in lives)
     found["ended"] = len(outcome.ended)
     return found
 
@@ -107,13 +102,19 @@ def main() -> int:
     rows = [["way", *(text for name in COLUMNS for text in (name, "left")), "facts, mean", "base loss"]]
     for way, found in ways.items():
         cells = [text for name in COLUMNS for text in (shown(name, found[name]), _share(found[f"{name}_left"]))]
-        rows.append([way, *cells, _share(found["facts_mean"]), f"{found['base_loss']:.2f}"])
+        rows.append([way, *cells, _share(found["facts_mean"]), shown("base_loss", found["base_loss"])])
     print(f"\nAfter {arguments.rounds} rounds, means of {arguments.seeds} seeds\n\n{aligned(rows)}\n")
     lives = arguments.seeds * len(ways)
     print(f"{seconds / lives:.0f} s a life. Runs: {played[0][0].out.parent}\n")
     line = {"benchmark": "literature", "rounds": arguments.rounds, "seeds": arguments.seeds, "ways": ways}
     print(json.dumps({**line, "seconds_a_life": round(seconds / lives, 1)}))
     return 0
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    """The mean; none where nothing was measured."""
+    found = list(values)
+    return statistics.mean(found) if found else None
 
 
 def _share(value: float | None) -> str:
