@@ -4,7 +4,7 @@
 import argparse
 import sys
 
-from wmkml.cluster.arguments import add_settings_arguments, settings_of
+from wmkml.config.arguments import add_settings_arguments, settings_of
 from wmkml.worker.main import serve
 
 if __name__ == "__main__":

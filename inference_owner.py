@@ -4,10 +4,16 @@
 import argparse
 import sys
 
-from wmkml.cluster.arguments import add_settings_arguments, settings_of
+from wmkml.config.arguments import add_settings_arguments, settings_of
 from wmkml.inference.main import serve
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--node",
+        action="store_true",
+        help="be a node of another machine's inference (./master_script.sh --join starts it)",
+    )
     add_settings_arguments(parser)
-    sys.exit(serve(*settings_of(parser.parse_args())))
+    arguments = parser.parse_args()
+    sys.exit(serve(*settings_of(arguments), node=arguments.node))

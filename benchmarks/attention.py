@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Fused against plain attention in training on this CPU, in one run: a round of ours, and batches of the understudy's build.
+"""Fused against plain attention in training on this CPU: one of our rounds, and batches of the understudy's build.
 
-Fused is torch's scaled_dot_product_attention, plain a product, a softmax and a product.  Sequences are short here (some 30 to
-100 tokens), so attention is little arithmetic; what is compared is how well the two backward passes are written for that.  In
-bfloat16 on a CPU the fused one's takes longer, in float32 the two are alike: the trainer and the build choose by that
-(`wmkml.training.base.attention_for`).  Beside other work the figures mean nothing; take several repeats.
+Fused is torch's scaled_dot_product_attention, plain a product, a softmax and a product.  Sequences are short (some 30
+to 100 tokens), so attention is little arithmetic, and the comparison is of how well the two backward passes suit that.
+In bfloat16 on a CPU the fused one is slower, in float32 they are equal; trainer and build choose accordingly
+(`wmkml.training.base_model.fast_attention`).  The figures mean nothing beside other work; take several repeats.
 
     env/bin/python benchmarks/attention.py [--repeats N] [--precision bfloat16 float32]
 
-Prints a table of seconds (the least of the repeats, which alternate) and, last, one line of JSON with `ratio` (fused / plain).
+Prints a table of seconds (the least of the repeats, which alternate) and, last, one line of JSON with `ratio` (fused /
+plain).
 """
 
 from __future__ import annotations
@@ -27,58 +28,58 @@ import torch
 
 from benchmarks.round import samples
 from wmkml.config import load_settings
-from wmkml.places import SHIPPED_MODEL
-from wmkml.training.base import load_tokenizer
-from wmkml.training.building import make_trainer
-from wmkml.training.loop import Unwatched
-from wmkml.training.rounds import Round, RoundTrainer
-from wmkml.understudy.batches import pool
+from wmkml.config.paths import SHIPPED_MODEL
+from wmkml.dialogue.chat_template import load_tokenizer
+from wmkml.training.loop import NullWatcher
+from wmkml.training.rounds import RoundTrainer, TrainingRound
+from wmkml.training.trainer_factory import make_trainer
+from wmkml.understudy.batches import make_pool
 from wmkml.understudy.build import batch_loss, new_model
-from wmkml.understudy.exchanges import Writer
+from wmkml.understudy.exchanges import ConversationWriter
 
 KINDS = ("sdpa", "eager")
 
 
 def rounds(precision: str, folder: Path) -> dict[str, Callable[[], None]]:
-    """By the kind of attention: train one round with the understudy's settings."""
+    """For each kind of attention, a function that trains one round with the understudy's settings."""
     settings = load_settings(None, model="understudy", overrides={"finetuning.precision": precision})
-    found: dict[str, Callable[[], None]] = {}
+    functions: dict[str, Callable[[], None]] = {}
     for kind in KINDS:
         trainer = make_trainer(settings, SHIPPED_MODEL)
         trainer.base.model.set_attn_implementation(kind)
 
-        def one(trainer: RoundTrainer = trainer, place: Path = folder / f"{precision}-{kind}") -> None:
-            new = place.with_name(f"{place.name}-{len(list(place.parent.glob('*')))}")
-            trainer.train(Round(tuple(samples(60)), 0.001, 1, None, new), Unwatched())
+        def train_round(trainer: RoundTrainer = trainer, stem: Path = folder / f"{precision}-{kind}") -> None:
+            adapter = stem.with_name(f"{stem.name}-{len(list(stem.parent.glob('*')))}")
+            trainer.train(TrainingRound(tuple(samples(60)), 0.001, 1, None, adapter), NullWatcher())
 
-        found[kind] = one
-    return found
+        functions[kind] = train_round
+    return functions
 
 
 def steps(precision: str) -> dict[str, Callable[[], None]]:
-    """By the kind of attention: forward and backward of every fourth batch of a pool of the build, without its optimizer."""
+    """For each kind of attention, a function that runs forward and backward on every fourth batch of a build's pool."""
     tokenizer = load_tokenizer(SHIPPED_MODEL)
-    batches = pool(Writer(1), tokenizer, 1)[::4]
-    found: dict[str, Callable[[], None]] = {}
+    batches = make_pool(ConversationWriter(1), tokenizer, 1)[::4]
+    functions: dict[str, Callable[[], None]] = {}
     for kind in KINDS:
         model = new_model(tokenizer, 1)
         model.set_attn_implementation(kind)
 
-        def several(model: torch.nn.Module = model) -> None:
+        def run_batches(model: torch.nn.Module = model) -> None:
             for batch in batches:
-                torch.autograd.backward(batch_loss(model, batch, precision == "bfloat16"))  # type: ignore[arg-type]
+                torch.autograd.backward(batch_loss(model, batch, precision == "bfloat16"))
 
-        found[kind] = several
-    return found
+        functions[kind] = run_batches
+    return functions
 
 
-def least(ways: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """The least seconds of each way; they alternate, after one that does not count."""
-    seconds = dict.fromkeys(ways, float("inf"))
+def fastest(functions: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+    """The least seconds of each function over alternating repeats; a first call of each is not counted."""
+    seconds = dict.fromkeys(functions, float("inf"))
     for repeat in range(repeats + 1):
-        for kind, way in ways.items():
+        for kind, function in functions.items():
             began = time.perf_counter()
-            way()
+            function()
             if repeat:
                 seconds[kind] = min(seconds[kind], time.perf_counter() - began)
     return seconds
@@ -94,8 +95,8 @@ def main() -> None:
     print(f"{'':<18}{'fused':>8}{'plain':>8}{'ratio':>8}")
     for precision in arguments.precision:
         with tempfile.TemporaryDirectory() as folder:
-            for name, ways in (("round", rounds(precision, Path(folder))), ("build", steps(precision))):
-                seconds = least(ways, arguments.repeats)
+            for name, functions in (("round", rounds(precision, Path(folder))), ("build", steps(precision))):
+                seconds = fastest(functions, arguments.repeats)
                 ratio = seconds["sdpa"] / seconds["eager"]
                 ratios[f"{name} {precision}"] = round(ratio, 2)
                 print(

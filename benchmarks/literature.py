@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Whether the literature's results come out: what replacing, accumulating and human text leave of a language.
+"""Whether the literature's results are reproduced: what replacing, accumulating and human text leave of a language.
 
-Training each generation on the newest one's text alone collapses (Shumailov et al. 2024, "AI models collapse when trained
-on recursively generated data"); keeping the older text beside it, or mixing in text of people, slows or stops that
-(Gerstgrasser et al. 2024, "Is Model Collapse Inevitable?"; Alemohammad et al. 2023, "Self-Consuming Generative Models Go
-MAD").  The same seeds live under every way; `left` is a measure at the last iteration over the base model's, `facts, mean` the
-facts' mean over all iterations, which tells who lost them sooner where all lose them in the end.
+Training each generation on the newest one's text alone collapses (Shumailov et al. 2024, "AI models collapse when
+trained on recursively generated data"); keeping the older text beside it, or mixing in human text, slows or stops that
+(Gerstgrasser et al. 2024, "Is Model Collapse Inevitable?"; Alemohammad et al. 2023, "Self-Consuming Generative Models
+Go MAD").  Every way is run with the same seeds.  `left` is a measure at the last iteration divided by the base model's;
+`facts, mean` is the mean of `facts` over all iterations, which shows how early they are lost if all lose them in the
+end.
 
     replace         a round trains on the newest iteration's pairs alone
     installation    all pairs, an iteration's weighing e times the one's before
@@ -32,11 +33,11 @@ from typing import Any, get_args
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.lives import add_arguments, experiment, play_all
-from wmkml.choosing import Keeping
 from wmkml.config import Settings
+from wmkml.config.paths import Paths
 from wmkml.laboratory.experiment import Experiment, VisitorKind
-from wmkml.laboratory.report import Line, Outcome, aligned, shown
-from wmkml.places import Places
+from wmkml.laboratory.report import MeasuresLine, Outcome, align_columns, format_value, not_measured_note
+from wmkml.policy.pair_selection import Keeping
 
 WAYS: dict[str, tuple[Keeping, float]] = {
     "replace": ("replace", 0.0),
@@ -46,33 +47,33 @@ WAYS: dict[str, tuple[Keeping, float]] = {
     "human 0.5": ("replace", 0.5),
 }
 COLUMNS = ("distinct_2", "distinct_3", "real_words", "facts")
-"""What is kept or lost."""
+"""The measures of the table."""
 
 
-def left(lines: list[Line], name: str) -> float | None:
-    """A measure at the last iteration over the base model's."""
+def left(lines: list[MeasuresLine], name: str) -> float | None:
+    """A measure at the last iteration divided by the base model's; None if it cannot be computed."""
     if not lines or not lines[0].get(name) or name not in lines[-1]:
         return None
     return float(lines[-1][name]) / float(lines[0][name])
 
 
-def of_way(outcome: Outcome) -> dict[str, Any]:
-    """Means over the seeds: each measure at the end, and what is left of it; and how unlikely the base finds the end."""
+def summarize_way(outcome: Outcome) -> dict[str, Any]:
+    """Means over the seeds: each measure at the end, what is left of it, and the base model's loss at the end."""
     lives = outcome.lines.values()
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for name in COLUMNS:
         kept = [value for lines in lives if (value := left(lines, name)) is not None]
-        found[name] = _mean(lines[-1][name] for lines in lives if name in lines[-1])
-        found[f"{name}_left"] = _mean(kept)
-        found[f"{name}_left_range"] = [min(kept), max(kept)] if kept else None
-    found["facts_mean"] = _mean(line["facts"] for lines in lives for line in lines[1:] if "facts" in line)
-    found["base_loss"] = _mean(lines[-1]["base_loss"] for lines in lives)
-    found["ended"] = len(outcome.ended)
-    return found
+        figures[name] = _mean(lines[-1][name] for lines in lives if name in lines[-1])
+        figures[f"{name}_left"] = _mean(kept)
+        figures[f"{name}_left_range"] = [min(kept), max(kept)] if kept else None
+    figures["facts_mean"] = _mean(line["facts"] for lines in lives for line in lines[1:] if "facts" in line)
+    figures["base_loss"] = _mean(lines[-1]["base_loss"] for lines in lives)
+    figures["ended"] = len(outcome.end_reasons)
+    return figures
 
 
 def main() -> int:
-    """Play every way, and print the table and the line."""
+    """Run every way, and print the table and the line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--language", default="en", help="(en)")
     parser.add_argument("--visitors", choices=get_args(VisitorKind), default="talkative")
@@ -81,7 +82,7 @@ def main() -> int:
     add_arguments(parser, seeds=3)
     arguments = parser.parse_args()
 
-    def experiments(settings: Settings, where: Places, out: Path) -> list[Experiment]:
+    def experiments(settings: Settings, where: Paths, out: Path) -> list[Experiment]:
         return [
             experiment(
                 arguments,
@@ -98,23 +99,29 @@ def main() -> int:
         ]
 
     played, seconds = play_all(arguments, experiments)
-    ways = {way: of_way(outcome) for way, (_, outcome) in zip(arguments.ways, played, strict=True)}
+    ways = {way: summarize_way(outcome) for way, (_, outcome) in zip(arguments.ways, played, strict=True)}
     rows = [["way", *(text for name in COLUMNS for text in (name, "left")), "facts, mean", "base loss"]]
-    for way, found in ways.items():
-        cells = [text for name in COLUMNS for text in (shown(name, found[name]), _share(found[f"{name}_left"]))]
-        rows.append([way, *cells, _share(found["facts_mean"]), shown("base_loss", found["base_loss"])])
-    print(f"\nAfter {arguments.rounds} rounds, means of {arguments.seeds} seeds\n\n{aligned(rows)}\n")
+    for way, figures in ways.items():
+        cells = [
+            text for name in COLUMNS for text in (format_value(name, figures[name]), _share(figures[f"{name}_left"]))
+        ]
+        rows.append([way, *cells, _share(figures["facts_mean"]), format_value("base_loss", figures["base_loss"])])
+    print(f"\nAfter {arguments.rounds} rounds, means of {arguments.seeds} seeds\n\n{align_columns(rows)}\n")
+    not_measured = {name: why for _, outcome in played for name, why in outcome.not_measured().items()}
+    if not_measured:
+        print(f"{not_measured_note(not_measured)}\n")
     lives = arguments.seeds * len(ways)
     print(f"{seconds / lives:.0f} s a life. Runs: {played[0][0].out.parent}\n")
     line = {"benchmark": "literature", "rounds": arguments.rounds, "seeds": arguments.seeds, "ways": ways}
+    line["not_measured"] = not_measured
     print(json.dumps({**line, "seconds_a_life": round(seconds / lives, 1)}))
     return 0
 
 
 def _mean(values: Iterable[float]) -> float | None:
-    """The mean; none where nothing was measured."""
-    found = list(values)
-    return statistics.mean(found) if found else None
+    """The mean; None without values."""
+    numbers = list(values)
+    return statistics.mean(numbers) if numbers else None
 
 
 def _share(value: float | None) -> str:

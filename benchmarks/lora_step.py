@@ -1,8 +1,8 @@
 """LoRA arithmetic of one decoding step on a CPU: vLLM's own against ours, in one run.
 
-Regime: the understudy's 6 layers with adapters on all linear layers (rank 16), as vLLM packs them.  vLLM's own copies
-the matrices of an adapter for every row before it multiplies, so its time is memory traffic and grows with the rows;
-ours is a few small products for each adapter of the step, whose time is mostly the calls.
+Regime: 6 layers of the understudy's size with adapters on all linear layers (rank 16), as vLLM packs them.  vLLM copies
+an adapter's matrices for every row before it multiplies, so its time is memory traffic and grows with the rows; ours is
+a few small products per adapter in the step, bound by call overhead.
 
     env/bin/python benchmarks/lora_step.py [--rows 16] [--adapters 1] [--threads 1]
 
@@ -65,10 +65,10 @@ def main() -> None:
     ratios = {}
     print("rows   vLLM's own     ours    ratio")
     for rows in arguments.rows:
-        theirs = step_seconds(PunicaWrapperCPU, rows, arguments.adapters, arguments.repeats)
-        ours = step_seconds(GroupedLora, rows, arguments.adapters, arguments.repeats)
-        ratios[rows] = round(theirs / ours, 2)
-        print(f"{rows:4d}  {theirs * 1e3:7.2f} ms  {ours * 1e3:7.2f} ms  {ratios[rows]:6.1f}")
+        vllm_seconds = step_seconds(PunicaWrapperCPU, rows, arguments.adapters, arguments.repeats)
+        our_seconds = step_seconds(GroupedLora, rows, arguments.adapters, arguments.repeats)
+        ratios[rows] = round(vllm_seconds / our_seconds, 2)
+        print(f"{rows:4d}  {vllm_seconds * 1e3:7.2f} ms  {our_seconds * 1e3:7.2f} ms  {ratios[rows]:6.1f}")
     print(json.dumps({"ratio": ratios[arguments.rows[-1]], "ratios": ratios, "adapters": arguments.adapters}))
 
 

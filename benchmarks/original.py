@@ -1,8 +1,8 @@
-"""One round as the original installation trains it: `transformers.Trainer`, every sample padded to 512 tokens.
+"""One round trained as in the original installation: `transformers.Trainer`, every sample padded to 512 tokens.
 
-The yardstick of `round.py` and of the test that holds our loop to the original's recipe.  Written from its description
-alone: dropout and rank come with the model; the whole templated text is the target; pad is end, and so masked; AdamW
-without weight decay, a linear decay without warm-up, gradients clipped at 1.0.
+The baseline of `round.py` and of the test that compares our loop with the original's recipe.  Written from its
+description alone: dropout and rank come with the model; the whole templated text is the target; the pad token is the
+end token, and so masked; AdamW without weight decay, linear decay without warm-up, gradients clipped at 1.0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LENGTH = 512
 
 
 def templated(tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """Every exchange as the chat template writes it, without system prompt, truncated and padded to LENGTH."""
+    """Every exchange in the chat template, without system prompt, truncated and padded to LENGTH tokens."""
     tokenizer.pad_token = tokenizer.eos_token
     texts = [
         tokenizer.apply_chat_template(
@@ -52,8 +52,13 @@ def train_as_the_original(
     batch_size: int = 256,
     bf16: bool = False,
     seed: int = 0,
+    norms: list[float] | None = None,
 ) -> list[float]:
-    """Train a PEFT model on (prompt, answer) pairs with a new Trainer; the loss of every step."""
+    """Train a PEFT model on (prompt, answer) pairs with a new Trainer; returns the loss of every step.
+
+    Args:
+        norms: the norm of every step's gradients is added to it.
+    """
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
@@ -77,10 +82,12 @@ def train_as_the_original(
         trainer = Trainer(
             model=model,
             args=arguments,
-            train_dataset=templated(tokenizer, pairs),  # type: ignore[arg-type]
+            train_dataset=templated(tokenizer, pairs),
             data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
         )
         for printing in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(printing)
         trainer.train()
+    if norms is not None:
+        norms += [entry["grad_norm"] for entry in trainer.state.log_history if "loss" in entry]
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]

@@ -12,7 +12,7 @@ export default defineConfig({
   build: {
     target: 'es2022',
     sourcemap: false,
-    chunkSizeWarningLimit: 1500, // three.js and Tone.js are what they are, and come from the machine next to the visitor
+    chunkSizeWarningLimit: 1500, // three.js and Tone.js are large, but come from a computer in the same network
     rolldownOptions: {
       input: { index: here('index.html'), stage: here('stage.html'), desk: here('desk.html') },
     },

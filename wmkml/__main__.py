@@ -1,6 +1,6 @@
 """`python -m wmkml COMMAND …`: finds the command's file in `wmkml/cli/` and calls it.
 
-Knows no command by name and imports only the one asked for, so that `--help` and the light commands never load torch.
+Only that file is imported, so that `--help` and the light commands do not load torch.
 """
 
 from __future__ import annotations
@@ -8,24 +8,28 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+BROKEN_PIPE = 141
+"""The status of a program that SIGPIPE has ended, as shells name it: 128 and the signal's number."""
+
 COMMANDS = Path(__file__).parent / "cli"
 
 
-def summaries() -> dict[str, str]:
-    """Every command's name and the first line of its file's docstring, read without importing the file."""
-    found = {}
+def command_summaries() -> dict[str, str]:
+    """The first line of each command's docstring, by the command's name, read without importing its file."""
+    summaries = {}
     for path in sorted(COMMANDS.glob("[a-z]*.py")):
         text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        found[path.stem.replace("_", "-")] = text.partition("\n")[0]
-    return found
+        summaries[path.stem.replace("_", "-")] = text.partition("\n")[0]
+    return summaries
 
 
 def command_parser(name: str) -> argparse.ArgumentParser:
-    """The argument parser of one command, as its `--help` shows it."""
+    """The argument parser of one command."""
     module = importlib.import_module(f"wmkml.cli.{name.replace('-', '_')}")
     parser = argparse.ArgumentParser(
         prog=f"python -m wmkml {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -36,9 +40,20 @@ def command_parser(name: str) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.  Returns its exit status; 2 when there is no such command."""
+    """Run one command.  Returns its exit status, 2 when there is no such command."""
+    try:
+        status = _run(argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has enough, as `| head` has; Python would complain again when it closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return status
+
+
+def _run(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
-    commands = summaries()
+    commands = command_summaries()
     if not words or words[0] in ("-h", "--help"):
         print("usage: python -m wmkml COMMAND [--help]\n")
         for name, summary in commands.items():
@@ -48,8 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in commands:
         print(f"There is no command {name!r}. There are: {', '.join(commands)}.", file=sys.stderr)
         return 2
-    arguments = command_parser(name).parse_args(rest)
-    return int(arguments.main(arguments))
+    try:
+        arguments = command_parser(name).parse_args(rest)
+        return int(arguments.main(arguments))
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "wmkml":
+            raise
+        print(
+            f"{name} needs {error.name}, which is not installed: pip install 'wmkml[lab]' brings what the laboratory needs, "
+            "'wmkml[cluster]' what the services need.",
+            file=sys.stderr,
+        )
+        return 2
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Start, stop and see the installation; what ./master_script.sh runs once its environment is there.
+"""Start and stop the installation, and show its status; ./master_script.sh calls this once its environment is there.
 
-Without a word it runs in the foreground until Ctrl-C.  `start` runs it in the background, `stop` ends it, `status` tells
-a line for each process (exit status 3 when none lives, or not all are healthy).
+Without an action it runs in the foreground until Ctrl-C.  `start` runs it in the background, `stop` ends it, `status`
+prints a line for each process (exit status 3 when none runs, or not all are healthy).
 Exit status: 0 when all went well, 1 when something must be mended before it can start, 2 for a wrong setting.
 """
 
@@ -11,10 +11,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from wmkml.cluster.arguments import Resolved, add_settings_arguments, resolve
-from wmkml.cluster.machine import Machine, MachineError, detect
+from wmkml.access.node_key import save_node_key
 from wmkml.config import ConfigError
-from wmkml.places import places
+from wmkml.config.arguments import ResolvedSettings, add_settings_arguments
+from wmkml.config.paths import paths_of
+from wmkml.launcher.machine import Machine, detect_machine, resolve_settings
+from wmkml.system.gpus import GpusUnknownError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,9 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rehearse",
         type=int,
         metavar="N",
-        help="boot the same cluster on free ports, play simulated visitors through a run of N rounds, end it",
+        help="start the same cluster on free ports, rehearse a run of N rounds with simulated visitors, end it",
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="with --rehearse: write the JSON report there")
+    parser.add_argument(
+        "--join",
+        metavar="HEAD",
+        help="be a node of the installation at this address: answer for it, with this machine's engine",
+    )
+    parser.add_argument("--key", help="with --join: the key that the head prints; kept, so that it is given once")
     add_settings_arguments(parser)
 
 
@@ -40,49 +48,62 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.report is not None and not arguments.report.resolve().parent.is_dir():
         print(f"--report {arguments.report}: its folder does not exist; make it first.", file=sys.stderr)
         return 2
+    if arguments.join is None and arguments.key is not None:
+        print("--key belongs to --join HEAD.", file=sys.stderr)
+        return 2
+    if arguments.join is not None and arguments.rehearse is not None:
+        print("--rehearse is for a head: a node plays no visitors.", file=sys.stderr)
+        return 2
     try:
-        machine = detect()
-        resolved = resolve(arguments, machine)
-    except (ConfigError, MachineError) as error:
+        machine = detect_machine()
+        resolved = resolve_settings(arguments, machine)
+    except (ConfigError, GpusUnknownError) as error:
         print(error, file=sys.stderr)
         return 2
     return _run(arguments, resolved, machine)
 
 
-def _run(arguments: argparse.Namespace, resolved: Resolved, machine: Machine) -> int:
-    from wmkml.cluster.launching import CannotStart, launch, plan_of
+def _run(arguments: argparse.Namespace, resolved: ResolvedSettings, machine: Machine) -> int:
+    from wmkml.launcher.launch import CannotStartError, launch, plan_of
 
-    where = places(resolved.settings, resolved.root)
-    if arguments.plan:
-        from wmkml.cluster.plan_text import told
+    paths = paths_of(resolved.settings, resolved.root)
+    if arguments.key is not None:
+        save_node_key(paths, arguments.key)
+    joins = arguments.join is not None and arguments.what is None
+    if arguments.plan and not joins:
+        from wmkml.launcher.plan_text import plan_text
 
-        print(told(plan_of(resolved, machine)))
+        print(plan_text(plan_of(resolved, machine)))
         return 0
     if arguments.what is not None:
-        from wmkml.cluster import background
+        from wmkml.launcher import commands
 
         match arguments.what:
             case "stop":
-                return background.stop(where.data)
+                return commands.stop(paths.data)
             case "status":
-                return background.status(where.data)
+                return commands.status(paths.data)
             case _:
-                return background.start(_foreground_words(arguments), where.data, where.logs)
+                return commands.start(_foreground_arguments(arguments), paths.data, paths.logs)
     try:
+        if joins:
+            from wmkml.launcher.nodes.node import run_node
+
+            return run_node(resolved, machine, arguments.join, arguments.model, only_plan=arguments.plan)
         if arguments.rehearse is not None:
-            from wmkml.cluster.rehearsing import rehearse
+            from wmkml.launcher.rehearsal import rehearse
 
             return rehearse(resolved, machine, arguments.rehearse, arguments.report)
         return launch(plan_of(resolved, machine))
-    except CannotStart as error:
+    except CannotStartError as error:
         print(f"Nothing was started.\n{error}", file=sys.stderr)
         return 1
 
 
-def _foreground_words(arguments: argparse.Namespace) -> list[str]:
-    """The arguments that make the launcher in the background run with the same settings."""
+def _foreground_arguments(arguments: argparse.Namespace) -> list[str]:
+    """The command-line arguments that give the launcher in the background the same settings."""
     words: list[str] = []
-    for name in ("config", "model", "engine"):
+    for name in ("config", "model", "engine", "join"):
         if (value := getattr(arguments, name)) is not None:
             words += [f"--{name}", str(value)]
     for setting in arguments.settings:

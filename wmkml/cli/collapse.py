@@ -3,9 +3,9 @@
     python -m wmkml collapse --rounds 8 --seeds 5
     python -m wmkml collapse --replace --human-share 0.2 --out results/replace
 
-Plays the installation's loop (docs/laboratory.md) with simulated visitors, and writes into --out a run's folder for each
+Runs the installation's loop (docs/laboratory.md) with simulated visitors, and writes into --out a run folder for each
 seed, a plot of every measure, and a summary. Prints a table, and last one line of JSON.
-Exit status: 0 when every seed was played to its end, 1 when one ended before, 2 when it cannot begin, 130 after Ctrl-C.
+Exit status: 0 when every seed ran to its end, 1 when one ended early, 2 when it cannot begin, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import sys
 import time
 from pathlib import Path
 
-from wmkml.cluster.arguments import add_settings_arguments, settings_of
-from wmkml.cluster.machine import MachineError, detect
 from wmkml.config import Settings
-from wmkml.places import places
+from wmkml.config.arguments import add_settings_arguments, settings_of
+from wmkml.config.paths import paths_of
+from wmkml.system.gpus import GpusUnknownError, visible_gpus
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--visitors",
         choices=("quiet", "talkative", "bilingual"),
         default="talkative",
-        help="two prompts a round at one station, twelve at six, or twelve at six that speak two languages in turn (talkative)",
+        help="quiet: two prompts a round at one station; talkative: twelve at six; bilingual: twelve at six, in two "
+        "languages (default: talkative)",
     )
     kept = parser.add_mutually_exclusive_group()
     kept.add_argument(
@@ -54,80 +55,87 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="this share of each round's samples, 0 to 1, is text that the dying model did not say (default: 0)",
+        help="share of each round's samples, 0 to 1, that the dying model did not generate (default: 0)",
     )
     parser.add_argument(
         "--human",
         type=Path,
         metavar="FILE",
-        help="where that text is: a CSV with the columns prompt and answer (the understudy brings its own)",
+        help="the file that holds those samples, a CSV with the columns prompt and answer or any other of docs/corpora.md "
+        "(the understudy has its own)",
     )
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="default: a new one in the data folder's laboratory")
-    parser.add_argument("--resume", action="store_true", help="go on in --out with the seeds that are not finished")
     parser.add_argument(
-        "--measured", type=int, default=50, metavar="N", help="prompts answered at each iteration to be measured (50)"
+        "--out", type=Path, metavar="FOLDER", help="default: a new one in the folder `laboratory` of the data folder"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue in --out with the seeds that are not finished")
+    parser.add_argument(
+        "--measured",
+        type=int,
+        default=50,
+        metavar="N",
+        help="prompts whose answers are measured at each iteration (default: 50)",
     )
     parser.add_argument(
         "--examined",
         type=int,
         default=150,
         metavar="N",
-        help="questions the understudy is examined with, 0: none (150)",
+        help="questions of the understudy's examination, 0: none (default: 150)",
     )
     add_settings_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Play the experiment.  Returns 2, with a sentence, where it cannot begin."""
-    if problem := _wrong(arguments):
+    """Run the experiment.  Returns 2, with a sentence on stderr, when it cannot begin."""
+    if problem := _argument_problem(arguments):
         print(problem, file=sys.stderr)
         return 2
     settings, root = laboratory_settings(arguments)
-    where = places(settings, root)
+    paths = paths_of(settings, root)
 
-    # Here, not above: `--help` must not wait for torch.
+    # Imported here: `--help` must not wait for torch.
     import asyncio
 
-    from wmkml.engine.protocol import EngineDied
-    from wmkml.laboratory.bench import CANNOT_WORK
-    from wmkml.laboratory.experiment import Experiment, ExperimentRefused
-    from wmkml.laboratory.playing import PLOT, SUMMARY, play
+    from wmkml.engine.protocol import EngineDiedError
+    from wmkml.laboratory.experiment import Experiment, ExperimentRefusedError
     from wmkml.laboratory.progress import Progress
-    from wmkml.laboratory.report import as_json, table
+    from wmkml.laboratory.report import summary_json, table
+    from wmkml.laboratory.resources import SETUP_ERRORS
+    from wmkml.laboratory.runner import PLOT_FILE, SUMMARY_FILE, run_experiment
 
     experiment = Experiment(
         settings=settings,
-        model=where.model,
-        datasets=where.datasets,
+        model=paths.model,
+        datasets=paths.datasets,
         language=arguments.language or settings.inference.system_language,
         seeds=tuple(range(1, arguments.seeds + 1)),
         visitors=arguments.visitors,
-        out=arguments.out or where.data / "laboratory" / time.strftime("%Y%m%d-%H%M%S"),
+        out=arguments.out or paths.data / "laboratory" / time.strftime("%Y%m%d-%H%M%S"),
         keeping=arguments.keeping,
         human_share=arguments.human_share,
         human=arguments.human,
-        measured=arguments.measured,
-        examined=arguments.examined,
+        panel_size=arguments.measured,
+        exam_size=arguments.examined,
     )
     try:
-        outcome = asyncio.run(play(experiment, Progress(), resume=arguments.resume))
-    except (ExperimentRefused, *CANNOT_WORK) as error:
+        outcome = asyncio.run(run_experiment(experiment, Progress(), resume=arguments.resume))
+    except (ExperimentRefusedError, *SETUP_ERRORS) as error:
         print(error, file=sys.stderr)
         return 2
-    except EngineDied as error:
+    except EngineDiedError as error:
         print(f"The engine died: {error} What is finished is in {experiment.out}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nInterrupted. What is finished is in {experiment.out}; --resume goes on there.", file=sys.stderr)
         return 130
     print(f"\n{outcome.title}; means of {len(outcome.lines)} seeds\n\n{table(outcome)}\n")
-    print(f"Plot: {experiment.out / PLOT}. Summary: {experiment.out / SUMMARY}. Runs: {experiment.out}.\n")
-    print(as_json(outcome, experiment.described(), experiment.out))
-    return 1 if outcome.ended else 0
+    print(f"Plot: {experiment.out / PLOT_FILE}. Summary: {experiment.out / SUMMARY_FILE}. Runs: {experiment.out}.\n")
+    print(summary_json(outcome, experiment.description(), experiment.out))
+    return 1 if outcome.end_reasons else 0
 
 
-def _wrong(arguments: argparse.Namespace) -> str:
-    """What is wrong with the numbers; empty if nothing."""
+def _argument_problem(arguments: argparse.Namespace) -> str:
+    """A sentence about the first argument that cannot be used; empty if there is none."""
     for name, least in (("rounds", 1), ("seeds", 1), ("measured", 1), ("examined", 0)):
         value = getattr(arguments, name)
         if value is not None and value < least:
@@ -138,16 +146,17 @@ def _wrong(arguments: argparse.Namespace) -> str:
 
 
 def laboratory_settings(arguments: argparse.Namespace) -> tuple[Settings, Path]:
-    """The cluster's settings and the folder their paths start from, with the number of rounds; without a GPU the engine is transformers.
+    """The settings, with the number of rounds asked for, and the folder that their relative paths start from.
 
-    vLLM takes half a minute to start, and on a CPU its answers follow no seed.
+    Without a GPU the engine is transformers unless another is asked for: on a CPU, vLLM takes half a minute to start,
+    and its answers do not follow a seed.
     """
     if arguments.rounds is not None:
         arguments.settings = [*arguments.settings, f"finetuning.num_total_iters={arguments.rounds}"]
     try:
-        if arguments.engine is None and not detect().gpus:
+        if arguments.engine is None and not visible_gpus():
             arguments.engine = "transformers"
-    except MachineError as error:
+    except GpusUnknownError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
     return settings_of(arguments)

@@ -1,6 +1,6 @@
-"""Check the prompt sets under Datasets/, and count them for the model in use.
+"""Check the prompt sets under Datasets/, and count their prompts and tokens for the model in use.
 
-Every problem is told with file and line. Exit status: 0 when every set can be used whole, 1 when one is broken
+Every problem is printed with file and line. Exit status: 0 when every set can be used whole, 1 when one is broken
 or the model's tokenizer cannot be read, 2 when the settings are wrong.
 """
 
@@ -11,10 +11,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wmkml.cluster.arguments import add_settings_arguments, settings_of
+from wmkml.config.arguments import add_settings_arguments, settings_of
+from wmkml.config.paths import paths_of
 from wmkml.corpora import list_datasets, read_dataset
-from wmkml.corpora.preparing import prepare, table
-from wmkml.places import places
+from wmkml.corpora.token_counts import count_tokens, table
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -22,24 +22,26 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="the sets (default: available_datasets of the config, or all)"
+        "names", nargs="*", metavar="NAME", help="names of the sets (default: available_datasets of the config, or all)"
     )
-    parser.add_argument("--all", action="store_true", help="every set there is, whatever the config says")
+    parser.add_argument("--all", action="store_true", help="check every set in the folder, whatever the config says")
     add_settings_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     settings, root = settings_of(arguments)
-    where = places(settings, root)
+    paths = paths_of(settings, root)
     names = list(dict.fromkeys(arguments.names)) or settings.general.available_datasets
     if arguments.all or not names:
-        names = list_datasets(where.datasets)
+        names = list_datasets(paths.datasets)
     if not names:
-        print(f"There is no data set in {where.datasets}. Make a folder there with a CSV file.", file=sys.stderr)
+        print(f"There is no data set in {paths.datasets}. Make a folder there with a CSV file.", file=sys.stderr)
         return 1
 
-    tokenizer = _tokenizer(where.model)
-    rows = [prepare(read_dataset(where.datasets, name), tokenizer, settings.finetuning.max_length) for name in names]
+    tokenizer = _load_tokenizer(paths.model)
+    rows = [
+        count_tokens(read_dataset(paths.datasets, name), tokenizer, settings.finetuning.max_length) for name in names
+    ]
     for row in rows:
         for problem in row.problems:
             print(problem)
@@ -48,7 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
     return 1 if tokenizer is None or any(row.broken for row in rows) else 0
 
 
-def _tokenizer(model: Path) -> PreTrainedTokenizerBase | None:
+def _load_tokenizer(model: Path) -> PreTrainedTokenizerBase | None:
     if not (model / "tokenizer_config.json").is_file():
         print(
             f"There is no tokenizer in {model}, so no tokens are counted. Fetch the model with download_model.py, "
@@ -56,7 +58,7 @@ def _tokenizer(model: Path) -> PreTrainedTokenizerBase | None:
             file=sys.stderr,
         )
         return None
-    from wmkml.prompting import load_tokenizer
+    from wmkml.dialogue.chat_template import load_tokenizer
 
     try:
         return load_tokenizer(model)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from wmkml.cluster.arguments import add_settings_arguments, resolve
-from wmkml.cluster.machine import MachineError, detect
 from wmkml.config import ConfigError
+from wmkml.config.arguments import add_settings_arguments
+from wmkml.launcher.machine import detect_machine, resolve_settings
+from wmkml.system.gpus import GpusUnknownError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,13 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    from wmkml.cluster.launching import plan_of
-    from wmkml.cluster.plan_text import told
+    from wmkml.launcher.launch import plan_of
+    from wmkml.launcher.plan_text import plan_text
 
     try:
-        machine = detect()
-        print(told(plan_of(resolve(arguments, machine), machine)))
-    except (ConfigError, MachineError) as error:
+        machine = detect_machine()
+        print(plan_text(plan_of(resolve_settings(arguments, machine), machine)))
+    except (ConfigError, GpusUnknownError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -1,8 +1,8 @@
-"""Play simulated visitors through one whole run of a running cluster, and report.
+"""Let simulated visitors talk through one whole run of a running cluster, and report.
 
-The cluster must be waiting for a language; the rehearsal starts the run and lives through it, as long as its settings
-make it.  `./master_script.sh --rehearse N` does the same with a cluster of its own, in a run made short.
-Exit status: 0 when everything was right, 1 when not, 2 when the rehearsal could not begin.
+The cluster must be waiting for a language; the rehearsal starts the run and follows it to its end, for as long as the
+settings make it.  `./master_script.sh --rehearse N` does the same with a cluster of its own, in a shortened run.
+Exit status: 0 when everything was right, 1 when something was not, 2 when the rehearsal could not begin.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from wmkml.cluster.arguments import add_settings_arguments, settings_of
 from wmkml.config import load_settings
-from wmkml.places import places
+from wmkml.config.arguments import add_settings_arguments, settings_of
+from wmkml.config.paths import paths_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--owner", metavar="URL", help="default: this machine, at the port of the settings")
+    parser.add_argument(
+        "--owner", metavar="URL", help="the owner's address (default: this machine, at the port of the settings)"
+    )
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write the JSON report there instead of printing it"
     )
@@ -26,10 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     settings, root = settings_of(arguments)
-    # What the launcher wrote is what is running, whatever config.yaml has become since.
-    written = places(settings, root).data / "settings.yaml"
+    # The running cluster has the settings that the launcher wrote, even if config.yaml has changed since.
+    written = paths_of(settings, root).data / "settings.yaml"
     if written.is_file():
         settings = load_settings(written)
-    from wmkml.rehearsal import play
+    from wmkml.rehearsal import run_rehearsal
 
-    return play(settings, root, owner=arguments.owner, stations=max(1, arguments.stations), report=arguments.report)
+    stations = max(1, arguments.stations)
+    return run_rehearsal(settings, root, owner=arguments.owner, stations=stations, report=arguments.report)

@@ -1,9 +1,18 @@
-"""The settings, the only reader of `config.yaml`: `load_settings(path)` gives typed, checked `Settings`.
+"""The settings: `load_settings(path)` reads `config.yaml`, as nothing else does, into typed, checked `Settings`.
 
-`schema.py` names every key; `loading.py` reads files and tells what is wrong in them.  Knows nothing of the machine.
+`schema.py` declares every key, `loading.py` reads the files and explains what is wrong in them, `arguments.py` adds the
+command line, and `paths.py`, `addresses.py` and `cpu_threads.py` derive from the settings what several services need.
 """
 
-from wmkml.config.loading import OVERLAY_NAME, UNDERSTUDY, ConfigError, allowed, differences, dump, load_settings
+from wmkml.config.loading import (
+    OVERLAY_NAME,
+    UNDERSTUDY,
+    ConfigError,
+    describe_allowed,
+    dump,
+    load_settings,
+    non_default_settings,
+)
 from wmkml.config.schema import Finetuning, General, Inference, Settings, sections
 
 __all__ = [
@@ -14,9 +23,9 @@ __all__ = [
     "General",
     "Inference",
     "Settings",
-    "allowed",
-    "differences",
+    "describe_allowed",
     "dump",
     "load_settings",
+    "non_default_settings",
     "sections",
 ]

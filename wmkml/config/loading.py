@@ -1,6 +1,6 @@
-"""Reading settings: `config.yaml`, the understudy's file laid over it, single values over both, and what is wrong in them.
+"""Reads settings in layers: `config.yaml`, the understudy's overlay, then single values.
 
-Knows YAML and how to tell an operator about a mistake; knows no key by name beyond the model's.
+All mistakes are reported together, each with its file, key and value, in words for an operator.
 """
 
 from __future__ import annotations
@@ -22,32 +22,34 @@ UNDERSTUDY = "understudy"
 """The `model_name` of the small bilingual model that ships with the project."""
 
 OVERLAY_NAME = "config.understudy.yaml"
-"""The file, beside `config.yaml`, that is laid over it when the understudy runs."""
+"""The overlay: the file beside `config.yaml` whose values replace its own when the understudy runs."""
 
 
 class ConfigError(ValueError):
-    """A setting that cannot be used.  Its text names file, key, value and what is allowed, and is fit for an operator."""
+    """A setting cannot be used.  The text, meant for an operator, names file, key, value and what is allowed."""
 
 
-def allowed(field: FieldInfo) -> str:
-    """What a setting may be, in words, read from its type and bounds."""
-    return _allowed_type(field.annotation, field.metadata)
+def describe_allowed(field: FieldInfo) -> str:
+    """The values that a setting may have, in words, from its type and bounds."""
+    return _describe_type(field.annotation, field.metadata)
 
 
-def _allowed_type(annotation: Any, metadata: Sequence[Any]) -> str:
+def _describe_type(annotation: Any, metadata: Sequence[Any]) -> str:
     if typing.get_origin(annotation) is Annotated:
         inner, *more = typing.get_args(annotation)
         flat = [part for item in more for part in (item.metadata if isinstance(item, FieldInfo) else [item])]
-        return _allowed_type(inner, [*metadata, *flat])
+        return _describe_type(inner, [*metadata, *flat])
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Literal:
-        return "one of " + ", ".join(str(one) for one in arguments)
+        return "one of " + ", ".join(str(value) for value in arguments)
     if origin is list:
         return f"a list of {_plural(arguments[0])}"
+    if origin is dict and arguments[1] is Any:
+        return "values by name, as name: value"
     if origin is dict:
         return "texts by language, as de: …"
     if arguments:
-        return " or ".join(_allowed_type(one, []) for one in arguments)
+        return " or ".join(_describe_type(alternative, []) for alternative in arguments)
     word = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", SecretStr: "a text"}.get(
         annotation, "a value"
     )
@@ -78,13 +80,13 @@ def load_settings(
     overrides: Mapping[str, Any] | None = None,
     overlay: Path | None = None,
 ) -> Settings:
-    """Read config.yaml, lay config.understudy.yaml over it if the understudy runs, then the overrides.
+    """Read config.yaml, apply config.understudy.yaml over it if the understudy runs, then the overrides.
 
     Args:
-        path: the config file; none means the defaults alone.
-        model: replaces `general.model_name` (and so decides about the overlay).
-        overrides: values by dotted key, as `{"finetuning.num_total_iters": 3}`; they win over everything.
-        overlay: the understudy's file, where there is none beside `path`.
+        path: the config file; None: the defaults alone.
+        model: replaces `general.model_name`, and so decides whether the overlay applies.
+        overrides: values by dotted key, such as `{"finetuning.num_total_iters": 3}`; they win over everything.
+        overlay: the overlay to use where there is none beside `path`.
 
     Raises:
         ConfigError: the file is missing or not YAML, a key is unknown, or a value is not allowed.
@@ -95,9 +97,9 @@ def load_settings(
     chosen = model or _model_of(layers)
     if chosen == UNDERSTUDY:
         beside = path.parent / OVERLAY_NAME if path is not None else None
-        laid_over = beside if beside is not None and beside.is_file() else overlay
-        if laid_over is not None:
-            layers.append((laid_over.name, _read(laid_over)))
+        applied = beside if beside is not None and beside.is_file() else overlay
+        if applied is not None:
+            layers.append((applied.name, _read(applied)))
     if model is not None:
         layers.append(("--model", {"general": {"model_name": model}}))
     for key, value in (overrides or {}).items():
@@ -115,7 +117,7 @@ def load_settings(
     try:
         return Settings.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError("\n".join(_told(error, merged, origin))) from None
+        raise ConfigError("\n".join(_error_lines(error, merged, origin))) from None
 
 
 def _model_of(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
@@ -137,7 +139,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        # The parser's own text may quote the line, and so a token; its problem alone does not.
+        # The error's text may quote the line, and with it a token; its `problem` does not.
         raise ConfigError(f"{path.name}{where}: not YAML: {getattr(error, 'problem', 'unreadable')}.") from None
     if content is None:
         return {}
@@ -148,7 +150,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 def _check_keys(source: str, content: Mapping[str, Any]) -> None:
     problems = []
-    everywhere = [f"{section}.{key}" for section, model in sections().items() for key in model.model_fields]
+    known = [f"{section}.{key}" for section, model in sections().items() for key in model.model_fields]
     for section, values in content.items():
         if section not in sections():
             problems.append(f"{source}: {section!r} is no section{_nearest(str(section), list(sections()))}.")
@@ -161,7 +163,7 @@ def _check_keys(source: str, content: Mapping[str, Any]) -> None:
         for key in values:
             if key in sections()[section].model_fields:
                 continue
-            elsewhere = [name for name in everywhere if name.partition(".")[2] == key]
+            elsewhere = [name for name in known if name.partition(".")[2] == key]
             hint = (
                 f": it belongs to {elsewhere[0]}"
                 if elsewhere
@@ -177,39 +179,44 @@ def _nearest(word: str, words: list[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _told(error: ValidationError, merged: Mapping[str, Mapping[str, Any]], origin: Mapping[str, str]) -> list[str]:
-    told: dict[str, str] = {}
+def _error_lines(
+    error: ValidationError, merged: Mapping[str, Mapping[str, Any]], origin: Mapping[str, str]
+) -> list[str]:
+    """One line for each wrong setting, which names the layer that its value comes from."""
+    lines: dict[str, str] = {}
     for item in error.errors():
         where = item["loc"]
         if len(where) < 2:
             text = str(item["msg"]).removeprefix("Value error, ")
             key = text.partition(":")[0]
-            told[key] = f"{origin.get(key, 'config')}: {text}."
+            lines[key] = f"{origin.get(key, 'config')}: {text}."
             continue
         section, key = str(where[0]), str(where[1])
         dotted = f"{section}.{key}"
         field = sections()[section].model_fields[key]
         secret = field.annotation is SecretStr or dotted == "general.hf_token"
         value = "the value" if secret else repr(merged[section][key])
-        told[dotted] = f"{origin.get(dotted, 'config')}: {dotted}: {value} is not allowed; allowed: {allowed(field)}."
-    return list(told.values())
+        lines[dotted] = (
+            f"{origin.get(dotted, 'config')}: {dotted}: {value} is not allowed; allowed: {describe_allowed(field)}."
+        )
+    return list(lines.values())
 
 
-def differences(settings: Settings) -> dict[str, tuple[Any, Any]]:
-    """Every setting that differs from its default: dotted key → (value, default); secrets masked."""
-    default, found = Settings(), {}
-    for section in sections():
-        ours, theirs = getattr(settings, section), getattr(default, section)
-        for key in type(ours).model_fields:
-            value, usual = getattr(ours, key), getattr(theirs, key)
-            if value != usual:
+def non_default_settings(settings: Settings) -> dict[str, tuple[Any, Any]]:
+    """Every setting that differs from its default, as (value, default) by dotted key; secrets are masked."""
+    defaults, changed = Settings(), {}
+    for name, section in sections().items():
+        for key in section.model_fields:
+            value, default = getattr(getattr(settings, name), key), getattr(getattr(defaults, name), key)
+            if value != default:
                 masked = isinstance(value, SecretStr)
-                found[f"{section}.{key}"] = ("********" if masked else value, "" if masked else usual)
-    return found
+                changed[f"{name}.{key}"] = ("********" if masked else value, "" if masked else default)
+    return changed
 
 
 def dump(settings: Settings) -> str:
-    """All settings as YAML that `load_settings` reads back, secrets in the clear: for a file only its owner can read."""
+    """All settings as YAML that `load_settings` reads back.  Secrets are in clear: write it to a private file only."""
     content = settings.model_dump(mode="json")
     content["general"]["hf_token"] = settings.general.hf_token.get_secret_value()
+    content["inference"]["url_key"] = settings.inference.url_key.get_secret_value()
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)

@@ -1,9 +1,8 @@
 """Every key of `config.yaml`: named, typed, bounded and described, section by section.
 
 The sections `general`, `finetuning` and `inference` are the original installation's, with its keys, meanings and
-defaults, so that an original `config.yaml` runs unchanged; keys marked *added* are ours.  The tables in
-`docs/settings.md` are generated from this file.  It deliberately knows nothing else: not where the values come from,
-which GPUs there are, or who listens on a port.
+defaults, so that an original `config.yaml` runs unchanged; keys declared with `_added` are new.  The tables in
+`docs/settings.md` are generated from this file.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, m
 
 
 def _number(value: Any) -> Any:
-    # YAML 1.1 reads 1e-4 (no dot) as a word; an operator means the number.
+    # YAML 1.1 reads 1e-4, without a dot, as a string.
     if isinstance(value, str):
         try:
             return float(value)
@@ -47,7 +46,7 @@ def _added(default: Any, description: str, **more: Any) -> Any:
 
 
 class Section(BaseModel):
-    """A section of config.yaml.  Unknown keys are refused; values are not converted behind the operator's back."""
+    """A section of config.yaml.  Unknown keys are refused, and values are not converted to another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
@@ -66,24 +65,25 @@ class General(Section):
     owner_port: Port = _original(8000, "Port of the owner: pages, visitors, operator, worker.")
     inference_port: Port = _original(8011, "Port of the inference service.")
     available_gpus: Count = _original(
-        3, "How many GPUs one wishes to use. What is really there is detected, and the plan says so."
+        3, "How many GPUs are expected. Every GPU present is used; the plan says so where the number differs."
     )
     logging: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _original(
-        "DEBUG", "How much the log files tell. Visitors' words are in none of them at any level."
+        "DEBUG",
+        "Level of the log files. They hold no visitor's words at any level, unless `log_visitor_words` is true.",
     )
     osc_port: Port = _original(0, "Port of the OSC host for music and visuals. 0: no OSC host.")
     osc_ip: str = _original(
         "", "Address of the OSC host. Empty: no OSC host; the Tk window opens where there is a display."
     )
     verification_mode: bool = _original(
-        False, "true: check every dataset at start and tell every problem by file and line."
+        False, "true: check every dataset at start and report every problem with file and line."
     )
-    owner_host: str = _added("0.0.0.0", "Where the owner listens. `127.0.0.1`: this machine only.")
+    owner_host: str = _added("0.0.0.0", "Address the owner listens on. `127.0.0.1`: this machine only.")
     trusted_hosts: list[str] = _added(
         ["127.0.0.1", "::1"], "Addresses that may restart a run under way through `/language`, and reload adapters."
     )
     osc_hosts: list[str] = _added([], "More OSC hosts, each as `address:port`.")
-    osc_heartbeat_seconds: Seconds = _added(5.0, "How often `/heartbeat` and `/time_left` are sent. 0: never.")
+    osc_heartbeat_seconds: Seconds = _added(5.0, "Interval of `/heartbeat` and `/time_left`, in seconds. 0: never.")
     data_folder: str = _added("data", "Where runs, keys and logs are kept, relative to config.yaml.")
     models_folder: str = _added("models", "Where downloaded models are kept, relative to config.yaml.")
     datasets_folder: str = _added("Datasets", "Where the prompt sets are, relative to config.yaml.")
@@ -99,23 +99,25 @@ class General(Section):
         "true: a finished run's folder (conversations, adapters) stays on disk. false: it is deleted at the rebirth.",
     )
     idle_seconds: Seconds = _added(
-        90.0, "A visitor's page that nobody touches for so long forgets its visitor and waits for the next. 0: never."
+        90.0, "After this many seconds without a touch, a visitor's page forgets its visitor. 0: never."
     )
-    max_prompt_bytes: AtLeastOne = _added(65536, "The largest body of a visitor's request, in bytes; larger: 413.")
+    max_prompt_bytes: AtLeastOne = _added(
+        65536, "The largest body of a visitor's request, in bytes; a larger one is refused (413)."
+    )
 
 
 class Finetuning(Section):
     """The run, its rounds, and how a round trains."""
 
-    num_train_epochs: AtLeastOne = _original(2, "How often a round reads each of its samples.")
+    num_train_epochs: AtLeastOne = _original(2, "How often a round trains on each of its samples.")
     num_total_iters: AtLeastOne = _original(9, "How many rounds a run has.")
     learning_rate: Positive = _original(0.0015, "Learning rate of round 0.")
     learning_rate_increase: Number = _original(
-        -0.0001, "Added to the learning rate with every round; it never goes below zero."
+        -0.0001, "Added to the learning rate with every round; the rate never goes below zero."
     )
     lr_precision: Count = _original(20, "Obsolete: accepted and not used.")
-    batch_size: AtLeastOne = _original(256, "Samples per optimizer step (per accumulation step).")
-    grad_acc_steps: AtLeastOne = _original(1, "Batches that are accumulated into one optimizer step.")
+    batch_size: AtLeastOne = _original(256, "Samples in each batch; an optimizer step takes `grad_acc_steps` batches.")
+    grad_acc_steps: AtLeastOne = _original(1, "Batches accumulated into one optimizer step.")
     dataset_array: list[list[str]] = _original(
         [[], []], "For each round, the datasets whose prompts (answered by the dying model) top up its samples."
     )
@@ -126,98 +128,187 @@ class Finetuning(Section):
     )
     samples_by_iteration: AtLeastOne = _original(60, "Samples in round 0.")
     live_samples_by_iteration: Count = _original(
-        40, "At most so many samples of a round are live pairs, before datasets."
+        40, "The most live pairs chosen for a round before its datasets top it up."
     )
-    max_per_prompt: AtLeastOne = _original(20, "At most so many live pairs of the same prompt are considered.")
-    sample_increase_by_iteration: Count = _original(15, "So many more samples with every round.")
-    recreate_iteration_0: bool = _original(False, "true: the base model answers the datasets of round 0 anew at start.")
+    max_per_prompt: AtLeastOne = _original(
+        20, "The most live pairs of the same prompt that are considered for a round."
+    )
+    sample_increase_by_iteration: Count = _original(15, "Samples added with every round.")
+    recreate_iteration_0: bool = _original(
+        False, "true: at start, the base model answers the datasets of round 0 again."
+    )
     minimum_iteration_time: Seconds = _original(
-        120.0, "A new adapter answers no sooner than this after its round began, in seconds."
+        120.0, "The shortest time from a round's beginning until its adapter answers, in seconds."
     )
-    dataloader_num_workers: Count = _original(2, "Accepted; samples are tokenised in one go before a round.")
-    delete_live_questions_at_start: bool = _original(True, "true: a new run trains on nothing of the visitors before.")
+    dataloader_num_workers: Count = _original(
+        2, "Accepted and not used: samples are tokenised all at once before a round."
+    )
+    delete_live_questions_at_start: bool = _original(
+        True, "true: a new run trains on none of the earlier visitors' words."
+    )
     lora_target_modules: list[str] = _original(["q_proj", "v_proj"], "The linear layers that get a LoRA.", min_length=1)
-    duration_of_a_run: Positive = _original(1200.0, "A run's length in seconds, if its rounds are not done sooner.")
+    duration_of_a_run: Positive = _original(1200.0, "The longest time that the rounds of a run may take, in seconds.")
     last_iteration_time: Seconds = _original(
-        180.0, "Last words: so long one may still talk after the last round, in seconds."
+        180.0, "Last words: how long visitors may still talk after the last round, in seconds."
     )
     lora_r: AtLeastOne = _added(16, "Rank of the LoRA.")
-    lora_alpha: AtLeastOne = _added(32, "Scale of the LoRA (alpha / r).")
-    lora_dropout: Annotated[Number, Field(ge=0, lt=1)] = _added(0.05, "Dropout before the LoRA.")
+    lora_alpha: AtLeastOne = _added(32, "Alpha of the LoRA; its scale is alpha / r.")
+    lora_dropout: Annotated[Number, Field(ge=0, lt=1)] = _added(0.05, "Dropout probability before the LoRA.")
     loss_on: Literal["text", "answer"] = _added(
-        "text", "What the loss is taken of: the whole text (the original) or the answer."
+        "text", "What the loss covers: the whole text (as in the original) or the answer alone."
     )
-    max_length: Annotated[int, Field(ge=16)] = _added(512, "A sample is cut at so many tokens.")
+    max_length: Annotated[int, Field(ge=16)] = _added(512, "The longest sample, in tokens; a longer one is cut.")
     precision: Literal["auto", "bfloat16", "float32", "nf4"] = _added(
         "auto",
-        "Of the frozen base model in training. auto: bfloat16, or nf4 where a GPU is too small for it; on a CPU without AMX, float32.",
+        "Number format of the frozen base model in training. "
+        "auto: bfloat16; nf4 on a GPU too small for it (the plan decides); float32 on a CPU without AMX.",
     )
     optimizer: Literal["auto", "adamw_8bit", "adamw"] = _added(
-        "auto", "auto: 8-bit AdamW (bitsandbytes) on a GPU, AdamW elsewhere."
+        "auto", "The optimizer. auto: 8-bit AdamW (bitsandbytes) on a GPU, AdamW elsewhere."
     )
     micro_batch_tokens: AtLeastOne = _added(
         4096,
-        "So many tokens go through the model at once; the samples of a step are accumulated. Halved when memory runs out.",
+        "The most tokens that go through the model at once; a step is accumulated from such parts. The plan halves it "
+        "for a small GPU, the worker when memory runs out and, to 1,024, on a CPU, where more is slower.",
+    )
+    liger: bool = _added(
+        True,
+        "true: train with Liger's kernels on a GPU, where liger-kernel is installed, knows the model, and computes what "
+        "the model computes without it (checked at start). false: never.",
+    )
+    packing: bool = _added(
+        True,
+        "true: train without padding on a GPU that torch's FlashAttention runs on, if it computes the same (checked at "
+        "start). false: always pad each batch to its longest sample, as on a CPU.",
     )
     worker_threads: Count = _added(
-        0, "CPU threads of the worker. 0: one on a machine with up to 4 cores, else half of them."
+        0,
+        "CPU threads of the worker. 0: one on a machine with up to 4 cores, else half of them; "
+        "with a GPU a quarter, at most 8.",
     )
     lease_seconds: Annotated[Number, Field(ge=2)] = _added(
-        30.0, "A worker that says nothing for so long loses its round; the round is offered once more, then skipped."
+        30.0,
+        "After this many seconds without a report a worker loses its round, which is offered once more, then skipped.",
     )
     worker_shares_folder: bool = _added(True, "false: the worker runs on another machine and uploads its adapters.")
 
 
 class Inference(Section):
-    """How the model is spoken to, and how it is served."""
+    """How the model is prompted, and how it is served."""
 
-    temperature: Annotated[Number, Field(ge=0, le=2)] = _original(0.4, "Of echoes and dataset answers.")
+    temperature: Annotated[Number, Field(ge=0, le=2)] = _original(
+        0.4, "Sampling temperature of echoes and dataset answers."
+    )
     max_tokens: AtLeastOne = _original(256, "The longest answer, in tokens.")
     num_generated_responses: Count = _original(
-        6, "Echoes: extra answers to every visitor's prompt, made in the background."
+        6, "Echoes: how many extra answers to every visitor's prompt are generated in the background."
     )
-    top_p: Share = _original(0.9, "Of echoes and dataset answers.")
+    top_p: Share = _original(0.9, "Nucleus (top-p) of echoes and dataset answers.")
     system_prompts: dict[str, str] = _original(
         {"de": "Du fasst dich kurz und antwortest auf deutsch", "en": "You provide concise answers in english"},
-        "The system prompt of each language; its keys are the languages one can choose.",
+        "The system prompt of each language; its keys are the languages that can be chosen.",
         min_length=1,
     )
     system_language: str = _original(
-        "de", "What callers get who name no language: the window (`gui.py`) begins in it. In a run it is the run's own."
+        "de",
+        "The language of requests that name none (in a run: the run's), and of the window (`gui.py`) at first.",
     )
-    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] = _original(1.0, "Of every answer.")
-    num_context_messages: AtLeastOne = _original(6, "The conversation's window, the prompt being asked included.")
-    context_length_switch: Count = _original(2, "From the arrival of this adapter on, the window is the late one.")
-    late_num_context_messages: AtLeastOne = _original(1, "The late window.")
+    frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] = _original(1.0, "Frequency penalty of every answer.")
+    num_context_messages: AtLeastOne = _original(
+        6, "The conversation's window: how many prompts the model sees, the new one included."
+    )
+    context_length_switch: Count = _original(
+        2, "The iteration from which on the window is `late_num_context_messages`."
+    )
+    late_num_context_messages: AtLeastOne = _original(
+        1, "The conversation's window from iteration `context_length_switch` on."
+    )
     visitor_temperature: Annotated[Number, Field(ge=0, le=2)] = _added(
-        0.7, "Of a visitor's answer, where the request names none."
+        0.7, "Sampling temperature of a visitor's answer, where the request names none."
     )
-    visitor_top_p: Share = _added(0.9, "Of a visitor's answer, where the request names none.")
+    visitor_top_p: Share = _added(0.9, "Nucleus (top-p) of a visitor's answer, where the request names none.")
     inference_host: str = _added(
-        "127.0.0.1", "Where the inference service listens; from elsewhere only `/language` needs no key."
+        "127.0.0.1", "Address the inference service listens on; from other machines only `/language` needs no key."
     )
-    engine: Literal["auto", "vllm", "transformers"] = _added(
-        "auto", "auto: vLLM where it is installed, else transformers."
+    engine: Literal["auto", "vllm", "transformers", "remote"] = _added(
+        "auto",
+        "What turns messages into tokens. auto: vLLM where it is installed, else transformers; with `url` the deployment "
+        "there (remote).",
     )
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = _added("auto", "Of the served model. auto: bfloat16.")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = _added(
+        "auto", "Number format of the served model. auto: bfloat16."
+    )
+    quantization: Literal["auto", "none", "fp8", "awq", "gptq"] = _added(
+        "auto",
+        "Number format of the served weights with vLLM on a GPU. auto: fp8 where `dtype` does not fit the GPU, else as "
+        "`none`, which takes the weights as the model's folder has them; fp8 makes them at start; awq and gptq need a "
+        "folder in that format.",
+    )
     max_model_len: Count = _added(0, "The model's window in tokens. 0: the model's own, at most 4096.")
     max_num_batched_tokens: Count = _added(
         0,
-        "Prompt tokens read in one step: fewer means smoother streams while echoes are read. 0: 128 on a CPU, 2048 on a GPU.",
+        "Prompt tokens read in one step; fewer make streams smoother beside echoes. 0: 128 on a CPU, 2048 on a GPU.",
     )
     max_num_seqs: AtLeastOne = _added(64, "Answers generated at the same time.")
     max_background_seqs: Count = _added(
-        0, "Echoes and dataset answers generated at the same time; the others wait. 0: 4 on a CPU, 32 on a GPU."
+        0, "Echoes and dataset answers generated at the same time; others wait. 0: 4 on a CPU, 32 on a GPU."
     )
     gpu_memory_utilization: Share = _added(
-        0.9, "Share of a GPU's memory for the engine; halved when it shares one with the worker."
+        0.9,
+        "Share of a GPU's memory for the engine; halved when the engine shares the GPU with the worker. "
+        "Never less than the model needs.",
     )
     kv_cache_gib: Positive = _added(1.0, "Memory for the engine's key-value cache on a CPU, in GiB.")
-    cpu_threads: Count = _added(0, "CPU threads of the engine. 0: all cores but those of the worker.")
+    cpu_threads: Count = _added(
+        0, "CPU threads of the engine. 0: all cores but those of the worker; with a GPU a quarter, at most 8."
+    )
+    tensor_parallel_size: AtLeastOne = _added(
+        1,
+        "How many GPUs hold one copy of the model together (vLLM), for a model that one GPU cannot hold. As many copies "
+        "serve as there are GPUs for.",
+    )
+    engine_args: dict[str, Any] = _added(
+        {},
+        "More arguments of vLLM's `AsyncEngineArgs`, by name. Those that this project sets itself are refused.",
+    )
+    nodes: list[str] = _added(
+        [],
+        "Other machines that answer too, each as `address` or `address:port` (8011); there `./master_script.sh --join` "
+        "starts them. See docs/machines.md.",
+    )
+    url: str = _added(
+        "",
+        "A deployment of vLLM elsewhere that answers in place of an engine here, as http://10.0.0.9:8000. Empty: none. "
+        "See docs/machines.md.",
+    )
+    url_key: Annotated[SecretStr, BeforeValidator(_secret)] = _added(
+        SecretStr(""),
+        "The key (bearer token) that the deployment at `url` wants. Never shown, never logged.",
+        strict=False,
+    )
+    url_model: str = _added("", "The base model's name at `url`. Empty: the first that it lists.")
+    url_adapters: str = _added(
+        "", "The folder in which the deployment at `url` finds what is in data/serving here. Empty: the same path."
+    )
+    url_adapter_name: str = _added(
+        "{name}",
+        "An adapter's model name at `url`. `{name}` for vLLM; for Ray Serve, which finds adapters by their folders, "
+        "`MODEL:{name}`.",
+    )
+
+
+NODE_PORT = 8011
+"""Where a node listens that is named without a port."""
+
+
+def _with_port(node: str) -> str:
+    # An IPv6 address stands in brackets where a port follows.
+    has_port = "]:" in node or (node.count(":") == 1)
+    return node if has_port else f"{node}:{NODE_PORT}"
 
 
 class Settings(Section):
-    """Everything config.yaml says, with defaults for what it does not."""
+    """All settings: those of config.yaml, and defaults for the others."""
 
     general: General = Field(default_factory=General)
     finetuning: Finetuning = Field(default_factory=Finetuning)
@@ -244,10 +335,37 @@ class Settings(Section):
             address, colon, port = host.rpartition(":")
             if not colon or not address or not port.isdigit() or not 0 < int(port) < 65536:
                 raise ValueError(f"general.osc_hosts: {host!r} is not allowed; allowed: address:port, as 10.0.0.7:9000")
+        self._check_url()
+        for node in self.inference.nodes:
+            host, _, port = _with_port(node).rpartition(":")
+            if not host or "/" in node or not port.isdigit() or not 0 < int(port) < 65536:
+                raise ValueError(
+                    f"inference.nodes: {node!r} is not allowed; allowed: address or address:port, as 10.0.0.7"
+                )
         if bool(self.general.osc_ip) != bool(self.general.osc_port):
             given, lacking = ("osc_ip", "osc_port") if self.general.osc_ip else ("osc_port", "osc_ip")
             raise ValueError(f"general.{lacking}: is missing although general.{given} is given; give both or neither")
         return self
+
+    @property
+    def node_addresses(self) -> list[str]:
+        """Every node as host and port."""
+        return [_with_port(node) for node in self.inference.nodes]
+
+    def _check_url(self) -> None:
+        inference = self.inference
+        if inference.engine == "remote" and not inference.url:
+            raise ValueError("inference.url: '' is not allowed; allowed: an address, since inference.engine is remote")
+        if inference.url and inference.engine in ("vllm", "transformers"):
+            raise ValueError(
+                f"inference.engine: {inference.engine!r} is not allowed; allowed: auto or remote, since inference.url is given"
+            )
+        if inference.url and not inference.url.startswith(("http://", "https://")):
+            raise ValueError(f"inference.url: {inference.url!r} is not allowed; allowed: http://… or https://…")
+        if inference.url_adapter_name.count("{name}") != 1:
+            raise ValueError(
+                f"inference.url_adapter_name: {inference.url_adapter_name!r} is not allowed; allowed: a text with {{name}} in it"
+            )
 
     @property
     def languages(self) -> list[str]:
@@ -264,10 +382,10 @@ class Settings(Section):
         return targets
 
     @property
-    def adapter_places(self) -> int:
-        """How many adapters the engine holds at a time.
+    def max_loaded_adapters(self) -> int:
+        """How many adapters the engine can hold at a time.
 
-        One for each round, one more for what is replaced under way, and one for a reload by hand.
+        One for each round, one that is replaced under way, and one that is reloaded by hand.
         """
         return self.finetuning.num_total_iters + 2
 
@@ -282,17 +400,17 @@ class Settings(Section):
         return array[round_number] if round_number < len(array) else []
 
     def notices(self) -> list[str]:
-        """What an operator should be told about these settings although nothing is wrong with them."""
-        told = []
+        """Sentences that an operator should read about these settings, although none of them is wrong."""
+        notices = []
         tuning = self.finetuning
         if len(tuning.dataset_array) < tuning.num_total_iters:
-            told.append(
+            notices.append(
                 f"finetuning.dataset_array names datasets for {len(tuning.dataset_array)} of {tuning.num_total_iters} "
                 "iterations: the rest have no backup words and train on what visitors said alone."
             )
         if tuning.lr_precision != Finetuning().lr_precision:
-            told.append("finetuning.lr_precision is obsolete and not used.")
-        return told
+            notices.append("finetuning.lr_precision is obsolete and not used.")
+        return notices
 
 
 def sections() -> dict[str, type[Section]]:

@@ -1,9 +1,10 @@
-"""Reads one CSV file of prompts, and names everything wrong in it by line.
+"""Read one CSV file of prompts, and report every problem in it by line.
 
-The format: UTF-8, with or without a byte order mark.  Every cell is a prompt, unless the first row that is not empty
-holds one of `PROMPT_HEADERS`: then only that column is read, and the columns may be divided by `;` or a tab as well.
-A problem is an *error* when something is left out for it (a row, or the whole file), a *warning* when all is used.
-Reading never raises for what a file contains.  Deliberately knows no model, no folder layout and no dataset's name.
+The format: UTF-8, with or without a byte order mark; UTF-16, or Latin-1, of which a warning tells.  Every cell is a prompt,
+unless the first non-empty row contains one of `PROMPT_HEADERS`: then only that column is read, and `;` or a tab may
+separate the columns too.
+A problem is an *error* if a row or the whole file is left out because of it, else a *warning*.
+Reading never raises for what a file contains.
 """
 
 from __future__ import annotations
@@ -17,21 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-PROMPT_HEADERS = ("prompt", "prompts", "question", "questions", "frage", "fragen", "instruction", "eingabe", "text")
-"""The headers that make a column the prompt column, in any case; where several stand in one row, the first listed wins."""
+from wmkml.corpora.encodings import detect_encoding
+from wmkml.corpora.markup import CHAT_MARKUP
+from wmkml.corpora.pairs import CorpusError
 
-CHAT_MARKUP = re.compile(
-    r"\[/?(?:INST|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\]"
-    r"|</?s>|<</?SYS>>|<\|[A-Za-z_]+\|>|</?(?:start|end)_of_turn>|<(?:bos|eos|pad|unk)>",
-    re.IGNORECASE,
-)
-"""What chat templates put around messages.  A prompt is what a person types and holds none of it."""
+PROMPT_HEADERS = ("prompt", "prompts", "question", "questions", "frage", "fragen", "instruction", "eingabe", "text")
+"""Headers of the prompt column, in any case; if a row has several of them, the one listed first wins."""
 
 DELIMITERS = ",;\t"
 SENTENCE_ENDS = ".!?…:;\"'»“”)"
-UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-# "ä" read as Latin-1 becomes these two characters; U+FFFD is what stands where a character was lost.
+# Letters such as "ä" become these pairs when UTF-8 is read as Latin-1; U+FFFD replaces characters that were lost.
 GARBLED = re.compile("\ufffd|Ã[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]")
 
 Severity = Literal["error", "warning"]
@@ -40,9 +37,9 @@ Row = tuple[int, list[str]]
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a file or folder.  `line` counts from 1; 0 means the whole of it.
+    """A problem of a file or folder.  `line` counts from 1; 0: the whole of it.
 
-    `text` quotes no prompt: a data set may hold what visitors said.
+    `text` never quotes a prompt, because a data set may contain visitors' words.
     """
 
     path: Path
@@ -56,8 +53,8 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """A prompt and the line of the file on which its row begins."""
+class DatasetPrompt:
+    """A prompt, and the line of the file on which its row begins."""
 
     line: int
     text: str
@@ -65,20 +62,20 @@ class Prompt:
 
 @dataclass(frozen=True)
 class PromptFile:
-    """What a file gives: the prompts that can be used, in order, and its problems, in the order of their lines."""
+    """The usable prompts of a file, in order, and its problems, by line."""
 
     path: Path
-    prompts: tuple[Prompt, ...]
+    prompts: tuple[DatasetPrompt, ...]
     problems: tuple[Problem, ...]
 
     @property
     def broken(self) -> bool:
-        """Whether something of the file had to be left out."""
+        """Whether part of the file is unusable."""
         return any(problem.severity == "error" for problem in self.problems)
 
 
-class _Broken(Exception):
-    """The file as a whole cannot be read: a line and a sentence."""
+class _FileBrokenError(Exception):
+    """The whole file is unusable because of a problem on `line`."""
 
     def __init__(self, line: int, text: str) -> None:
         super().__init__(text)
@@ -86,36 +83,37 @@ class _Broken(Exception):
         self.text = text
 
 
-class _Loose(_Broken):
-    """Only a lenient reader can go on from here."""
+class _TolerableError(_FileBrokenError):
+    """A problem that only a non-strict CSV reader can read past."""
 
 
 def read_prompts(path: Path) -> PromptFile:
     """Read one CSV file.
 
-    Rows with chat markup are left out.  Text that is not UTF-8, binary data, a quotation mark that is never closed and
-    a file without any prompt leave the whole file out.  Rows without a prompt, repeated prompts (kept, they weigh
-    more), sentences probably cut by a comma, and garbled characters are warnings.
+    Errors: rows with chat markup; and, for the whole file, text of another encoding, binary data, a quotation mark that
+    is never closed, no prompt at all.  Warnings: rows without a prompt, repeated prompts (kept, so they weigh more),
+    sentences probably split by a comma, garbled characters, another encoding than UTF-8.
 
     Raises:
         OSError: the file does not exist or may not be read.
     """
     try:
-        text = _decoded(path.read_bytes())
+        text, warnings = _decoded(path)
         rows, problems = _rows(path, text)
-    except _Broken as broken:
+        problems += warnings
+    except _FileBrokenError as broken:
         return PromptFile(path, (), (Problem(path, broken.line, "error", broken.text),))
 
     column, start = _prompt_column(rows)
     width = len(rows[start - 1][1]) if column is not None else 0
-    prompts: list[Prompt] = []
+    prompts: list[DatasetPrompt] = []
     seen: dict[str, int] = {}
     for line, cells in rows[start:]:
         if column is None:
-            found = [cell.strip() for cell in cells if cell.strip()]
+            row_prompts = [cell.strip() for cell in cells if cell.strip()]
             problems += _split_warning(path, line, cells)
         else:
-            found = [cells[column].strip()] if column < len(cells) and cells[column].strip() else []
+            row_prompts = [cells[column].strip()] if column < len(cells) and cells[column].strip() else []
             if len(cells) > width:
                 problems.append(
                     Problem(
@@ -126,41 +124,48 @@ def read_prompts(path: Path) -> PromptFile:
                         "put it in double quotation marks",
                     )
                 )
-        if not found:
+        if not row_prompts:
             problems.append(Problem(path, line, "warning", "an empty row"))
-        for prompt in found:
-            wrong = _of_prompt(path, line, prompt, seen)
-            problems += wrong
-            if not any(problem.severity == "error" for problem in wrong):
-                prompts.append(Prompt(line, prompt))
+        for prompt in row_prompts:
+            prompt_problems = check_prompt(path, line, prompt, seen)
+            problems += prompt_problems
+            if not any(problem.severity == "error" for problem in prompt_problems):
+                prompts.append(DatasetPrompt(line, prompt))
     if not prompts and not any(problem.severity == "error" for problem in problems):
         problems.append(Problem(path, 0, "error", "holds no prompt; write one in each row"))
     problems.sort(key=lambda problem: problem.line)
     return PromptFile(path, tuple(prompts), tuple(problems))
 
 
-def _decoded(data: bytes) -> str:
-    if data.startswith(UTF16_MARKS):
-        raise _Broken(1, "is saved as UTF-16; save it as UTF-8 (in Excel: 'CSV UTF-8')")
+def _decoded(path: Path) -> tuple[str, list[Problem]]:
+    data, warnings = path.read_bytes(), []
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        # utf-8-sig drops the byte order mark before it counts.
+        # utf-8-sig removes the byte order mark before it counts positions.
         start = error.start + (len(data) - len(error.object))
-        raise _Broken(
-            _line_of(data[:start].decode("latin-1")),
-            f"is not UTF-8 (byte 0x{data[start]:02x}); save it as UTF-8 (in Excel: 'CSV UTF-8')",
-        ) from None
+        line = _line_of(data[:start].decode("latin-1"))
+        try:
+            encoding = detect_encoding(path)
+        except CorpusError as other:
+            raise _FileBrokenError(line, f"is not UTF-8 (byte 0x{data[start]:02x}): {other}") from None
+        if encoding.name.startswith("UTF-8"):
+            raise _FileBrokenError(
+                line, f"is not UTF-8 (byte 0x{data[start]:02x}); save it as UTF-8 (in Excel: 'CSV UTF-8')"
+            ) from None
+        text = data.decode(encoding.codec, "replace")
+        reading = f"read as {encoding.name}; where letters are wrong, save it as UTF-8 (in Excel: 'CSV UTF-8')"
+        warnings.append(Problem(path, 1, "warning", reading))
     if control := CONTROL.search(text):
-        raise _Broken(
+        raise _FileBrokenError(
             _line_of(text[: control.start()]),
             f"holds the control character U+{ord(control[0]):04X}: this is not a text file",
         )
-    return text
+    return text, warnings
 
 
 def _line_of(before: str) -> int:
-    """The number of the line that follows this text; `\\n`, `\\r\\n` and `\\r` each end a line."""
+    """The line number at the end of this text; `\\n`, `\\r\\n` and `\\r` each end a line."""
     return before.count("\n") + before.count("\r") - before.count("\r\n") + 1
 
 
@@ -169,13 +174,13 @@ def _rows(path: Path, text: str) -> tuple[list[Row], list[Problem]]:
     problems: list[Problem] = []
     try:
         rows = list(_parsed(text, delimiter, strict=True))
-    except _Loose as loose:
-        # The lenient reader takes text after a closing quotation mark as it comes, which is what its writer meant;
-        # unless lines were swallowed on the way to that mark, for then another one is missing.
+    except _TolerableError as problem:
+        # The non-strict reader appends text after a closing quotation mark to the cell, which is what the writer meant,
+        # unless the cell spans lines: then a closing mark is missing.
         rows = list(_parsed(text, delimiter, strict=False))
-        if any(line == loose.line and _lines(cells) > 1 for line, cells in rows):
-            raise _Broken(loose.line, "a quotation mark opens here and is not closed on this line") from None
-        problems.append(Problem(path, loose.line, "warning", loose.text))
+        if any(line == problem.line and _lines(cells) > 1 for line, cells in rows):
+            raise _FileBrokenError(problem.line, "a quotation mark opens here and is not closed on this line") from None
+        problems.append(Problem(path, problem.line, "warning", problem.text))
     for line, cells in rows:
         if _lines(cells) > 1:
             problems.append(
@@ -197,18 +202,20 @@ def _parsed(text: str, delimiter: str, *, strict: bool) -> Iterator[Row]:
             last, line = line, reader.line_num + 1
     except csv.Error as error:
         if "unexpected end" in str(error):
-            raise _Broken(line, "a quotation mark opens here and is never closed") from None
+            raise _FileBrokenError(line, "a quotation mark opens here and is never closed") from None
         if "field larger" in str(error):
-            raise _Broken(line, "a cell of more than 128 KiB: is a quotation mark missing?") from None
-        raise _Loose(line, "text follows a closing quotation mark; write a quotation mark inside as two") from None
+            raise _FileBrokenError(line, "a cell of more than 128 KiB: is a quotation mark missing?") from None
+        raise _TolerableError(
+            line, "text follows a closing quotation mark; write a quotation mark inside as two"
+        ) from None
     if not strict and _open_at_end(text, delimiter):
-        raise _Broken(last, "a quotation mark opens here and is never closed")
+        raise _FileBrokenError(last, "a quotation mark opens here and is never closed")
 
 
 def _open_at_end(text: str, delimiter: str) -> bool:
-    # A lenient reader closes an open quotation mark silently at the end; one more row shows whether one was open.
-    marked = list(csv.reader(io.StringIO(f"{text}\n\x00", newline=""), delimiter=delimiter))
-    return marked[-1] != ["\x00"]
+    # The non-strict reader silently closes an open quotation mark at the end; an appended row shows whether it did.
+    rows = list(csv.reader(io.StringIO(f"{text}\n\x00", newline=""), delimiter=delimiter))
+    return rows[-1] != ["\x00"]
 
 
 def _delimiter(text: str) -> str:
@@ -245,7 +252,8 @@ def _split_warning(path: Path, line: int, cells: list[str]) -> list[Problem]:
     return []
 
 
-def _of_prompt(path: Path, line: int, prompt: str, seen: dict[str, int]) -> list[Problem]:
+def check_prompt(path: Path, line: int, prompt: str, seen: dict[str, int]) -> list[Problem]:
+    """The problems of one prompt; `seen` maps prompts to the line they first occurred on, and is updated."""
     if markup := CHAT_MARKUP.search(prompt):
         return [
             Problem(path, line, "error", f"chat markup {markup[0]} in a prompt; write only what a person would type")

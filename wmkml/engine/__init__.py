@@ -1,4 +1,4 @@
-"""Engines: what turns token ids and an adapter into tokens.  vLLM, or transformers where vLLM does not run.
+"""Engines turn token ids and an adapter into tokens: vLLM, or transformers where vLLM does not run.
 
-`protocol.py` says what an engine is; both are held to it by the same tests.  Knows nothing of HTTP or rounds.
+`protocol.py` defines what an engine is; both implementations pass the same tests (`tests/engine/test_contract.py`).
 """

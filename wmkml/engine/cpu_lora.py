@@ -1,9 +1,9 @@
-"""LoRA arithmetic for vLLM on a CPU: the rows of a step grouped by adapter, once a step, instead of weights copied row by row.
+"""LoRA arithmetic for vLLM on a CPU: one product for each adapter of a step, over the rows that use it.
 
-vLLM's own CPU path gathers the adapter's matrices anew for every token and layer, which with adapters on all linear
-layers is most of a step; it also does so for rows without an adapter, whose index −1 means the last adapter there.
-A run has few adapters in one step, mostly one, so a product for each of them is enough.
-Measured by `benchmarks/lora_step.py`.  Imported in vLLM's worker process only; knows nothing of requests.
+vLLM's own CPU path copies the adapter's matrices for every row and layer, which takes most of a step when adapters are
+on all linear layers; it does so even for rows without an adapter, whose index −1 it reads as the last adapter.  Here
+rows are grouped by adapter once a step; there are few adapters in a step, mostly one.
+Measured by `benchmarks/lora_step.py`.  Imported in vLLM's worker process only.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from vllm.v1.worker.cpu_worker import CPUWorker
 class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM's classes are untyped here
     """vLLM's bookkeeping of which row has which adapter, with products by adapter."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
         self._rows = 0
         self._groups: list[tuple[int, torch.Tensor | None]] = []
 
-    def update_metadata(self, *arguments: Any, **named: Any) -> None:
-        """A new step: note once which rows belong to which adapter's slot; rows without one belong to none."""
-        super().update_metadata(*arguments, **named)
+    def update_metadata(self, *arguments: Any, **keywords: Any) -> None:
+        """Begin a step: group its rows by their adapter's slot; rows without an adapter are in no group."""
+        super().update_metadata(*arguments, **keywords)
         indices: torch.Tensor = self.token_lora_indices
         self._rows = len(indices)
         slots = torch.unique(indices).tolist()
@@ -43,9 +43,9 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM's classes are
         lora_b_stacked: tuple[torch.Tensor, ...],
         scale: float,
         output_slices: tuple[int, ...],
-        **named: Any,
+        **keywords: Any,
     ) -> None:
-        """Add (x Aᵀ) Bᵀ · scale of each row's adapter to y, in place.
+        """Add (x Aᵀ) Bᵀ · scale to y in place, with the A and B of each row's adapter.
 
         Args:
             y: [rows, sum of output_slices].
@@ -54,29 +54,29 @@ class GroupedLora(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM's classes are
             lora_b_stacked: for each slice, [slots, 1, out, rank].
         """
         inputs, outputs = x.view(-1, x.shape[-1]), y.view(-1, y.shape[-1])
-        if len(inputs) != self._rows:  # padded rows, which vLLM's own path knows
-            super().add_lora_linear(y, x, lora_a_stacked, lora_b_stacked, scale, output_slices, **named)
+        if len(inputs) != self._rows:  # padded rows, which vLLM's own path handles
+            super().add_lora_linear(y, x, lora_a_stacked, lora_b_stacked, scale, output_slices, **keywords)
             return
         for slot, rows in self._groups:
-            # In float32 up to the low rank and in the model's type after it, as vLLM does.
-            mine = (inputs if rows is None else inputs.index_select(0, rows)).float()
+            # x Aᵀ in float32 and the second product in the model's type, as vLLM does.
+            group_inputs = (inputs if rows is None else inputs.index_select(0, rows)).float()
             start = 0
             for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
-                low = (mine @ a[slot, 0].float().t()).mul_(scale).to(outputs.dtype)
-                added = low @ b[slot, 0].to(outputs.dtype).t()
-                place = outputs[:, start : start + width]
+                low_rank = (group_inputs @ a[slot, 0].float().t()).mul_(scale).to(outputs.dtype)
+                added = low_rank @ b[slot, 0].to(outputs.dtype).t()
+                columns = outputs[:, start : start + width]
                 if rows is None:
-                    place += added
+                    columns += added
                 else:
-                    place.index_add_(0, rows, added)
+                    columns.index_add_(0, rows, added)
                 start += width
 
 
 class CpuWorker(CPUWorker):  # type: ignore[misc]
-    """vLLM's CPU worker with the arithmetic above."""
+    """vLLM's CPU worker with `GroupedLora`."""
 
-    def load_model(self, *arguments: Any, **named: Any) -> Any:
-        """Load the model; what it asks the platform for is answered with `GroupedLora`."""
+    def load_model(self, *arguments: Any, **keywords: Any) -> Any:
+        """Load the model, with `GroupedLora` as the class that the platform names for LoRA arithmetic."""
         platform: Any = type(current_platform)
         platform.get_punica_wrapper = classmethod(lambda _: f"{GroupedLora.__module__}.{GroupedLora.__qualname__}")
-        return super().load_model(*arguments, **named)
+        return super().load_model(*arguments, **keywords)

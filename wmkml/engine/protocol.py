@@ -1,31 +1,31 @@
-"""What an engine is: the smallest set of calls that serving needs, and the values that pass through them.
+"""What an engine is: the calls that serving and the laboratory need, and the values that pass through them.
 
-An engine turns token ids and an adapter into token ids with log-probabilities.  It knows nothing of text, chat
-templates, stop strings, HTTP, rounds or visitors; those are the business of whoever calls it.
+An engine turns token ids and an adapter into token ids with log-probabilities.  Text, chat templates and stop strings
+are its caller's (`wmkml.engine.text`, `wmkml.dialogue`).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-TOP = 20
-"""How many of the likeliest tokens every step carries; entropy is over these and one rest bucket, in every engine."""
+TOP_LOGPROBS = 20
+"""How many of the likeliest tokens a step carries; entropy is over these and one rest bucket, in every engine."""
 
 
-class EngineDied(RuntimeError):
-    """The engine cannot answer any more; only a restart of its process helps."""
+class EngineDiedError(RuntimeError):
+    """The engine cannot generate any more; its process must be restarted."""
 
 
-class AdapterRefused(ValueError):
-    """An adapter that must not be served: missing, not PEFT's format, not finite, wrong rank, foreign modules."""
+class LogProbabilitiesUnavailableError(RuntimeError):
+    """The engine cannot tell the log-probabilities of a prompt, as a deployment elsewhere may not."""
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """A loaded (or loadable) adapter.  Name, id and path are each used once in an engine's life."""
+    """An adapter as engines know it.  Name, id and path are each used only once in an engine's life."""
 
     name: str
     id: int
@@ -34,7 +34,11 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn.  Temperature 0 is greedy."""
+    """How tokens are drawn.  Temperature 0 is greedy.
+
+    Attributes:
+        bias: token ids, each with what is added to its logit, as the penalties are taken off it; −100 to 100.
+    """
 
     temperature: float = 0.7
     top_p: float = 0.9
@@ -42,17 +46,27 @@ class Sampling:
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     seed: int | None = None
+    bias: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One answer to make.  `priority`: smaller is sooner; equal ones in order of arrival."""
+    """One answer to generate.
+
+    Attributes:
+        id: unique in the engine's life.
+        prompt: token ids.
+        adapter: None: the base model.
+        priority: smaller is sooner; equal ones in order of arrival.
+        with_logprobs: whether steps carry log-probabilities; without them a step costs engine and service less.
+    """
 
     id: str
     prompt: tuple[int, ...]
     sampling: Sampling
     adapter: Adapter | None = None
     priority: int = 0
+    with_logprobs: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,10 +74,11 @@ class Step:
     """One token.
 
     Attributes:
-        token: its id.
-        logprob: natural log of its probability under the softmax of the raw logits (before temperature, penalties).
-        top: the TOP likeliest tokens of that step as (id, logprob), likeliest first.
-        finish: None while the answer goes on; `stop` (end token; it is not part of the text) or `length` on the last step.
+        token: the token's id.
+        logprob: natural log of its probability under the softmax of the raw logits (before temperature, penalties);
+            NaN where the generation is without log-probabilities.
+        top: the TOP_LOGPROBS likeliest tokens of that step as (id, logprob), likeliest first; then empty.
+        finish: None while the answer goes on; on the last step `stop` (the token is an end token, no text) or `length`.
     """
 
     token: int
@@ -73,10 +88,10 @@ class Step:
 
 
 class Engine(Protocol):
-    """Both engines, and anything that would be a third."""
+    """The interface of all engines."""
 
     name: str
-    """`vllm` or `transformers`."""
+    """`vllm`, `transformers` or `remote`."""
 
     @property
     def window(self) -> int:
@@ -84,37 +99,52 @@ class Engine(Protocol):
         ...
 
     async def start(self) -> None:
-        """Load the model; returns when it can answer."""
+        """Load the model; returns when the engine can generate."""
         ...
 
     async def stop(self) -> None:
-        """End every process and free all memory."""
+        """End the engine's threads and processes and free their memory."""
         ...
 
     async def load(self, adapter: Adapter) -> None:
-        """Make an adapter available; streams under way are not disturbed.
+        """Make an adapter available; generations under way go on undisturbed.
 
         Raises:
-            AdapterRefused: it does not fit; the engine is as before.
+            AdapterRefusedError: it must not be served or does not fit; the engine is unchanged.
+            EngineDiedError: the engine is dead.
         """
         ...
 
     async def unload(self, adapter: Adapter) -> None:
-        """Forget an adapter; no generation with it may be under way."""
+        """Remove an adapter; no generation with it may be under way."""
         ...
 
-    async def forget_prompts(self) -> None:
-        """Forget what is kept of the prompts and answers there were, to read the same ones faster; answers go on."""
+    async def clear_prompt_cache(self) -> None:
+        """Forget all past prompts and answers (a prefix cache keeps them); generations under way go on."""
+        ...
+
+    async def log_probabilities(self, tokens: Sequence[int], adapter: Adapter | None) -> list[list[float]]:
+        """The natural logarithms of the probabilities of `tokens[1:]`, each after the tokens before it.
+
+        Returns:
+            A list for each copy of the model, since each has loaded the adapter by itself.
+
+        Raises:
+            AdapterRefusedError: the adapter is not loaded.
+            EngineDiedError: the engine is dead, or dies under way.
+            LogProbabilitiesUnavailableError: it cannot tell them.
+        """
         ...
 
     def generate(self, generation: Generation) -> AsyncIterator[Step]:
-        """Steps of one answer as they are made; the last one has `finish`.  Closing the iterator ends the generation.
+        """The steps of one answer as they are generated; the last one has `finish`.  Closing the iterator ends it.
 
         Raises:
-            EngineDied: while iterating.
+            AdapterRefusedError: the adapter is not loaded; raised at the first step, as all errors.
+            EngineDiedError: the engine is dead, or dies under way.
         """
         ...
 
     def alive(self) -> bool:
-        """False once the engine can answer no more."""
+        """Whether the engine can generate: True from the end of `start` until it dies or is stopped."""
         ...

@@ -1,7 +1,4 @@
-"""From token ids back to text while it is being made: characters split across tokens, stop strings, and the entropy.
-
-Shared by everything that reads an engine's steps; knows neither engines nor services.
-"""
+"""From an engine's steps to text: characters that span tokens, stop strings, and the entropy of a step."""
 
 from __future__ import annotations
 
@@ -14,8 +11,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _INCOMPLETE = "\ufffd"
-_PATIENCE = 8
-"""Tokens: a character has at most four bytes, and some silent ones may stand before; after so many none is coming."""
+"""What tokenizers decode bytes to that are no whole character."""
+
+_MAX_INCOMPLETE_TOKENS = 8
+"""Tokens that are held back for a character.  It has at most four bytes, and tokens without text may precede it."""
 
 
 def entropy(top: Sequence[tuple[int, float]]) -> float:
@@ -26,83 +25,83 @@ def entropy(top: Sequence[tuple[int, float]]) -> float:
 
 
 class Detokenizer:
-    """Turns ids into text piece by piece; the pieces joined are the text of all ids, without special tokens."""
+    """Decodes ids one by one; the texts joined are the text of all ids, without special tokens."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
-        # Ids before `_read` are told; those from `_context` on are decoded again with the new one, because what a
-        # token looks like depends on those before it (a space at the start of a word, a byte of a character).
+        # The text of the ids before `_returned` was returned.  Ids from `_context` on are decoded again with each new
+        # id, because a token's text depends on those before it (the space before a word, the bytes of a character).
         self._context = 0
-        self._read = 0
+        self._returned = 0
 
     def push(self, token: int) -> str:
-        """The text that this token completes; empty inside a character."""
+        """Add a token; returns the text that it completes, which is empty inside a character."""
         self._ids.append(token)
-        text = self._fresh()
-        waiting = len(self._ids) - self._read
-        if not text or (text.endswith(_INCOMPLETE) and waiting < _PATIENCE):
+        text = self._new_text()
+        waiting = len(self._ids) - self._returned
+        if not text or (text.endswith(_INCOMPLETE) and waiting < _MAX_INCOMPLETE_TOKENS):
             return ""
-        self._context, self._read = self._read, len(self._ids)
+        self._context, self._returned = self._returned, len(self._ids)
         return text
 
     def finish(self) -> str:
-        """What was held back and will not be completed."""
-        text = self._fresh()
-        self._context = self._read = len(self._ids)
+        """The text that was held back; half a character becomes U+FFFD."""
+        text = self._new_text()
+        self._context = self._returned = len(self._ids)
         return text
 
-    def _fresh(self) -> str:
-        told = self._decode(self._ids[self._context : self._read])
-        return self._decode(self._ids[self._context :])[len(told) :]
+    def _new_text(self) -> str:
+        returned = self._decode(self._ids[self._context : self._returned])
+        return self._decode(self._ids[self._context :])[len(returned) :]
 
     def _decode(self, ids: list[int]) -> str:
         return str(self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
-def single_texts(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], str]:
-    """The text of any one token as it is inside a text, its leading space included; empty for special tokens."""
-    # Alone, at the start of a text, a word's space would be taken from it.
-    before = tokenizer.encode("a", add_special_tokens=False)
+def token_decoder(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], str]:
+    """A function from a token's id to its text within a longer text: with leading space, empty for special tokens."""
+    # Decoded after another token, since a word at the start of a text may lose its leading space.
+    prefix = tokenizer.encode("a", add_special_tokens=False)
 
     def decode(ids: list[int]) -> str:
         return str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
-    length = len(decode(before))
+    length = len(decode(prefix))
 
     @functools.lru_cache(maxsize=4096)
     def text_of(token: int) -> str:
-        return decode([*before, token])[length:]
+        return decode([*prefix, token])[length:]
 
     return text_of
 
 
 class StopStrings:
-    """Ends a text before the first of some strings; holds back what might become one."""
+    """Ends a text before the first stop string in it; holds back text that may be the beginning of one."""
 
     def __init__(self, strings: Sequence[str]) -> None:
-        self._strings = [one for one in strings if one]
+        self._strings = [string for string in strings if string]
         self._held = ""
 
     def push(self, text: str) -> tuple[str, bool]:
-        """What can be told now, and whether a stop string has ended the text."""
+        """Add text; returns the text that is certain now, and whether a stop string has ended it."""
         if not self._strings:
             return text, False
         self._held += text
-        found = [place for one in self._strings if (place := self._held.find(one)) >= 0]
-        if found:
-            told, self._held = self._held[: min(found)], ""
-            return told, True
-        keep = max(self._overlap(one) for one in self._strings)
-        told, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
-        return told, False
+        starts = [start for string in self._strings if (start := self._held.find(string)) >= 0]
+        if starts:
+            certain, self._held = self._held[: min(starts)], ""
+            return certain, True
+        end = len(self._held) - max(self._overlap(string) for string in self._strings)
+        certain, self._held = self._held[:end], self._held[end:]
+        return certain, False
 
     def finish(self) -> str:
-        """What was held back, when the answer ends without a stop string."""
-        told, self._held = self._held, ""
-        return told
+        """The text that was held back, when the answer ends without a stop string."""
+        held, self._held = self._held, ""
+        return held
 
     def _overlap(self, string: str) -> int:
-        """How many last characters of what is held begin the stop string."""
+        """How many of the last held characters are the beginning of the stop string."""
         longest = min(len(string) - 1, len(self._held))
         return next((size for size in range(longest, 0, -1) if self._held.endswith(string[:size])), 0)

@@ -1,9 +1,9 @@
-"""transformers as an engine, where vLLM does not run: a thread that steps sequences through the model, adapters by PEFT.
+"""transformers as an engine, where vLLM does not run: one thread steps batches through the model; PEFT holds adapters.
 
-Between any two steps the sequences of the smallest priority number go first, equals in turn, so that a visitor waits for
-one step of an echo at most.  What is asked in the same turn of the event loop begins together and so, as far as prompts
-are of similar length, takes its steps together, the same ones every time: with seeds, answers repeat.  What it cannot do
-that vLLM can: let a sequence join others that have begun.
+Before each step the batch with the smallest priority number is chosen, equal ones in turn, so that a visitor waits for
+at most one step of an echo.  Generations that are requested in the same turn of the event loop arrive together; those
+with prompts of similar length form one batch, always the same, so that with seeds answers repeat.  Unlike in vLLM, no
+generation joins a batch that has begun.
 """
 
 from __future__ import annotations
@@ -12,24 +12,27 @@ import asyncio
 import logging
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 import torch
 
-from wmkml.engine.adapters import Expectation, LoadedAdapters, check_adapter
-from wmkml.engine.batch import Batch, Row
-from wmkml.engine.protocol import Adapter, AdapterRefused, EngineDied, Generation, Step
+from wmkml.adapters.checks import AdapterRefusedError, Expectation, check_adapter
+from wmkml.engine.batch import BatchRow, DecodingBatch, OnStep
+from wmkml.engine.loaded_adapters import LoadedAdapters
+from wmkml.engine.protocol import Adapter, EngineDiedError, Generation, Step
 from wmkml.engine.setup import EngineSetup
 
 log = logging.getLogger(__name__)
 
 _ENDED = "The engine has ended."
+
 Job = Callable[[], None]
+"""Work for the thread, done between two steps."""
 
 
-def chosen_device() -> torch.device:
+def default_device() -> torch.device:
     """CUDA, else Apple's GPU, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
@@ -43,17 +46,17 @@ class TransformersEngine:
 
     def __init__(self, setup: EngineSetup) -> None:
         self._setup = setup
-        self._expectation = Expectation(setup.rank, setup.shapes)
+        self._expectation = Expectation(setup.rank, setup.shapes, setup.target_modules)
         self._adapters = LoadedAdapters(setup.adapters)
-        self._ends = frozenset(setup.end_tokens)
-        self._device = chosen_device()
+        self._end_tokens = frozenset(setup.end_tokens)
+        self._device = default_device()
         self._model: Any = None
         self._peft: Any = None
         self._active: Adapter | None = None
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self._arrived: list[Row] = []
-        self._batches: list[Batch] = []
-        self._clock = 0
+        self._arrived: list[BatchRow] = []
+        self._batches: list[DecodingBatch] = []
+        self._clock = 0  # counts arrivals and steps, to order batches by
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -65,7 +68,7 @@ class TransformersEngine:
     async def start(self) -> None:
         """Load the model and start the thread."""
         await asyncio.to_thread(self._load_model)
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread = threading.Thread(target=self._run_thread, name="engine", daemon=True)
         self._thread.start()
 
     def _load_model(self) -> None:
@@ -78,7 +81,7 @@ class TransformersEngine:
         self._model = model.to(self._device).eval()
 
     async def stop(self) -> None:
-        """End the thread and let go of the model."""
+        """End the thread and release the model."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._stopping = True
@@ -92,94 +95,101 @@ class TransformersEngine:
         await asyncio.to_thread(check_adapter, adapter.path, self._expectation)
         self._adapters.add(adapter)
         try:
-            await self._between_steps(lambda: self._add(adapter))
-        except AdapterRefused:
+            await self._between_steps(lambda: self._add_adapter(adapter))
+        except AdapterRefusedError:
             self._adapters.remove(adapter)
             raise
 
     async def unload(self, adapter: Adapter) -> None:
         """Take an adapter out between two steps."""
         self._adapters.remove(adapter)
-        await self._between_steps(lambda: self._remove(adapter))
+        await self._between_steps(lambda: self._remove_adapter(adapter))
 
-    async def forget_prompts(self) -> None:
-        """Nothing to do: what was read of a prompt goes with its answers."""
+    async def clear_prompt_cache(self) -> None:
+        """Nothing to do: each batch has a cache of its own, which ends with its answers."""
+
+    async def log_probabilities(self, tokens: Sequence[int], adapter: Adapter | None) -> list[list[float]]:
+        """One forward pass between two steps."""
+        self._adapters.check_loaded(adapter)
+        values: list[float] = []
+        await self._between_steps(lambda: values.extend(self._read(tokens, adapter)))
+        return [values]
 
     async def generate(self, generation: Generation) -> AsyncIterator[Step]:
         """Steps of one answer; closing the iterator frees its row before the next step."""
         self._adapters.check_loaded(generation.adapter)
         if not self.alive():
-            raise EngineDied(_ENDED)
+            raise EngineDiedError(_ENDED)
         loop = asyncio.get_running_loop()
         steps: asyncio.Queue[Step | None] = asyncio.Queue()
 
-        def tell(step: Step | None) -> None:
-            # The loop may be closed already when the process ends.
+        def on_step(step: Step | None) -> None:
+            # When the process ends, the loop may be closed already.
             if not loop.is_closed():
                 loop.call_soon_threadsafe(steps.put_nowait, step)
 
-        row = self._row(generation, tell)
+        row = self._create_row(generation, on_step)
         self._arrived.append(row)
-        loop.call_soon(self._hand_over)
+        loop.call_soon(self._submit_arrived)
         try:
             while True:
                 step = await steps.get()
                 if step is None:
-                    raise EngineDied(_ENDED)
+                    raise EngineDiedError(_ENDED)
                 yield step
                 if step.finish is not None:
                     return
         finally:
             row.closed = True
 
-    def _hand_over(self) -> None:
-        """Give the thread, in one go, what was asked in this turn of the loop."""
+    def _submit_arrived(self) -> None:
+        """Give the thread all generations that were requested in this turn of the event loop as one job."""
         rows, self._arrived = self._arrived, []
         if not rows:
             return
-        self._jobs.put(lambda: self._enter(rows))
+        self._jobs.put(lambda: self._add_rows(rows))
         if not self.alive():
-            # The thread has ended meanwhile and may not have seen these rows.
+            # The thread may have ended before it saw this job.
             for row in rows:
-                row.tell(None)
+                row.on_step(None)
 
     def alive(self) -> bool:
         """False before the start and once the thread has ended."""
         return self._thread is not None and self._thread.is_alive() and not self._stopping
 
-    def _row(self, generation: Generation, tell: Callable[[Step | None], None]) -> Row:
+    def _create_row(self, generation: Generation, on_step: OnStep) -> BatchRow:
         generator = None
         if generation.sampling.seed is not None:
             generator = torch.Generator().manual_seed(generation.sampling.seed)
         size = self._model.get_output_embeddings().weight.shape[0]
-        return Row(generation, tell, torch.zeros(size), generator)
+        return BatchRow(generation, on_step, torch.zeros(size), generator)
 
     async def _between_steps(self, work: Job) -> None:
-        """Have the thread do this between two steps, and wait for it."""
+        """Have the thread call `work` between two steps; returns when it is done, or raises its exception."""
         if not self.alive():
-            raise EngineDied(_ENDED)
-        done: Future[None] = Future()
+            raise EngineDiedError(_ENDED)
+        future: Future[None] = Future()
 
         def job() -> None:
             try:
                 work()
-            except Exception as error:  # noqa: BLE001  (told to whoever waits)
-                done.set_exception(error)
+            except Exception as error:  # noqa: BLE001  (raised again in the waiting coroutine)
+                future.set_exception(error)
             else:
-                done.set_result(None)
+                future.set_result(None)
 
         self._jobs.put(job)
-        await asyncio.wrap_future(done)
+        await asyncio.wrap_future(future)
 
     # --- in the thread ---------------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _run_thread(self) -> None:
         try:
             with torch.inference_mode():
                 while not self._stopping:
-                    self._turn()
+                    self._step()
         except Exception as error:
-            # Whoever waits is told below, and the service ends; the traceback holds tensors' shapes, no words.
+            # The rows are closed below and the service ends.  The traceback holds no text, the engine has none.
             log.exception("The engine's thread has ended: %s", type(error).__name__)
         finally:
             self._stopping = True
@@ -187,62 +197,70 @@ class TransformersEngine:
                 self._jobs.get()()
             for batch in self._batches:
                 for row in batch.rows:
-                    row.tell(None)
+                    row.on_step(None)
 
-    def _turn(self) -> None:
-        """Do what was asked between steps, then one step of the batch whose turn it is; wait if there is none."""
+    def _step(self) -> None:
+        """Do the pending jobs, then one step of the batch whose turn it is; wait for a job while there is no batch."""
         while not self._batches or not self._jobs.empty():
             self._jobs.get()()
             if self._stopping:
                 return
-        batch = self._next()
+        batch = self._next_batch()
         self._activate(batch.adapter)
-        batch.advance(self._model, self._setup.batched_tokens, self._ends, self._device)
+        batch.advance(self._model, self._setup.batched_tokens, self._end_tokens, self._device)
         self._clock += 1
-        batch.turn = self._clock
-        self._batches = [one for one in self._batches if any(not row.closed for row in one.rows)]
+        batch.last_turn = self._clock
+        self._batches = [batch for batch in self._batches if any(not row.closed for row in batch.rows)]
 
-    def _next(self) -> Batch:
-        first = min(batch.priority for batch in self._batches)
-        equals = [batch for batch in self._batches if batch.priority == first]
-        # Where the cache is full, those that have begun go on and the others wait; a visitor never waits for echoes.
-        full = sum(batch.memory for batch in equals) >= self._setup.sequences
+    def _next_batch(self) -> DecodingBatch:
+        highest = min(batch.priority for batch in self._batches)
+        equals = [batch for batch in self._batches if batch.priority == highest]
+        # When the cache is full, only batches that have begun go on.  Only equal priorities count, so no visitor waits.
+        full = sum(batch.cached_rows for batch in equals) >= self._setup.sequences
         begun = [batch for batch in equals if batch.begun]
-        return min(begun if full and begun else equals, key=lambda batch: (batch.turn, batch.arrival))
+        return min(begun if full and begun else equals, key=lambda batch: (batch.last_turn, batch.arrival))
 
-    def _enter(self, rows: list[Row]) -> None:
+    def _add_rows(self, rows: list[BatchRow]) -> None:
         for row in rows:
             if row.closed:
                 continue
-            asked = row.generation
+            generation = row.generation
             for batch in self._batches:
-                if batch.joins(asked, self._setup.sequences):
+                if batch.accepts(generation, self._setup.sequences):
                     batch.rows.append(row)
                     break
             else:
                 self._clock += 1
-                self._batches.append(Batch(asked.adapter, asked.priority, self._clock, [row], self._clock))
+                batch = DecodingBatch(generation.adapter, generation.priority, self._clock, [row], self._clock)
+                self._batches.append(batch)
 
-    def _add(self, adapter: Adapter) -> None:
+    def _add_adapter(self, adapter: Adapter) -> None:
         from peft import PeftModel
 
         name, folder = _peft_name(adapter), str(adapter.path)
-        more = {"is_trainable": False, "autocast_adapter_dtype": False}
+        options = {"is_trainable": False, "autocast_adapter_dtype": False}
         try:
             if self._peft is None:
-                # PEFT puts its layers into the model itself; this object only holds the names.
-                self._peft = PeftModel.from_pretrained(self._model, folder, name, **more)
+                # PEFT replaces layers inside `self._model`; this object knows the adapters by name.
+                self._peft = PeftModel.from_pretrained(self._model, folder, name, **options)
             else:
-                self._peft.load_adapter(folder, name, **more)
+                self._peft.load_adapter(folder, name, **options)
         except Exception as error:
             if self._peft is not None and name in self._peft.peft_config:
                 self._peft.delete_adapter(name)
-            raise AdapterRefused(f"PEFT cannot load the adapter ({type(error).__name__}).") from error
+            raise AdapterRefusedError(f"PEFT cannot load the adapter ({type(error).__name__}).") from error
         finally:
             self._model.eval()
             self._switch(self._active)
 
-    def _remove(self, adapter: Adapter) -> None:
+    def _read(self, tokens: Sequence[int], adapter: Adapter | None) -> list[float]:
+        self._activate(adapter)
+        ids = torch.tensor([list(tokens)], device=self._device)
+        logits = self._model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+        chosen = torch.log_softmax(logits, dim=-1).gather(1, ids[0, 1:, None])
+        return [float(value) for value in chosen[:, 0]]
+
+    def _remove_adapter(self, adapter: Adapter) -> None:
         self._switch(None)
         self._active = None
         self._peft.delete_adapter(_peft_name(adapter))
@@ -263,5 +281,5 @@ class TransformersEngine:
 
 
 def _peft_name(adapter: Adapter) -> str:
-    # PEFT's names are attribute names in the model: digits and letters only.
+    # PEFT uses the name as a key of torch.nn.ModuleDict, which allows no dots.
     return f"adapter{adapter.id}"

@@ -1,9 +1,9 @@
-"""vLLM as an engine: `AsyncLLM` in this process, its cores in child processes of it.
+"""vLLM as an engine: `AsyncLLM` in this process, its cores in child processes.
 
-Importing this file imports no vLLM: that takes half a minute, and its settings must stand in the environment before.
-Knows token ids only (`skip_tokenizer_init`), so that no visitor's word reaches vLLM's logs.
-On a CPU a seed is ignored: vLLM 0.32 dies of one when its prompt is read in more than one piece ("CPU Generator does
-not use offset"), and nobody's seed is worth that.
+vLLM is imported when the engine starts: that takes half a minute, and its environment variables must be set before.
+vLLM gets token ids only (`skip_tokenizer_init`), so that no visitor's words reach its logs.
+On a CPU seeds are ignored: vLLM 0.32 dies when the prompt of a seeded request is read in more than one piece ("CPU
+Generator does not use offset").
 """
 
 from __future__ import annotations
@@ -11,36 +11,114 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal
 
-from wmkml.engine.adapters import Expectation, LoadedAdapters, check_adapter
-from wmkml.engine.protocol import TOP, Adapter, AdapterRefused, EngineDied, Generation, Step
-from wmkml.engine.setup import EngineSetup
+from wmkml.adapters.checks import AdapterRefusedError, Expectation, check_adapter
+from wmkml.engine.engine_args import check_engine_args
+from wmkml.engine.loaded_adapters import LoadedAdapters
+from wmkml.engine.protocol import TOP_LOGPROBS, Adapter, EngineDiedError, Generation, Step
+from wmkml.engine.setup import EngineSetup, ModelUnusableError
+from wmkml.models.files import WEIGHTS_INDEX
 
-RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""The ranks for which vLLM has room; a rank between two takes the room of the larger."""
+SUPPORTED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""The values of vLLM's `max_lora_rank`; an adapter of a rank between two is served with the larger."""
+
+SINGLE_PROCESS_EXECUTOR = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+"""The executor that runs the model in the core's own process."""
+
+PROBE_PRIORITY = 1
+"""Of a probe: behind visitors' prompts, before everything in the background, since a swap waits for it."""
 
 
-ONE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
-
-
-def environment(setup: EngineSetup) -> dict[str, str]:
-    """What must stand in the environment before vLLM is imported."""
-    wanted = {
+def vllm_environment(setup: EngineSetup) -> dict[str, str]:
+    """The environment variables that must be set before vLLM is imported."""
+    variables = {
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
-        # A spawned child, unlike a forked one, carries our environment where leftovers are looked for.
+        # /proc shows a spawned child's environment as it is now, which holds the mark of `wmkml.system.orphans`;
+        # a forked child would show the one that this process was started with.
         "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
         "VLLM_CPU_KVCACHE_SPACE": str(max(1, math.ceil(setup.kv_cache_gib))),
         "HF_HUB_OFFLINE": "1",
+        # Its core ends at the first NaN, whether log-probabilities are asked for or not: the NaN is in cache blocks that
+        # later requests reuse, and only a new process is free of it.
+        "VLLM_RAISE_ON_LOGIT_NANS": "1",
     }
     if setup.threads:
-        # Not pinned: another process on the same core would halt every step. One thread more than there are free
-        # cores is worse still: they wait for one another, and a token takes 300 ms instead of 14.
-        wanted |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(setup.threads)}
-    return wanted
+        # Not pinned: another process on the same core would delay every step.  One thread more than there are free
+        # cores is worse still: the threads wait for one another, and a token takes 300 ms instead of 14.
+        variables |= {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(setup.threads)}
+    return variables
+
+
+def engine_arguments(setup: EngineSetup, *, on_cpu: bool) -> dict[str, Any]:
+    """The arguments of vLLM's `AsyncEngineArgs`, by name.
+
+    Raises:
+        EngineArgsError: the settings give an argument that cannot be used.
+        ModelUnusableError: the settings name another number format than the model's folder has.
+    """
+    check_engine_args(setup.engine_args)
+    return {
+        "model": str(setup.model),
+        "skip_tokenizer_init": True,
+        # By itself vLLM prefers Mistral's own files (params.json, consolidated.safetensors) where a folder has both kinds;
+        # the worker trains with these.
+        "config_format": "hf",
+        "load_format": "hf" if (setup.model / WEIGHTS_INDEX).is_file() else "auto",
+        "dtype": "bfloat16" if setup.dtype == "auto" else setup.dtype,
+        "max_model_len": setup.chosen_window,
+        "max_num_seqs": setup.sequences,
+        "max_num_batched_tokens": max(setup.batched_tokens, setup.sequences),
+        "scheduling_policy": "priority",
+        "enable_lora": True,
+        "max_loras": setup.adapters,
+        "max_cpu_loras": setup.adapters,
+        "max_lora_rank": next(rank for rank in SUPPORTED_RANKS if rank >= setup.rank),
+        # vLLM compares the last part of a module's name; by default it keeps places in every linear layer.
+        "lora_target_modules": [name.rpartition(".")[2] for name in setup.target_modules] or None,
+        "max_logprobs": TOP_LOGPROBS,
+        "logprobs_mode": "raw_logprobs",
+        "enforce_eager": on_cpu,
+        "quantization": None if on_cpu else _quantization(setup),
+        # With a size vLLM measures nothing, and so takes no other process's memory for its own.
+        "kv_cache_memory_bytes": None if on_cpu else setup.kv_cache_bytes,
+        "gpu_memory_utilization": setup.gpu_share,
+        "data_parallel_size": setup.replicas,
+        "tensor_parallel_size": setup.tensor_parallel,
+        "generation_config": "vllm",
+        # By name: importing it would import vLLM's worker into this process.
+        "worker_cls": "wmkml.engine.cpu_lora.CpuWorker" if on_cpu else "auto",
+        # On a CPU in the core's own process: two processes spin while they wait for each other, which costs most of a
+        # core.  By its class's name, since vLLM overrides "uni" on a CPU, to pin threads in time; ours are not pinned.
+        "distributed_executor_backend": SINGLE_PROCESS_EXECUTOR if on_cpu and setup.threads else None,
+        "enable_log_requests": False,
+        "disable_log_stats": True,
+        **setup.engine_args,
+    }
+
+
+def _quantization(setup: EngineSetup) -> str | None:
+    """vLLM's name of the number format of the weights; None: as the model's folder has them.
+
+    Raises:
+        ModelUnusableError: the settings name another format than the folder has.
+    """
+    if setup.quantization in ("auto", "none"):
+        return None
+    stored = (setup.config.get("quantization_config") or {}).get("quant_method")
+    if setup.quantization == "fp8":
+        # vLLM 0.32 makes weights fp8 at start under this name; `fp8` is for folders that hold such weights.
+        return "fp8_per_tensor" if stored is None else None
+    if stored != setup.quantization:
+        raise ModelUnusableError(
+            f"inference.quantization: {setup.quantization} needs a model in that format; {setup.model} is "
+            f"{stored or 'in 16 or 32 bits'} by its config.json. Use auto, or another model."
+        )
+    return setup.quantization
 
 
 class VllmEngine:
@@ -49,8 +127,10 @@ class VllmEngine:
     name = "vllm"
 
     def __init__(self, setup: EngineSetup) -> None:
+        """Raises EngineArgsError where vLLM cannot be started with the settings' `inference.engine_args`."""
+        check_engine_args(setup.engine_args)
         self._setup = setup
-        self._expectation = Expectation(setup.rank, setup.shapes)
+        self._expectation = Expectation(setup.rank, setup.shapes, setup.target_modules)
         self._adapters = LoadedAdapters(setup.adapters)
         self._llm: Any = None
         self._poisoned = False
@@ -63,45 +143,17 @@ class VllmEngine:
 
     async def start(self) -> None:
         """Import vLLM, start its core and load the model."""
-        os.environ.update(environment(self._setup))
-        # vLLM answers its start-up questions to the terminal; a service has none.
-        self._llm = await asyncio.to_thread(self._made)
+        os.environ.update(vllm_environment(self._setup))
+        self._llm = await asyncio.to_thread(self._create_llm)
         await self._llm.check_health()
 
-    def _made(self) -> Any:
+    def _create_llm(self) -> Any:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.platforms import current_platform
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        setup = self._setup
         self._on_cpu = bool(current_platform.is_cpu())
-        arguments = AsyncEngineArgs(
-            model=str(setup.model),
-            skip_tokenizer_init=True,
-            dtype="bfloat16" if setup.dtype == "auto" else setup.dtype,
-            max_model_len=setup.chosen_window,
-            max_num_seqs=setup.sequences,
-            max_num_batched_tokens=max(setup.batched_tokens, setup.sequences),
-            scheduling_policy="priority",
-            enable_lora=True,
-            max_loras=setup.adapters,
-            max_cpu_loras=setup.adapters,
-            max_lora_rank=next(rank for rank in RANKS if rank >= setup.rank),
-            max_logprobs=TOP,
-            logprobs_mode="raw_logprobs",
-            enforce_eager=self._on_cpu,
-            gpu_memory_utilization=setup.gpu_share,
-            data_parallel_size=setup.replicas,
-            generation_config="vllm",
-            # By name, since importing it imports vLLM's worker, which has no place in this process.
-            worker_cls="wmkml.engine.cpu_lora.CpuWorker" if self._on_cpu else "auto",
-            # In the core's own process: two of them spin while they wait for each other, which costs most of a core.
-            # By name, for the plain word is overruled on a CPU, lest threads be bound too late; ours are bound by nobody.
-            distributed_executor_backend=ONE_PROCESS if self._on_cpu and setup.threads else None,
-            enable_log_requests=False,
-            disable_log_stats=True,
-        )
-        return AsyncLLM.from_engine_args(arguments)
+        return AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(self._setup, on_cpu=self._on_cpu)))
 
     async def stop(self) -> None:
         """End vLLM's child processes."""
@@ -117,35 +169,78 @@ class VllmEngine:
         await asyncio.to_thread(check_adapter, adapter.path, self._expectation)
         self._adapters.add(adapter)
         try:
-            loaded = await self._llm.add_lora(_request(adapter))
+            loaded = await self._llm.add_lora(_lora_request(adapter))
         except EngineDeadError as error:
-            raise EngineDied("vLLM's core has ended.") from error
+            raise EngineDiedError("vLLM's core has ended.") from error
         except Exception as error:
             self._adapters.remove(adapter)
-            raise AdapterRefused(f"vLLM cannot load the adapter ({type(error).__name__}).") from error
+            raise AdapterRefusedError(f"vLLM cannot load the adapter ({type(error).__name__}).") from error
         if not loaded:
             self._adapters.remove(adapter)
-            raise AdapterRefused("vLLM did not take the adapter.")
+            raise AdapterRefusedError("vLLM did not take the adapter.")
 
     async def unload(self, adapter: Adapter) -> None:
-        """Take an adapter out; from here on no generation can name it."""
+        """Remove an adapter; from here on no generation can use it."""
         from vllm.v1.engine.exceptions import EngineDeadError
 
         self._adapters.remove(adapter)
         try:
             await self._llm.remove_lora(adapter.id)
         except EngineDeadError as error:
-            raise EngineDied("vLLM's core has ended.") from error
+            raise EngineDiedError("vLLM's core has ended.") from error
 
-    async def forget_prompts(self) -> None:
-        """Empty the prefix cache.  Answers under way hold a part of it: those are read again, and go on."""
+    async def clear_prompt_cache(self) -> None:
+        """Empty the prefix cache.  Generations under way hold a part of it: they are read again, and go on."""
         from vllm.v1.engine.exceptions import EngineDeadError
 
         try:
             if not await self._llm.reset_prefix_cache():
                 await self._llm.reset_prefix_cache(reset_running_requests=True)
         except EngineDeadError as error:
-            raise EngineDied("vLLM's core has ended.") from error
+            raise EngineDiedError("vLLM's core has ended.") from error
+
+    async def log_probabilities(self, tokens: Sequence[int], adapter: Adapter | None) -> list[list[float]]:
+        """Ask each data-parallel rank in turn.
+
+        A request for the prompt's log-probabilities reads no prefix cache (`SamplingParams.skip_reading_prefix_cache`).
+        """
+        self._adapters.check_loaded(adapter)
+        ranks = range(self._setup.replicas) if self._setup.replicas > 1 else [None]
+        return [await self._read(tokens, adapter, rank) for rank in ranks]
+
+    async def _read(self, tokens: Sequence[int], adapter: Adapter | None, rank: int | None) -> list[float]:
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        parameters = SamplingParams(
+            temperature=0.0,
+            max_tokens=1,
+            prompt_logprobs=0,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        outputs = self._llm.generate(
+            {"prompt_token_ids": list(tokens)},
+            parameters,
+            f"probe-{uuid.uuid4().hex}",
+            lora_request=_lora_request(adapter) if adapter else None,
+            priority=PROBE_PRIORITY,
+            data_parallel_rank=rank,
+        )
+        try:
+            async for output in outputs:
+                # The first token has nothing before it.
+                entries = zip(tokens[1:], output.prompt_logprobs[1:], strict=True)
+                values = [float(entry[token].logprob) for token, entry in entries]
+                if not all(map(math.isfinite, values)):
+                    raise self._poisoned_error()
+                return values
+        except EngineDeadError as error:
+            raise EngineDiedError("vLLM's core has ended.") from error
+        finally:
+            await outputs.aclose()
+        raise EngineDiedError("vLLM ended a probe without an answer.")
 
     async def generate(self, generation: Generation) -> AsyncIterator[Step]:
         """Steps of one answer; closing the iterator aborts the request in vLLM."""
@@ -155,7 +250,7 @@ class VllmEngine:
 
         self._adapters.check_loaded(generation.adapter)
         if not self.alive():
-            raise EngineDied("vLLM has ended.")
+            raise EngineDiedError("vLLM has ended.")
         sampling, ends = generation.sampling, self._setup.end_tokens
         parameters = SamplingParams(
             temperature=sampling.temperature,
@@ -164,7 +259,9 @@ class VllmEngine:
             frequency_penalty=sampling.frequency_penalty,
             presence_penalty=sampling.presence_penalty,
             seed=None if self._on_cpu else sampling.seed,
-            logprobs=TOP,
+            logprobs=TOP_LOGPROBS if generation.with_logprobs else None,
+            flat_logprobs=True,  # lists of numbers in place of an object for every likely token
+            logit_bias=dict(sampling.bias) or None,
             stop_token_ids=list(ends),
             ignore_eos=True,
             detokenize=False,
@@ -174,44 +271,55 @@ class VllmEngine:
             {"prompt_token_ids": list(generation.prompt)},
             parameters,
             generation.id,
-            lora_request=_request(generation.adapter) if generation.adapter else None,
+            lora_request=_lora_request(generation.adapter) if generation.adapter else None,
             priority=generation.priority,
         )
         try:
             async for output in outputs:
                 part = output.outputs[0]
                 last = len(part.token_ids) - 1
-                for place, (token, logprobs) in enumerate(zip(part.token_ids, part.logprobs, strict=True)):
-                    yield self._step(token, logprobs, part.finish_reason if place == last else None)
+                for index, token in enumerate(part.token_ids):
+                    yield self._step(token, part.logprobs, index, part.finish_reason if index == last else None)
         except EngineDeadError as error:
-            raise EngineDied("vLLM's core has ended.") from error
+            raise EngineDiedError("vLLM's core has ended.") from error
         finally:
             await outputs.aclose()
 
-    def _step(self, token: int, logprobs: Any, finish: str | None) -> Step:
-        logprob = float(logprobs[token].logprob)
+    def _step(self, token: int, logprobs: Any, index: int, finish: str | None) -> Step:
+        """The step of the token with this index, from vLLM's `FlatLogprobs`; None where the generation is without them.
+
+        The token's own entry is the first.  Whether it stands among the likeliest a second time depends on how vLLM passed
+        the token on: not, where the reader was slow and several were joined.
+        """
+        if logprobs is None:
+            return Step(token, math.nan, (), _finish_reason(finish))
+        start, end = logprobs.start_indices[index], logprobs.end_indices[index]
+        logprob = logprobs.logprobs[start]
         if not math.isfinite(logprob):
-            # Its cache blocks are poisoned for every later request; only a new process heals that.
-            self._poisoned = True
-            raise EngineDied("The model yields numbers that are not finite.")
-        ranked = sorted(logprobs.items(), key=lambda item: -item[1].logprob)[:TOP]
-        top = tuple((number, float(told.logprob)) for number, told in ranked)
-        return Step(token, logprob, top, _finish(finish))
+            raise self._poisoned_error()
+        entries = dict(zip(logprobs.token_ids[start:end], logprobs.logprobs[start:end], strict=True))
+        top = sorted(entries.items(), key=lambda entry: -entry[1])[:TOP_LOGPROBS]
+        return Step(token, logprob, tuple(top), _finish_reason(finish))
+
+    def _poisoned_error(self) -> EngineDiedError:
+        # The NaN is in cache blocks that later requests reuse; only a new process is free of it.
+        self._poisoned = True
+        return EngineDiedError("The model yields numbers that are not finite.")
 
     def alive(self) -> bool:
-        """False once vLLM's core has ended or its cache is poisoned."""
+        """Whether vLLM runs, its core has not died, and its cache holds no NaN."""
         return self._llm is not None and not self._poisoned and not self._llm.errored
 
 
-def _finish(reason: str | None) -> Literal["stop", "length"] | None:
+def _finish_reason(reason: str | None) -> Literal["stop", "length"] | None:
     if reason is None:
         return None
     if reason in ("stop", "length"):
         return "stop" if reason == "stop" else "length"
-    raise EngineDied(f"vLLM ended an answer with {reason!r}.")
+    raise EngineDiedError(f"vLLM ended an answer with {reason!r}.")
 
 
-def _request(adapter: Adapter) -> Any:
+def _lora_request(adapter: Adapter) -> Any:
     from vllm.lora.request import LoRARequest
 
     return LoRARequest(adapter.name, adapter.id, str(adapter.path))

@@ -1,1 +1,1 @@
-"""The Tk fallback: where no OSC host shows the dying language, a window does.  It speaks to the owner over HTTP only."""
+"""The Tk fallback: a window that shows the dying language where no OSC host does.  It speaks to the owner over HTTP."""

@@ -1,6 +1,6 @@
-"""The conversation as it is shown: exchanges one under the other, each token drawn by how sure the model was of it.
+"""The conversation as the window shows it: exchanges one below the other, each token styled by its probability.
 
-A `Chat` is given exchanges and their tokens; it decides nothing about them.  Everything is inserted as plain text.
+`ChatView` shows what it is given.  Prompts and answers are inserted as plain text.
 """
 
 from __future__ import annotations
@@ -9,158 +9,155 @@ import time
 import tkinter
 from dataclasses import dataclass
 
-from wmkml.gui import look, shading
-from wmkml.gui.exchange import Exchange
-from wmkml.gui.quiet_text import QuietText
-from wmkml.gui.words import Words, iteration
+from wmkml.gui import theme, token_styles
+from wmkml.gui.exchange import DisplayedExchange
+from wmkml.gui.readonly_text import ReadonlyText
+from wmkml.gui.texts import WindowTexts, iteration_text
 
-KEPT = 60
-"""So many exchanges stay; older ones leave at the top."""
+MAX_EXCHANGES = 60
+"""Exchanges shown; the oldest are removed beyond that."""
 
 GAP = "\n\n"
-"""Stands after each exchange."""
+"""Follows each exchange."""
 
 GLOW_SECONDS = 0.45
-"""A token is warm for so long, before it takes its shade."""
+"""Time for which a new token has the highlight colour, before it takes its own."""
 
 
 @dataclass
-class _Shown:
-    exchange: Exchange
+class _Entry:
+    """An exchange, and the names of the Tk marks around its answer."""
+
+    exchange: DisplayedExchange
     start: str
     end: str
 
 
-class Chat:
-    """A text that nobody can write into, and what stands in it."""
+class ChatView:
+    """The widget `text`, which is the whole conversation."""
 
-    def __init__(self, parent: tkinter.Misc, dressed: look.Look) -> None:
-        px = dressed.px
-        self._quiet = QuietText(
-            parent, wrap="word", height=4, font=dressed.answer, foreground=look.TEXT, spacing2=px(6)
+    def __init__(self, parent: tkinter.Misc, look: theme.Theme) -> None:
+        px = look.px
+        self._readonly = ReadonlyText(
+            parent, wrap="word", height=4, font=look.answer, foreground=theme.TEXT, spacing2=px(6)
         )
-        self.text = text = self._quiet.text
-        text.tag_configure("title", font=dressed.title, spacing1=px(120), spacing3=px(14))
-        text.tag_configure("lead", font=dressed.lead, foreground=look.SOFT)
-        text.tag_configure("prompt", font=dressed.prompt, foreground=look.SOFT, spacing3=px(10))
-        text.tag_configure("own", foreground=look.mixed(look.GROUND, look.WARM, 0.85))
+        self.text = text = self._readonly.text
+        text.tag_configure("title", font=look.title, spacing1=px(120), spacing3=px(14))
+        text.tag_configure("lead", font=look.lead, foreground=theme.SOFT)
+        text.tag_configure("prompt", font=look.prompt, foreground=theme.SOFT, spacing3=px(10))
+        text.tag_configure("own", foreground=theme.blend(theme.GROUND, theme.WARM, 0.85))
         text.tag_configure(
-            "note", spacing1=px(6), font=dressed.small, foreground=look.mixed(look.GROUND, look.SOFT, 0.75)
+            "note", spacing1=px(6), font=look.small, foreground=theme.blend(theme.GROUND, theme.SOFT, 0.75)
         )
-        text.tag_configure("waiting", foreground=look.WARM)
-        text.tag_configure("gap", font=dressed.plain)
-        self._fonts = shading.make_tags(text, dressed)
-        text.tag_configure("glow", foreground=look.WARM)
+        text.tag_configure("waiting", foreground=theme.WARM)
+        text.tag_configure("gap", font=look.plain)
+        self._fonts = token_styles.configure_tags(text, look)
+        text.tag_configure("glow", foreground=theme.WARM)
         text.tag_raise("glow")
-        self._shown: list[_Shown] = []
+        self._entries: list[_Entry] = []
         self._count = 0
         self._total = 1
-        self._glows_since: float | None = None
+        self._glowing_since: float | None = None
 
     @property
     def empty(self) -> bool:
-        """Whether nobody has said anything."""
-        return not self._shown
+        """Whether no exchange is shown."""
+        return not self._entries
 
-    def of(self, station: str) -> Exchange | None:
-        """The newest exchange of a station, as far as it is shown."""
-        found = self._newest(station)
-        return found.exchange if found is not None else None
-
-    def invite(self, lines: tuple[str, str]) -> None:
+    def invite(self, title: str, lead: str) -> None:
         """Show a title and a sentence in place of a conversation."""
         self._clear()
-        for line, name in zip(lines, ("title", "lead"), strict=True):
-            self._quiet.insert("end", line + "\n", name)
+        self._readonly.insert("end", title + "\n", "title")
+        self._readonly.insert("end", lead + "\n", "lead")
 
-    def add(self, exchange: Exchange, own: bool, words: Words) -> None:
-        """Somebody said something; its answer will stand below."""
-        if not self._shown:
+    def add(self, exchange: DisplayedExchange, own: bool, texts: WindowTexts) -> None:
+        """Show a new prompt, with a placeholder where its answer will be; `own`: it was typed into this window."""
+        if not self._entries:
             self._clear()
         self._count += 1
-        one = _Shown(exchange, f"from{self._count}", f"to{self._count}")
+        entry = _Entry(exchange, f"from{self._count}", f"to{self._count}")
         place = self.text.index("end-1c")
-        self._quiet.insert("end", GAP, "gap")
-        self.text.mark_set(one.end, place)
-        self._shown.append(one)
-        prompt = exchange.prompt if own else f"{exchange.prompt}  ·  {words.elsewhere}"
-        self._quiet.insert(one.end, prompt + "\n", *(("own", "prompt") if own else ("prompt",)))
-        # What follows is written anew when an answer begins again or is complete; the prompt stands.
-        self.text.mark_set(one.start, self.text.index(one.end))
-        self.text.mark_gravity(one.start, "left")
-        self._quiet.insert(one.end, "…", "waiting")
+        self._readonly.insert("end", GAP, "gap")
+        self.text.mark_set(entry.end, place)
+        self._entries.append(entry)
+        prompt = exchange.prompt if own else f"{exchange.prompt}  ·  {texts.elsewhere}"
+        self._readonly.insert(entry.end, prompt + "\n", *(("own", "prompt") if own else ("prompt",)))
+        # What stands between the two marks is replaced when the answer starts over or is complete.
+        self.text.mark_set(entry.start, self.text.index(entry.end))
+        self.text.mark_gravity(entry.start, "left")
+        self._readonly.insert(entry.end, "…", "waiting")
         self._drop_oldest()
-        self._quiet.follow(again=own)
+        self._readonly.follow(force=own)
 
-    def begin(self, station: str, number: int, total: int) -> None:
-        """The answer begins, or begins anew, by iteration `number` of `total`."""
-        if (one := self._newest(station)) is not None:
-            one.exchange = one.exchange.begun(number)
+    def start_answer(self, station: str, iteration: int, total: int) -> None:
+        """The station's answer starts, or starts over, by `iteration` in a run of `total` rounds."""
+        if (entry := self._newest(station)) is not None:
+            entry.exchange = entry.exchange.started(iteration)
             self._total = total
-            self._rewrite(one, "…", "waiting")
+            self._replace_answer(entry, "…", "waiting")
 
-    def grow(self, station: str, text: str, probability: float) -> None:
-        """One more token."""
-        one = self._newest(station)
-        if one is None or one.exchange.complete:
+    def add_token(self, station: str, text: str, probability: float) -> None:
+        """Append one token to the station's answer."""
+        entry = self._newest(station)
+        if entry is None or entry.exchange.complete:
             return
-        if not one.exchange.tokens:
-            self._rewrite(one)
-        number = len(one.exchange.tokens)
-        one.exchange = one.exchange.grown(text, probability)
-        self._quiet.insert(one.end, text, self._tag(one.exchange, probability, number), "glow")
-        self._glows_since = self._glows_since or time.monotonic()
-        self._quiet.follow()
+        if not entry.exchange.tokens:
+            self._replace_answer(entry)
+        position = len(entry.exchange.tokens)
+        entry.exchange = entry.exchange.with_token(text, probability)
+        self._readonly.insert(entry.end, text, self._tag(entry.exchange, probability, position), "glow")
+        self._glowing_since = self._glowing_since or time.monotonic()
+        self._readonly.follow()
 
-    def end(self, station: str, text: str, number: int, words: Words) -> None:
-        """The answer is complete: `text` is what is kept of it."""
-        if (one := self._newest(station)) is None:
+    def complete_answer(self, station: str, text: str, iteration: int, texts: WindowTexts) -> None:
+        """The station's answer is complete; `text` is the part that the owner keeps."""
+        if (entry := self._newest(station)) is None:
             return
-        one.exchange = one.exchange.ended(text, number)
-        self._rewrite(one)
-        for at, (token, probability) in enumerate(one.exchange.tokens):
-            self._quiet.insert(one.end, token, self._tag(one.exchange, probability, at))
-        self._quiet.insert(one.end, f"\n{words.iteration} {iteration(number, words)}", "note")
-        self._quiet.follow()
+        entry.exchange = entry.exchange.completed(text, iteration)
+        self._replace_answer(entry)
+        for position, (token, probability) in enumerate(entry.exchange.tokens):
+            self._readonly.insert(entry.end, token, self._tag(entry.exchange, probability, position))
+        self._readonly.insert(entry.end, f"\n{texts.iteration} {iteration_text(iteration, texts)}", "note")
+        self._readonly.follow()
 
     def break_off(self, station: str) -> None:
-        """The answer will not come, or not to its end; what there is of it stays."""
-        one = self._newest(station)
-        if one is None or one.exchange.complete:
+        """The station's answer stops before its end; the tokens received stay."""
+        entry = self._newest(station)
+        if entry is None or entry.exchange.complete:
             return
-        if not one.exchange.tokens:
-            self._rewrite(one)
-        one.exchange = one.exchange.broken()
+        if not entry.exchange.tokens:
+            self._replace_answer(entry)
+        entry.exchange = entry.exchange.broken_off()
 
     def scroll(self, pages: int) -> None:
-        """Look at what was said before (−1) or after (1)."""
-        self._quiet.scroll(pages)
+        """Scroll back (negative) or forward."""
+        self._readonly.scroll(pages)
 
     def tick(self) -> None:
-        """What was said a moment ago takes its shade."""
-        if self._glows_since is not None and time.monotonic() - self._glows_since > GLOW_SECONDS:
+        """Take the highlight from new tokens once GLOW_SECONDS have passed."""
+        if self._glowing_since is not None and time.monotonic() - self._glowing_since > GLOW_SECONDS:
             self.text.tag_remove("glow", "1.0", "end")
-            self._glows_since = None
+            self._glowing_since = None
 
-    def _tag(self, exchange: Exchange, probability: float, number: int) -> str:
-        answering = exchange.iteration if exchange.iteration is not None else -1
-        return shading.tag(probability, shading.decay(answering, self._total), number)
+    def _tag(self, exchange: DisplayedExchange, probability: float, position: int) -> str:
+        iteration = exchange.iteration if exchange.iteration is not None else -1
+        return token_styles.tag_name(probability, token_styles.decay_of(iteration, self._total), position)
 
-    def _newest(self, station: str) -> _Shown | None:
-        return next((one for one in reversed(self._shown) if one.exchange.station == station), None)
+    def _newest(self, station: str) -> _Entry | None:
+        return next((entry for entry in reversed(self._entries) if entry.exchange.station == station), None)
 
-    def _rewrite(self, one: _Shown, text: str = "", tag: str = "") -> None:
-        self._quiet.delete(one.start, one.end)
+    def _replace_answer(self, entry: _Entry, text: str = "", tag: str = "") -> None:
+        self._readonly.delete(entry.start, entry.end)
         if text:
-            self._quiet.insert(one.end, text, tag)
+            self._readonly.insert(entry.end, text, tag)
 
     def _clear(self) -> None:
-        self._shown.clear()
-        self._quiet.clear()
+        self._entries.clear()
+        self._readonly.clear()
         self.text.mark_unset(*(name for name in self.text.mark_names() if name.startswith(("from", "to"))))
 
     def _drop_oldest(self) -> None:
-        while len(self._shown) > KEPT:
-            gone = self._shown.pop(0)
-            self._quiet.delete("1.0", f"{gone.end} + {len(GAP)} chars")
-            self.text.mark_unset(gone.start, gone.end)
+        while len(self._entries) > MAX_EXCHANGES:
+            oldest = self._entries.pop(0)
+            self._readonly.delete("1.0", f"{oldest.end} + {len(GAP)} chars")
+            self.text.mark_unset(oldest.start, oldest.end)

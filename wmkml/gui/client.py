@@ -1,7 +1,7 @@
-"""The window's ear and mouth: listens to the owner's events and posts what is said, each in a thread of its own.
+"""The window's HTTP client: reads the owner's event stream and posts prompts, each in a daemon thread of its own.
 
-Everything heard is put into one queue as `News`.  Survives the owner: it connects again, with a pause, for as long as it
-lives.  Knows no Tk, and nothing of how news are shown.  Every visitor is a station of their own: `leave` makes the next.
+Everything that arrives is put into one queue as a `WindowEvent`; the Tk thread empties it.  When the owner goes away,
+the client tries again every `RETRY_SECONDS` until it is closed.  Each visitor is a new station, which `leave` creates.
 """
 
 from __future__ import annotations
@@ -18,223 +18,235 @@ from typing import Any
 import httpx
 import httpx_sse
 
-from wmkml import wire
-from wmkml.gui.news import (
-    Answered,
-    Chosen,
+from wmkml.gui.events import (
+    AdapterSwapped,
+    AnswerStarted,
+    ChoiceOutcome,
     Connection,
-    News,
-    Prompt,
-    Response,
-    RunOver,
+    PromptOutcome,
+    PromptReceived,
+    ResponseReceived,
+    RunEnded,
     RunStarted,
-    Start,
-    Swap,
-    Token,
-    Typing,
+    TokenReceived,
+    TypingReported,
+    WindowEvent,
 )
+from wmkml.protocol.base import Refusal
+from wmkml.protocol.conversation import ChatRequest
+from wmkml.protocol.run_state import RoundRecord, RunState
+
+CONNECT_SECONDS = 10.0
+"""Timeout of everything but reading."""
 
 RETRY_SECONDS = 1.0
-# The owner's keep-alive comments come more often; a machine that was unplugged says nothing at all.
+"""Pause between two attempts to connect."""
+
 SILENCE_SECONDS = 60.0
-# A prompt is held while the engine starts anew, which takes minutes for a large model.
+"""Read timeout of the event stream: the owner's keep-alive comments come more often; an unplugged host sends none."""
+
 ANSWER_SECONDS = 600.0
+"""Read timeout of an answer: the owner holds a prompt while the engine restarts, for minutes with a large model."""
+
 FORMER_STATIONS = 20
-"""Of so many visitors who left, words that still come late are not shown to the next."""
+"""Number of former visitors whose late events are recognised, so that they are not shown to the next visitor."""
 
 
-class OwnerClient:
-    """Speaks to the owner at `address` (as `http://127.0.0.1:8000`) and puts what it hears into `news`.
+class WindowOwnerClient:
+    """Speaks to the owner at `address` (such as `http://127.0.0.1:8000`) and puts what arrives into `events`.
 
-    `stage_key` is asked at every connection, since the owner makes the key file at its first start; `None` means that
-    the file cannot be read, and then only the window's own words are heard.
+    `stage_key` is called at every connection, because the owner creates the key file at its first start.  It returns
+    None when the file cannot be read; the event stream then carries the window's own station only.
     """
 
-    def __init__(self, address: str, stage_key: Callable[[], str | None], news: queue.Queue[News]) -> None:
-        self._stage_key, self._news = stage_key, news
+    def __init__(self, address: str, stage_key: Callable[[], str | None], events: queue.Queue[WindowEvent]) -> None:
+        self._stage_key, self._events = stage_key, events
         self.station = _new_station()
-        self._former: collections.deque[str] = collections.deque(maxlen=FORMER_STATIONS)
+        self._former_stations: collections.deque[str] = collections.deque(maxlen=FORMER_STATIONS)
         self._closed = threading.Event()
-        self._everybody = False
-        # No proxy of the environment stands between this machine and itself.
-        self._http = httpx.Client(base_url=address, trust_env=False, timeout=httpx.Timeout(10, read=SILENCE_SECONDS))
+        self._all_stations = False
+        # trust_env=False: no proxy from the environment between this machine and itself.
+        timeout = httpx.Timeout(CONNECT_SECONDS, read=SILENCE_SECONDS)
+        self._http = httpx.Client(base_url=address, trust_env=False, timeout=timeout)
 
     def start(self) -> None:
-        """Begin to listen; returns at once."""
+        """Begin to read the event stream; returns at once."""
         station = self.station
-        self._thread(lambda: self._listen(station))
+        self._run_in_thread(lambda: self._listen(station))
 
     def close(self) -> None:
-        """Say nothing any more; threads that wait for the owner end with the process."""
+        """Put no more events; threads that wait for the owner end with the process."""
         self._closed.set()
 
     def ask(self, prompt: str, language: str | None) -> None:
-        """Say something at the window's station.  The answer comes as events; `Answered` tells how it ended."""
+        """Send a prompt from the window's station.  The answer arrives as events, its end as a `PromptOutcome`."""
         station = self.station
-        self._thread(lambda: self._ask(prompt, language, station))
+        self._run_in_thread(lambda: self._ask(prompt, language, station))
 
     def choose(self, language: str) -> None:
-        """Start a run in this language if one is awaited, else join the run that lives.  `Chosen` tells how it ended."""
+        """Start a run in this language if none is alive, else join the one that is.  Ends with a `ChoiceOutcome`."""
         station = self.station
-        self._thread(lambda: self._choose(language, station))
+        self._run_in_thread(lambda: self._choose(language, station))
 
-    def typing(self, status: str) -> None:
-        """Tell that somebody is `typing`, or has `stopped`."""
+    def report_typing(self, status: str) -> None:
+        """Report the typing status of this station: `typing` or `stopped`."""
         station = self.station
-        self._thread(lambda: self._typing(status, station))
+        self._run_in_thread(lambda: self._report_typing(status, station))
 
     def leave(self) -> None:
-        """The visitor is gone: an answer under way is given up, and the next one is another station."""
-        self._former.append(self.station)
+        """The visitor is gone: abandon an answer under way, and give the next visitor a new station."""
+        self._former_stations.append(self.station)
         self.station = _new_station()
-        if not self._everybody:
-            self.start()  # who hears a single station's words has to ask for the new one's
+        if not self._all_stations:
+            self.start()  # a stream of one station must be opened again for the new one
 
-    def _thread(self, work: Callable[[], None]) -> None:
+    def _run_in_thread(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, daemon=True).start()
 
-    def _tell(self, news: News) -> None:
+    def _put(self, event: WindowEvent) -> None:
         if not self._closed.is_set():
-            self._news.put(news)
+            self._events.put(event)
 
-    # --- listening ---
+    # --- receiving ---
 
     def _listen(self, station: str) -> None:
-        """Hear everybody, or this station for as long as it is the window's."""
+        """Read the event stream, of all stations or of `station` alone, and reconnect until it is no longer needed."""
         key = self._stage_key()
         while not self._closed.is_set():
             try:
-                status = self._hear(key, station)
+                status = self._read_stream(key, station)
             except (httpx.HTTPError, httpx_sse.SSEError, ValueError):
-                status = 0  # what cannot be understood is no owner, or one of another version: as good as away
-            if self._is_over(station):
+                status = 0  # An answer that cannot be parsed is no owner, or one of another version: as good as away.
+            if self._is_obsolete(station):
                 return
-            self._tell(Connection(there=False))
-            # A key the owner does not take is no reason to see nothing: the window's own words need none.
+            self._put(Connection(connected=False))
+            # Where the owner refuses the key, go on without it: the window's own station needs none.
             key = None if status in (401, 403) else self._stage_key()
             self._closed.wait(RETRY_SECONDS)
 
-    def _is_over(self, station: str) -> bool:
-        return self._closed.is_set() or (not self._everybody and station != self.station)
+    def _is_obsolete(self, station: str) -> bool:
+        """Whether a stream opened for this station has nothing more to deliver."""
+        return self._closed.is_set() or (not self._all_stations and station != self.station)
 
-    def _hear(self, key: str | None, station: str) -> int:
+    def _read_stream(self, key: str | None, station: str) -> int:
+        """Read `GET /events` until it ends.  Returns the status of a refusal, 0 otherwise."""
         headers = {"X-Key": key} if key else {}
         parameters = {} if key else {"station": station}
         with httpx_sse.connect_sse(self._http, "GET", "/events", headers=headers, params=parameters) as source:
             if source.response.status_code != httpx.codes.OK:
                 return source.response.status_code
-            self._everybody = key is not None
-            self._tell(Connection(there=True, everybody=self._everybody))
+            self._all_stations = key is not None
+            self._put(Connection(connected=True, all_stations=self._all_stations))
             self._read_state()
             for event in source.iter_sse():
-                if self._is_over(station):
+                if self._is_obsolete(station):
                     break
-                self._understand(event)
+                self._receive(event)
         return 0
 
-    def _understand(self, event: httpx_sse.ServerSentEvent) -> None:
+    def _receive(self, event: httpx_sse.ServerSentEvent) -> None:
         match event.event:
             case "state":
-                self._tell(wire.RunState.model_validate_json(event.data))
+                self._put(RunState.model_validate_json(event.data))
             case "round":
-                self._tell(wire.RoundRecord.model_validate_json(event.data))
+                self._put(RoundRecord.model_validate_json(event.data))
             case "prompt" | "start" | "token" | "response":
                 data = json.loads(event.data)
-                if data["station"] not in self._former:
-                    self._tell(_words(event.event, data))
+                if data["station"] not in self._former_stations:
+                    self._put(_station_event(event.event, data))
             case "typing":
-                self._tell(Typing(json.loads(event.data)["status"]))
+                self._put(TypingReported(json.loads(event.data)["status"]))
             case "swap":
-                self._tell(Swap(json.loads(event.data)["iteration"]))
+                self._put(AdapterSwapped(json.loads(event.data)["iteration"]))
                 self._read_state()
             case "run_started":
-                self._tell(RunStarted())
+                self._put(RunStarted())
                 self._read_state()
             case "run_end":
-                self._tell(RunOver())
+                self._put(RunEnded())
                 self._read_state()
             case "last_words":
                 self._read_state()
             case _:
-                pass  # what others need and a window does not show
+                pass  # events that the window does not show
 
-    def _read_state(self) -> wire.RunState | None:
-        reply = self._http.get("/state")
-        if reply.status_code != httpx.codes.OK:
+    def _read_state(self) -> RunState | None:
+        response = self._http.get("/state")
+        if response.status_code != httpx.codes.OK:
             return None
-        state = wire.RunState.model_validate_json(reply.content)
-        self._tell(state)
+        state = RunState.model_validate_json(response.content)
+        self._put(state)
         return state
 
-    # --- speaking ---
+    # --- sending ---
 
     def _ask(self, prompt: str, language: str | None, station: str) -> None:
-        answered = self._answer(prompt, language, station)
+        outcome = self._prompt_outcome(prompt, language, station)
         if station == self.station:
-            self._tell(answered)
+            self._put(outcome)
 
-    def _answer(self, prompt: str, language: str | None, station: str) -> Answered:
-        patience = httpx.Timeout(10, read=ANSWER_SECONDS)
+    def _prompt_outcome(self, prompt: str, language: str | None, station: str) -> PromptOutcome:
+        timeout = httpx.Timeout(CONNECT_SECONDS, read=ANSWER_SECONDS)
         with contextlib.suppress(httpx.HTTPError, httpx_sse.SSEError, ValueError):
-            request = wire.ChatRequest(prompt=prompt, station=station, language=language)
+            request = ChatRequest(prompt=prompt, station=station, language=language)
             body = request.model_dump(exclude_none=True)
-            with self._http.stream("POST", "/chat", json=body, timeout=patience) as reply:
-                if reply.status_code != httpx.codes.OK:
-                    reply.read()
-                    return Answered(prompt, ok=False, refusal=_sentence(reply))
-                for event in httpx_sse.EventSource(reply).iter_sse():
+            with self._http.stream("POST", "/chat", json=body, timeout=timeout) as response:
+                if response.status_code != httpx.codes.OK:
+                    response.read()
+                    return PromptOutcome(prompt, ok=False, refusal=_refusal_text(response))
+                for event in httpx_sse.EventSource(response).iter_sse():
                     if event.event == "error":
-                        refusal = wire.Refusal.model_validate_json(event.data).error
-                        return Answered(prompt, ok=False, refusal=refusal)
+                        refusal = Refusal.model_validate_json(event.data).error
+                        return PromptOutcome(prompt, ok=False, refusal=refusal)
                     if event.event == "end":
-                        return Answered(prompt, ok=True)
+                        return PromptOutcome(prompt, ok=True)
                     if station != self.station:
-                        break  # nobody waits for it any more: closing the stream has the owner give it up
-        # A stream that stops before its end, or a connection that broke.
-        return Answered(prompt, ok=False)
+                        break  # The visitor left: closing the stream makes the owner cancel the answer.
+        # The stream ended early, or the connection broke.
+        return PromptOutcome(prompt, ok=False)
 
     def _choose(self, language: str, station: str) -> None:
-        chosen = self._begin_or_join(language, station)
+        outcome = self._choice_outcome(language, station)
         if station == self.station:
-            self._tell(chosen)
+            self._put(outcome)
 
-    def _begin_or_join(self, language: str, station: str) -> Chosen:
+    def _choice_outcome(self, language: str, station: str) -> ChoiceOutcome:
         try:
             state = self._read_state()
             if state is None or state.phase == "waiting":
-                reply = self._http.post("/language", json={"language": language, "station": station, "join": True})
-                if reply.status_code != httpx.codes.OK:
-                    return Chosen(language, ok=False, refusal=_sentence(reply))
+                response = self._http.post("/language", json={"language": language, "station": station, "join": True})
+                if response.status_code != httpx.codes.OK:
+                    return ChoiceOutcome(language, ok=False, refusal=_refusal_text(response))
                 self._read_state()
         except (httpx.HTTPError, ValueError):
-            return Chosen(language, ok=False)
-        return Chosen(language, ok=True)
+            return ChoiceOutcome(language, ok=False)
+        return ChoiceOutcome(language, ok=True)
 
-    def _typing(self, status: str, station: str) -> None:
-        # When the owner is away the listener tells so; nothing is lost with this message.
+    def _report_typing(self, status: str, station: str) -> None:
+        # A lost report does no harm, and the event stream notices an absent owner.
         with contextlib.suppress(httpx.HTTPError):
             self._http.post("/typing_event", json={"status": status, "station": station})
 
 
 def _new_station() -> str:
-    # Who knows a station's name may read its words: nobody else knows this one, and every visitor has their own.
+    # A station's name grants access to its words, so it is unguessable and every visitor gets a new one.
     return f"window-{secrets.token_urlsafe(12)}"
 
 
-def _words(name: str, data: dict[str, Any]) -> News:
+def _station_event(name: str, data: dict[str, Any]) -> WindowEvent:
     station = str(data["station"])
     match name:
         case "prompt":
-            return Prompt(station, data["text"])
+            return PromptReceived(station, data["text"])
         case "start":
-            return Start(station, data["iteration"])
+            return AnswerStarted(station, data["iteration"])
         case "token":
-            return Token(station, data["text"], data["probability"], data["entropy"], data["iteration"])
-    return Response(station, data["text"], data["iteration"])
+            return TokenReceived(station, data["text"], data["probability"], data["entropy"], data["iteration"])
+    return ResponseReceived(station, data["text"], data["iteration"])
 
 
-def _sentence(reply: httpx.Response) -> str:
+def _refusal_text(response: httpx.Response) -> str:
     try:
-        return wire.Refusal.model_validate_json(reply.content).error
+        return Refusal.model_validate_json(response.content).error
     except ValueError:
-        return f"HTTP {reply.status_code}"
+        return f"HTTP {response.status_code}"

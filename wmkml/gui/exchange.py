@@ -1,4 +1,4 @@
-"""An exchange that is shown, as it grows: whose, the prompt, the tokens with their probabilities.  Pure; knows no widget."""
+"""One exchange as the window shows it: an immutable value; each method returns the exchange after one event."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Exchange:
-    """One station's prompt and its answer; `iteration` is which one answers, known when it begins to."""
+class DisplayedExchange:
+    """A station's prompt and its answer so far.
+
+    Attributes:
+        tokens: the answer, as (text, probability) pairs.
+        iteration: the iteration that answers; None until the answer starts.
+        complete: no more tokens are expected, whether the answer ended or broke off.
+    """
 
     station: str
     prompt: str
@@ -15,16 +21,20 @@ class Exchange:
     iteration: int | None = None
     complete: bool = False
 
-    def begun(self, iteration: int) -> Exchange:
-        """At its beginning: no token yet."""
+    def started(self, iteration: int) -> DisplayedExchange:
+        """The answer starts, or starts over: no token yet."""
         return replace(self, tokens=(), iteration=iteration, complete=False)
 
-    def grown(self, text: str, probability: float) -> Exchange:
-        """With one more token."""
+    def with_token(self, text: str, probability: float) -> DisplayedExchange:
+        """One more token."""
         return replace(self, tokens=(*self.tokens, (text, probability)))
 
-    def ended(self, text: str, iteration: int) -> Exchange:
-        """Complete: of the tokens what `text` keeps; `text` itself, as if sure, where tokens were missed or repeated."""
+    def completed(self, text: str, iteration: int) -> DisplayedExchange:
+        """The answer is complete: its tokens are cut to `text`.
+
+        Where tokens were missed or repeated, so that they do not begin with `text`, the text becomes one token of
+        probability 1.
+        """
         if not "".join(token for token, _ in self.tokens).startswith(text):
             return replace(self, tokens=((text, 1.0),), iteration=iteration, complete=True)
         kept, left = [], len(text)
@@ -35,6 +45,6 @@ class Exchange:
             left -= len(token)
         return replace(self, tokens=tuple(kept), iteration=iteration, complete=True)
 
-    def broken(self) -> Exchange:
-        """Over, though nobody said how it ends."""
+    def broken_off(self) -> DisplayedExchange:
+        """The answer stopped before its end; the tokens received stay."""
         return replace(self, complete=True)

@@ -1,6 +1,6 @@
-"""Wires the Tk fallback: the client's threads fill a queue, the window's main loop empties it.
+"""Wires the Tk fallback: the client's threads fill a queue of events, Tk's main loop empties it into the window.
 
-The one place that knows both.  Says a sentence, and no more, where there is no Tk or no display.
+Without Tk or without a display the program prints one sentence and exits with 1.
 """
 
 from __future__ import annotations
@@ -13,28 +13,29 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wmkml.addresses import owner_url
+from wmkml.access.keys import KeysUnreadableError, load_keys
 from wmkml.config import Settings
-from wmkml.gui.client import OwnerClient
-from wmkml.gui.news import News
-from wmkml.keys import KeysUnreadable, load_keys
-from wmkml.places import Places, places
+from wmkml.config.addresses import owner_url
+from wmkml.config.paths import Paths, paths_of
+from wmkml.gui.client import WindowOwnerClient
+from wmkml.gui.events import WindowEvent
 
 if TYPE_CHECKING:
     import tkinter
 
 POLL_MS = 40
+"""Interval between two looks at the queue, in milliseconds: 25 updates a second."""
 
 
 def serve(settings: Settings, root: Path) -> int:
-    """Show the window until it is closed or the process is told to end.  Returns the exit status: 1 without a display."""
+    """Show the window until it is closed or a signal ends it.  Returns the exit status: 1 without Tk or a display."""
     if importlib.util.find_spec("tkinter") is None or importlib.util.find_spec("_tkinter") is None:
         print("The window needs Tk, which this Python lacks; on Debian: apt-get install python3-tk.", file=sys.stderr)
         return 1
-    # Only here and below: a Python without Tk must get as far as the sentence above.
+    # Imported here: a Python without Tk must get as far as the sentence above.
     import tkinter
 
-    from wmkml.gui.look import scale
+    from wmkml.gui.theme import apply_desktop_scaling
 
     try:
         tk = tkinter.Tk(className="Watch-me-kill-my-language")
@@ -45,28 +46,29 @@ def serve(settings: Settings, root: Path) -> int:
             file=sys.stderr,
         )
         return 1
-    scale(tk)
-    # A signal is handled between two callbacks, and there is one every few milliseconds.
+    apply_desktop_scaling(tk)
+    # Python handles a signal between two Tk callbacks; the poll below is one every POLL_MS.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: tk.quit())
     tk.protocol("WM_DELETE_WINDOW", tk.quit)
-    client = fill(tk, settings, root)
+    client = build_window(tk, settings, root)
     tk.mainloop()
     client.close()
     return 0
 
 
-def fill(tk: tkinter.Tk, settings: Settings, root: Path) -> OwnerClient:
-    """Put everything into the empty window `tk` and begin to listen; returns what is to be closed at the end."""
+def build_window(tk: tkinter.Tk, settings: Settings, root: Path) -> WindowOwnerClient:
+    """Build the widgets in the empty window `tk` and start the client; the caller closes the returned client."""
     from wmkml.gui.window import Window
 
-    news: queue.Queue[News] = queue.Queue()
-    client = OwnerClient(owner_url(settings), functools.partial(stage_key, places(settings, root), set()), news)
+    events: queue.Queue[WindowEvent] = queue.Queue()
+    read_key = functools.partial(stage_key, paths_of(settings, root), set())
+    client = WindowOwnerClient(owner_url(settings), read_key, events)
     window = Window(tk, client, settings.inference.system_language)
 
     def drain() -> None:
-        for _ in range(news.qsize()):  # and no more: what comes meanwhile waits until this is drawn
-            window.show(news.get())
+        for _ in range(events.qsize()):  # later events wait until these are drawn
+            window.show(events.get())
         window.tick()
         tk.after(POLL_MS, drain)
 
@@ -75,13 +77,13 @@ def fill(tk: tkinter.Tk, settings: Settings, root: Path) -> OwnerClient:
     return client
 
 
-def stage_key(where: Places, told: set[str]) -> str | None:
-    """The key that shows every station's words; none where this user may not read it, which is told once (`told`)."""
+def stage_key(paths: Paths, printed: set[str]) -> str | None:
+    """The key to every station's words; None where it cannot be read.  Each reason is printed once (`printed`)."""
     try:
-        return load_keys(where).stage
-    except (OSError, KeysUnreadable) as error:
+        return load_keys(paths).stage
+    except (OSError, KeysUnreadableError) as error:
         reason = f"The window shows its own words only: {error}"
-        if reason not in told:
-            told.add(reason)
+        if reason not in printed:
+            printed.add(reason)
             print(reason, file=sys.stderr)
         return None

@@ -1,1 +1,1 @@
-"""Inference (:8011): serves an engine over HTTP.  Knows nothing of when, why or on what the model is trained."""
+"""The inference service (:8011): serves one engine over HTTP, with every loaded iteration as a model."""

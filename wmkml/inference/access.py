@@ -1,6 +1,6 @@
-"""Who may ask: this machine and other trusted hosts; from elsewhere a key opens everything, and nothing but `/language`.
+"""Access control of :8011: trusted hosts may use every path, others only `/language` unless they send a key.
 
-The key comes as `X-Key`, as `?key=`, or as the OpenAI protocol's bearer token.  Knows no route but the open one.
+The key comes in the header `X-Key`, in the query as `?key=`, or as the OpenAI protocol's bearer token.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from wmkml.inference.refusals import Refused, told
-from wmkml.keys import Keys, opens
-from wmkml.trust import FORWARDED, is_trusted
+from wmkml.access.keys import Keys, key_matches
+from wmkml.access.trusted_hosts import FORWARDED_FOR, is_trusted
+from wmkml.inference.refusals import refusal_response
+from wmkml.protocol.base import RequestRefusedError
 
-OPEN = {"/language"}
-"""Paths that answer everybody."""
+OPEN_PATHS = {"/language"}
+"""Paths that need neither a trusted host nor a key."""
 
 
-class Access:
-    """ASGI middleware that lets a request through or answers 403."""
+class AccessMiddleware:
+    """ASGI middleware that answers 403 to requests that are neither from a trusted host nor carry a key."""
 
     def __init__(self, app: ASGIApp, keys: Keys, trusted: Sequence[str]) -> None:
         self._app = app
@@ -27,21 +28,21 @@ class Access:
         self._trusted = trusted
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the request through, or refuse it."""
-        if scope["type"] != "http" or scope["path"] in OPEN or self._may(Request(scope)):
+        """Pass the request on, or refuse it."""
+        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._is_allowed(Request(scope)):
             await self._app(scope, receive, send)
             return
-        refused = Refused(403, "From this address a key is needed (header X-Key).", "key_needed")
-        await told(scope["path"], refused)(scope, receive, send)
+        refusal = RequestRefusedError(403, "From this address a key is needed (header X-Key).", "key_needed")
+        await refusal_response(scope["path"], refusal)(scope, receive, send)
 
-    def _may(self, request: Request) -> bool:
+    def _is_allowed(self, request: Request) -> bool:
         peer = request.client.host if request.client is not None else ""
-        if is_trusted(peer, request.headers.getlist(FORWARDED), self._trusted):
+        if is_trusted(peer, request.headers.getlist(FORWARDED_FOR), self._trusted):
             return True
-        return opens(given_key(request), self._keys.operator, self._keys.worker)
+        return key_matches(given_key(request), self._keys.operator, self._keys.worker)
 
 
 def given_key(request: Request) -> str:
-    """The key that came with a request; empty when none did."""
+    """The key sent with a request; empty if there is none."""
     bearer = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
     return request.headers.get("x-key") or request.query_params.get("key") or bearer

@@ -1,6 +1,7 @@
-"""From a request to the pieces of its answers: prompt, engine, text, stop strings; and what OSC hears of a visitor's.
+"""From a request to the pieces of its answers: prompt, sampling, engine, text, stop strings, and OSC for visitors.
 
-Knows the engine, the tokenizer and the shelf of iterations; knows nothing of HTTP or of the OpenAI protocol's forms.
+A request is checked whole before its first token (`Answering.prepare`), and holds its iteration until it is answered.
+Only answers to visitors are sent by OSC, and of several answers (`n`) only the first.
 """
 
 from __future__ import annotations
@@ -11,87 +12,102 @@ import math
 import time
 import uuid
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from wmkml.adapters.checks import AdapterRefusedError
 from wmkml.config import Settings
-from wmkml.cutting import kept_length
-from wmkml.engine.protocol import Adapter, AdapterRefused, Engine, EngineDied, Generation, Sampling, Step
+from wmkml.dialogue.answer_end import kept_length
+from wmkml.dialogue.chat_template import FittedPrompt, MessagesRefusedError, PromptTooLongError, fit_window
+from wmkml.engine.protocol import Adapter, Engine, EngineDiedError, Generation, Sampling, Step
 from wmkml.engine.text import Detokenizer, StopStrings, entropy
+from wmkml.inference.adapter_registry import AdapterRegistry, LoadedIteration, NotLoadedError
+from wmkml.inference.admission import Admission
 from wmkml.inference.metrics import Metrics
-from wmkml.inference.refusals import Refused
-from wmkml.inference.shelf import BASE, Entry, NotLoaded, Shelf
-from wmkml.inference.turns import Turns
-from wmkml.osc import OscSender
-from wmkml.prompting import Fitted, MessagesRefused, PromptTooLong, fit_window
-from wmkml.wire import PRIORITIES, Audience, CompletionRequest, model_name
+from wmkml.protocol.base import RequestRefusedError
+from wmkml.protocol.inference import BASE_ITERATION, PRIORITIES, Audience, CompletionRequest, fingerprint, model_name
+from wmkml.protocol.osc import OscSender
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-BACKGROUND: frozenset[Audience] = frozenset({"echo", "dataset"})
-"""The audiences of answers that nobody waits for."""
+BACKGROUND_AUDIENCES: frozenset[Audience] = frozenset({"echo", "dataset"})
+"""The audiences of answers that nobody waits for; all others are answered in the foreground (`Admission`)."""
 
 CURRENT = "current"
-"""The model name that means whichever iteration answers now."""
+"""The model name that means the current iteration."""
 
 
-def away() -> Refused:
-    """The refusal for whoever asks while no engine answers."""
-    return Refused(503, "The engine has ended and is being restarted; ask again in a moment.", "engine_died")
+def engine_died_refusal() -> RequestRefusedError:
+    """The refusal of a request while the engine is dead."""
+    return RequestRefusedError(
+        503, "The engine has ended and is being restarted; ask again in a moment.", "engine_died"
+    )
 
 
-def _ended() -> Refused:
-    return Refused(503, "The answer was ended: its iteration was unloaded.", "iteration_unloaded")
+def _unloaded_refusal() -> RequestRefusedError:
+    return RequestRefusedError(503, "The answer was ended: its iteration was unloaded.", "iteration_unloaded")
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What one step adds to an answer.
+    """What one step of the engine adds to an answer.
 
     Attributes:
-        text: it may be empty (inside a character, or held back before a stop string), or longer than its token.
-        token: the token's own text, as far as it completes characters; None where there is no token of the text.
-        step: the engine's step; None for text that was held back until the end.
+        text: empty inside a character or while text is held back for a stop string; then longer than its token.
+        token: the token's own text, as far as it completes characters; None for the end token.
+        step: the engine's step.
         finish: set on an answer's last piece.
     """
 
     text: str
     token: str | None
-    step: Step | None
-    entropy: float
+    step: Step
     finish: Literal["stop", "length"] | None = None
+
+    def entropy(self) -> float:
+        """Of the step's distribution, in nats (`wmkml.engine.text.entropy`); for steps that carry the likeliest tokens."""
+        return entropy(self.step.top)
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A request that can be answered: who answers, what is read, how is drawn.  Holds its iteration until answered."""
+class PreparedRequest:
+    """A checked request with everything its answers need.  Holds its iteration until `Answering.pieces` has ended.
+
+    Attributes:
+        entry: the iteration that answers.
+        adapter: the entry's adapter when the request was prepared; None: the base model.
+        model: the iteration's model name, for the reply.
+        fingerprint: says which weights answer, for the reply.
+        arrived: monotonic time in seconds.
+    """
 
     request: CompletionRequest
-    entry: Entry
+    entry: LoadedIteration
     adapter: Adapter | None
     model: str
-    prompt: Fitted
+    fingerprint: str
+    prompt: FittedPrompt
     sampling: Sampling
     stops: tuple[str, ...]
     arrived: float
 
 
-Told = asyncio.Queue[tuple[int, Piece | BaseException]]
-"""What the answers of one request have made, each with its index; an error is an answer's end."""
+PieceQueue = asyncio.Queue[tuple[int, Piece | BaseException]]
+"""The pieces of all answers to one request, each with its answer's index; an exception is the end of an answer."""
 
 
-def _tell_end(told: Told, index: int, task: asyncio.Task[None]) -> None:
-    """Tell of an answer that came to no end of its own; whoever waits would wait for ever."""
+def _report_failure(queue: PieceQueue, index: int, task: asyncio.Task[None]) -> None:
+    """Put the failure of an answer's finished task into the queue, or its reader would wait for ever."""
     if task.cancelled():
-        # Perhaps before its first step: then no line of it has run.
-        told.put_nowait((index, _ended()))
+        # Not reported by the task itself: it may have been cancelled before its first line ran.
+        queue.put_nowait((index, _unloaded_refusal()))
     elif (error := task.exception()) is not None:
-        if isinstance(error, EngineDied):
-            error = away()
-        elif isinstance(error, AdapterRefused):
-            error = _ended()
-        told.put_nowait((index, error))
+        if isinstance(error, EngineDiedError):
+            error = engine_died_refusal()
+        elif isinstance(error, AdapterRefusedError):
+            error = _unloaded_refusal()
+        queue.put_nowait((index, error))
 
 
 class Answering:
@@ -102,72 +118,72 @@ class Answering:
         settings: Settings,
         engine: Engine,
         tokenizer: PreTrainedTokenizerBase,
-        shelf: Shelf,
+        registry: AdapterRegistry,
         osc: OscSender,
         metrics: Metrics,
-        turns: Turns,
+        admission: Admission,
     ) -> None:
-        """`turns`: in which order answers are begun."""
-        self._turns = turns
         self._settings = settings
         self._engine = engine
         self._tokenizer = tokenizer
-        self._shelf = shelf
+        self._registry = registry
         self._osc = osc
         self._metrics = metrics
+        self._admission = admission
 
-    def prepare(self, request: CompletionRequest) -> Prepared:
-        """Check all of a request before a word is answered.  What it returns must be given to `pieces`.
+    def prepare(self, request: CompletionRequest) -> PreparedRequest:
+        """Check a request and hold its iteration.  The result must be given to `pieces`, which releases the iteration.
 
         Raises:
-            Refused: with the status and code that belong to it.
+            RequestRefusedError: 400 for messages or values that cannot be used, 404 for a model that is not loaded.
         """
         arrived = time.monotonic()
-        last = request.messages[-1]
-        if last.role == "user" and not last.content.strip():
-            raise Refused(400, "The last message is empty: ask something.", "invalid_messages")
-        sampling, stops = self._sampling(request), self._stops(request)
+        question = request.messages[-1]
+        if question.role == "user" and not question.content.strip():
+            raise RequestRefusedError(400, "The last message is empty: ask something.", "invalid_messages")
+        sampling, stops = self._sampling(request), _stop_strings(request)
         messages = [message.model_dump() for message in request.messages]
         try:
             prompt = fit_window(self._tokenizer, messages, self._engine.window, sampling.max_tokens)
-        except PromptTooLong as error:
-            raise Refused(400, str(error), "context_length_exceeded") from None
-        except MessagesRefused as error:
-            raise Refused(400, str(error), "invalid_messages") from None
+        except PromptTooLongError as error:
+            raise RequestRefusedError(400, str(error), "context_length_exceeded") from None
+        except MessagesRefusedError as error:
+            raise RequestRefusedError(400, str(error), "invalid_messages") from None
         base = self._settings.general.model_name
         try:
-            entry = self._shelf.take(self._iteration(request.model, base))
-        except NotLoaded:
-            known = ", ".join([CURRENT, *(model_name(one, base) for one in self._shelf.iterations)])
-            raise Refused(404, f"There is no such model; there are: {known}.", "model_not_found") from None
-        # The adapter is named here: an entry that is unloaded meanwhile has none, which would mean the base model.
+            entry = self._registry.acquire(_iteration_of(request.model, base))
+        except NotLoadedError:
+            known = ", ".join([CURRENT, *(model_name(iteration, base) for iteration in self._registry.iterations)])
+            raise RequestRefusedError(404, f"There is no such model; there are: {known}.", "model_not_found") from None
+        # The adapter is read here: an entry that is unloaded later has adapter None, which would mean the base model.
         model = model_name(entry.iteration, base)
-        return Prepared(request, entry, entry.adapter, model, prompt, sampling, stops, arrived)
+        weights = fingerprint(entry.sha256)
+        return PreparedRequest(request, entry, entry.adapter, model, weights, prompt, sampling, stops, arrived)
 
-    async def pieces(self, prepared: Prepared) -> AsyncGenerator[tuple[int, Piece]]:
-        """The pieces of all `n` answers as they are made, each with the answer's index.  Closing it ends them all.
+    async def pieces(self, prepared: PreparedRequest) -> AsyncGenerator[tuple[int, Piece]]:
+        """The pieces of all `n` answers as they are generated, each with its answer's index.  Closing it ends them all.
 
         Raises:
-            Refused: 503 when the engine ends under way, or the iteration is unloaded.
+            RequestRefusedError: 503 when the engine dies or the iteration is unloaded under way.
         """
         entry, count = prepared.entry, prepared.request.n
-        told: Told = asyncio.Queue()
-        osc = self._osc if prepared.request.audience == "visitor" else None
+        queue: PieceQueue = asyncio.Queue()
+        osc = self._osc if self._sends_osc(prepared.request.audience) else None
         if osc is not None:
             osc.send("/prompt", prepared.request.messages[-1].content)
-        tasks = [asyncio.create_task(self._answer(prepared, index, told)) for index in range(count)]
+        tasks = [asyncio.create_task(self._run_answer(prepared, index, queue)) for index in range(count)]
         for index, task in enumerate(tasks):
-            task.add_done_callback(functools.partial(_tell_end, told, index))
+            task.add_done_callback(functools.partial(_report_failure, queue, index))
         entry.answers.update(tasks)
         text = ""
         try:
             while count:
-                index, piece = await told.get()
+                index, piece = await queue.get()
                 if isinstance(piece, BaseException):
                     raise piece
                 if osc is not None and index == 0:
                     text += piece.text
-                    self._tell(osc, piece, text, entry.iteration)
+                    _send_osc(osc, piece, text, entry.iteration)
                 count -= piece.finish is not None
                 yield index, piece
         finally:
@@ -175,101 +191,122 @@ class Answering:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             entry.answers.difference_update(tasks)
-            self._shelf.give_back(entry)
+            self._registry.release(entry)
 
-    async def _answer(self, prepared: Prepared, index: int, told: Told) -> None:
-        """One answer, from the engine's steps to pieces in the queue."""
-        audience, seed = prepared.request.audience, prepared.sampling.seed
-        sampling = prepared.sampling
-        if seed is not None and index:
-            # The n answers of one seed shall differ, and be the same again next time.
-            sampling = Sampling(**{**vars(sampling), "seed": seed + index})
-        generation = Generation(uuid.uuid4().hex, prepared.prompt.ids, sampling, prepared.adapter, PRIORITIES[audience])
+    def _sends_osc(self, audience: Audience) -> bool:
+        return audience == "visitor" and bool(self._osc.targets)
+
+    async def _run_answer(self, prepared: PreparedRequest, index: int, queue: PieceQueue) -> None:
+        """Generate one answer and put its pieces into the queue."""
+        audience, sampling = prepared.request.audience, prepared.sampling
+        if sampling.seed is not None:
+            # The n answers to one seed differ from each other, and repeat when the request is repeated.
+            sampling = replace(sampling, seed=sampling.seed + index)
+        generation = Generation(
+            uuid.uuid4().hex,
+            prepared.prompt.ids,
+            sampling,
+            prepared.adapter,
+            PRIORITIES[audience],
+            with_logprobs=prepared.request.logprobs or (self._sends_osc(audience) and index == 0),
+        )
         self._metrics.answers.labels(audience).inc()
-        last = 0.0
+        tokens, gap = self._metrics.tokens.labels(audience), self._metrics.gap.labels(audience)
+        last_piece_at: float | None = None
         with self._metrics.running.track_inprogress():
             self._metrics.waiting.inc()
             try:
-                pieces = self._pieces_of(generation, prepared.stops)
-                behind = audience in BACKGROUND
-                async for piece in self._turns.in_turn(pieces) if behind else self._turns.at_once(pieces):
+                generated = self._generate(generation, prepared.stops)
+                if audience in BACKGROUND_AUDIENCES:
+                    pieces = self._admission.admit_background(generated)
+                else:
+                    pieces = self._admission.admit_foreground(generated)
+                async for piece in pieces:
                     now = time.monotonic()
-                    if last:
-                        self._metrics.gap.labels(audience).observe(now - last)
+                    if last_piece_at is not None:
+                        gap.observe(now - last_piece_at)
                     else:
                         self._metrics.first_token.labels(audience).observe(now - prepared.arrived)
                         self._metrics.waiting.dec()
-                    last = now
-                    self._metrics.tokens.labels(audience).inc(piece.step is not None)
-                    told.put_nowait((index, piece))
+                    last_piece_at = now
+                    tokens.inc()
+                    queue.put_nowait((index, piece))
             finally:
-                if not last:
+                if last_piece_at is None:
                     self._metrics.waiting.dec()
 
-    async def _pieces_of(self, generation: Generation, stops: tuple[str, ...]) -> AsyncGenerator[Piece]:
-        words, watch = Detokenizer(self._tokenizer), StopStrings(stops)
+    async def _generate(self, generation: Generation, stops: tuple[str, ...]) -> AsyncGenerator[Piece]:
+        """The engine's steps as pieces of text, up to the end token, the length limit or a stop string."""
+        detokenizer, stop_strings = Detokenizer(self._tokenizer), StopStrings(stops)
         steps = self._engine.generate(generation)
         try:
             async for step in steps:
-                doubt = entropy(step.top)
                 if step.finish == "stop":
                     # The end token is no part of the text.
-                    told, stopped = watch.push(words.finish())
-                    yield Piece(told + ("" if stopped else watch.finish()), None, step, doubt, "stop")
+                    text, stopped = stop_strings.push(detokenizer.finish())
+                    yield Piece(text + ("" if stopped else stop_strings.finish()), None, step, "stop")
                     return
-                token = words.push(step.token)
+                token = detokenizer.push(step.token)
                 if step.finish is not None:
-                    token += words.finish()
-                text, stopped = watch.push(token)
+                    token += detokenizer.finish()
+                text, stopped = stop_strings.push(token)
                 if stopped:
-                    yield Piece(text, token, step, doubt, "stop")
+                    yield Piece(text, token, step, "stop")
                     return
                 if step.finish is not None:
-                    text += watch.finish()
-                yield Piece(text, token, step, doubt, step.finish)
+                    text += stop_strings.finish()
+                yield Piece(text, token, step, step.finish)
         finally:
             await steps.aclose()  # type: ignore[attr-defined]  # every engine's is an async generator
 
-    @staticmethod
-    def _tell(osc: OscSender, piece: Piece, text: str, iteration: int) -> None:
-        if piece.step is not None and piece.token is not None:
-            osc.send("/token", piece.text, math.exp(piece.step.logprob))
-            osc.send("/entropy", piece.entropy)
-        if piece.finish is not None:
-            osc.send("/response", text[: kept_length(text)])
-            osc.send("/iteration", iteration + 1)
-
-    def _iteration(self, model: str, base: str) -> int | None:
-        if model == CURRENT:
-            return None
-        if model == base:
-            return BASE
-        number = model.removeprefix("iteration-")
-        if number == model or not number.isascii() or not number.isdigit() or len(number) > 9:
-            raise NotLoaded
-        return int(number)
-
     def _sampling(self, request: CompletionRequest) -> Sampling:
-        ours = self._settings.inference
+        """How the request's answers are drawn: its own values where it has them, else those of the settings."""
+        defaults = self._settings.inference
         visitor = request.audience == "visitor"
-        temperature = ours.visitor_temperature if visitor else ours.temperature
-        top_p = ours.visitor_top_p if visitor else ours.top_p
+        temperature = defaults.visitor_temperature if visitor else defaults.temperature
+        top_p = defaults.visitor_top_p if visitor else defaults.top_p
         seed = request.seed
         return Sampling(
             temperature=temperature if request.temperature is None else request.temperature,
             top_p=top_p if request.top_p is None else request.top_p,
-            max_tokens=request.max_completion_tokens or request.max_tokens or ours.max_tokens,
+            max_tokens=request.max_completion_tokens or request.max_tokens or defaults.max_tokens,
             frequency_penalty=(
-                ours.frequency_penalty if request.frequency_penalty is None else request.frequency_penalty
+                defaults.frequency_penalty if request.frequency_penalty is None else request.frequency_penalty
             ),
             presence_penalty=request.presence_penalty or 0.0,
-            # Engines take what fits 31 bits; any number may be sent.
+            # Engines take seeds below 2**31; a request may hold any integer.
             seed=None if seed is None else seed % 2**31,
         )
 
-    @staticmethod
-    def _stops(request: CompletionRequest) -> tuple[str, ...]:
-        stops = [request.stop] if isinstance(request.stop, str) else request.stop or []
-        if len(stops) > 16 or any(len(one) > 200 for one in stops):
-            raise Refused(400, "stop takes at most 16 texts of at most 200 characters.", "invalid_value")
-        return tuple(stops)
+
+def _send_osc(osc: OscSender, piece: Piece, text: str, iteration: int) -> None:
+    """Send a piece of a visitor's answer by OSC, and with the last one the answer.  `text`: the answer so far."""
+    if piece.token is not None:
+        osc.send("/token", piece.text, math.exp(piece.step.logprob))
+        osc.send("/entropy", piece.entropy())
+    if piece.finish is not None:
+        osc.send("/response", text[: kept_length(text)])
+        osc.send("/iteration", iteration + 1)
+
+
+def _iteration_of(model: str, base: str) -> int | None:
+    """The iteration that a model name means; None: the current one.
+
+    Raises:
+        NotLoadedError: it is no name of an iteration.
+    """
+    if model == CURRENT:
+        return None
+    if model == base:
+        return BASE_ITERATION
+    number = model.removeprefix("iteration-")
+    if number == model or not number.isascii() or not number.isdigit() or len(number) > 9:
+        raise NotLoadedError
+    return int(number)
+
+
+def _stop_strings(request: CompletionRequest) -> tuple[str, ...]:
+    strings = [request.stop] if isinstance(request.stop, str) else request.stop or []
+    if len(strings) > 16 or any(len(string) > 200 for string in strings):
+        raise RequestRefusedError(400, "stop takes at most 16 texts of at most 200 characters.", "invalid_value")
+    return tuple(strings)

@@ -1,14 +1,13 @@
-"""Inference's one visible place of wiring: settings to an engine, an app around it, and how both begin and end.
+"""Wires the inference service: settings to an engine, an app around it, and how both start and stop.
 
-The port is taken first: whoever holds it is another instance that lives, and what is left of a dead one is ended only
-when there is none.  When the engine dies the process ends with status 1, and supervision starts a new one.
+The port is bound first: if it is taken, another instance is alive.  Only then are processes killed that a dead instance
+left behind.  When the engine dies the process ends with status 1, and supervision starts a new one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import os
 import signal
@@ -23,55 +22,69 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from wmkml.addresses import KEEP_ALIVE_SECONDS, owner_url
+from wmkml.access.keys import Keys, KeysUnreadableError, load_keys
+from wmkml.access.node_key import load_node_key
 from wmkml.config import Settings
-from wmkml.engine.building import build_engine, engine_setup
+from wmkml.config.addresses import KEEP_ALIVE_SECONDS, owner_url
+from wmkml.config.paths import Paths, paths_of
+from wmkml.config.planned import planned_engine
+from wmkml.dialogue.chat_template import load_tokenizer
+from wmkml.engine.build import build_engine, engine_setup, installation_label
+from wmkml.engine.choice import choose_engine, vllm_runs
 from wmkml.engine.protocol import Engine
-from wmkml.engine.setup import ModelUnusable
-from wmkml.engine.text import single_texts
-from wmkml.inference import control, openai, refusals
-from wmkml.inference.access import Access
+from wmkml.engine.setup import EngineSetup, ModelUnusableError
+from wmkml.engine.text import token_decoder
+from wmkml.inference import control_routes, openai_routes, refusals
+from wmkml.inference.access import AccessMiddleware
+from wmkml.inference.adapter_registry import AdapterRegistry
+from wmkml.inference.admission import Admission
 from wmkml.inference.answering import Answering
 from wmkml.inference.metrics import Metrics
-from wmkml.inference.refusals import Refused
-from wmkml.inference.shelf import Shelf
-from wmkml.inference.turns import Turns
-from wmkml.keys import Keys, KeysUnreadable, load_keys
-from wmkml.leftovers import end_children, end_leftovers, mark_of, mark_this_process
-from wmkml.listening import listen
-from wmkml.osc import OscSender
-from wmkml.places import places
-from wmkml.prompting import load_tokenizer
-from wmkml.wire import model_name
+from wmkml.inference.nodes.node import Node
+from wmkml.inference.nodes.node_service import NodeService
+from wmkml.inference.nodes.spread_engine import SpreadEngine
+from wmkml.models.files import present_weights
+from wmkml.models.fingerprint import model_fingerprint
+from wmkml.protocol.base import RequestRefusedError
+from wmkml.protocol.inference import model_name
+from wmkml.protocol.no_store import NoStoreMiddleware
+from wmkml.protocol.osc import OscSender
+from wmkml.system.disk_reading import read_ahead
+from wmkml.system.gpus import visible_gpus
+from wmkml.system.orphans import end_marked_processes, kill_descendants, mark_this_process, service_mark
+from wmkml.system.sockets import listen
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
 
-REPLICAS_VARIABLE = "WMKML_DATA_PARALLEL"
-"""Set by the launcher: on how many GPUs the engine runs."""
-
 WATCH_SECONDS = 0.25
-"""How often it is looked whether the engine lives."""
+"""Seconds between two checks whether the engine is alive."""
 
 STOP_SECONDS = 8.0
-"""How long an engine may take to end by itself."""
+"""Seconds an engine may take to stop; supervision kills the whole process some seconds later."""
+
+ANSWERS_PER_PREFILL = 4
+"""Background answers for each background prompt that may be read at the same time."""
 
 
-def serve(settings: Settings, root: Path) -> int:
+def serve(settings: Settings, root: Path, *, node: bool = False) -> int:
     """Serve until SIGTERM or SIGINT.
 
+    Args:
+        node: be a node of another machine's inference, instead of one with an owner.
+
     Returns:
-        0 when told to leave, 1 when the engine died, 2 when these settings cannot work.
+        0 after a signal, 1 when the engine died, 2 when these settings cannot work.
     """
     logging.basicConfig(level=settings.general.logging, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpx", "httpcore", "urllib3", "filelock", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    logging.getLogger("uvicorn.error").addFilter(_without_words)
-    where = places(settings, root)
+    for name in ("httpx", "httpcore", "urllib3", "filelock", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("uvicorn.error").addFilter(_strip_exception_text)
+    paths = paths_of(settings, root)
     try:
-        listening = listen(settings.inference.inference_host, settings.general.inference_port)
+        listener = listen(settings.inference.inference_host, settings.general.inference_port)
     except OSError as error:
         print(
             f"Port {settings.general.inference_port} of {settings.inference.inference_host} cannot be used "
@@ -79,115 +92,140 @@ def serve(settings: Settings, root: Path) -> int:
             file=sys.stderr,
         )
         return 2
-    mark = mark_of("inference", where.data)
-    if ended := end_leftovers(mark):
-        log.warning("%d processes of an earlier instance were left and have been ended.", ended)
+    mark = service_mark("inference", paths.data)
+    if killed := end_marked_processes(mark, grace_seconds=0):
+        log.warning("Killed %d processes that an earlier instance had left.", len(killed))
     mark_this_process(mark)
     try:
-        keys = load_keys(where)
-        setup = engine_setup(settings, where.model, replicas=int(os.environ.get(REPLICAS_VARIABLE) or 1))
-        tokenizer = load_tokenizer(where.model)
+        keys = None if node else load_keys(paths)
+        # While libraries are imported, for half a minute, the disk has nothing else to do.
+        read_ahead(present_weights(paths.model))
+        setup = engine_setup(settings, paths.model, planned_engine(os.environ), paths.serving)
+        settings = choose_engine(settings, vllm=vllm_runs(gpus=bool(visible_gpus())))
         engine = build_engine(settings.inference.engine, setup)
-    except (ModelUnusable, KeysUnreadable, ValueError, OSError) as error:
+        service: InferenceService | NodeService
+        if keys is None:
+            fingerprint = model_fingerprint(paths.model)
+            trusted = settings.general.trusted_hosts
+            service = NodeService(engine, paths.serving, load_node_key(paths), trusted, fingerprint, setup.replicas)
+        else:
+            if settings.inference.nodes:
+                engine = spread(engine, setup, settings, paths)
+            service = InferenceService(settings, root, keys, engine, load_tokenizer(paths.model))
+    except (ModelUnusableError, KeysUnreadableError, ValueError, OSError) as error:
         print(f"Inference cannot start: {error}", file=sys.stderr)
         return 2
-    status = asyncio.run(_serve(settings, root, keys, engine, tokenizer, listening))
-    end_children()
+    # uvloop where it is installed, as vLLM's own server has it: of the cores that the engine needs it takes less.
+    loop_factory = uvicorn.Config(app="", log_config=None).get_loop_factory()
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        status = runner.run(_serve(service, listener))
+    kill_descendants()
     return status
 
 
-BEGUN = 4
-"""Of so many answers in the background one may be having its prompt read."""
+def spread(engine: Engine, setup: EngineSetup, settings: Settings, paths: Paths) -> SpreadEngine:
+    """The engine together with those of the nodes in the settings."""
+    key, label, fingerprint = load_node_key(paths), installation_label(settings), model_fingerprint(paths.model)
+    nodes = [Node(address, key, label, setup, fingerprint) for address in settings.node_addresses]
+    return SpreadEngine(engine, nodes, setup.adapters, setup.replicas)
 
 
 def background_answers(settings: Settings) -> int:
-    """How many echoes and dataset answers are made at the same time: as configured, else by what the engine runs on."""
+    """How many background answers are generated at the same time: as configured, else 32 on a GPU or elsewhere, 4 on a CPU."""
     import torch
 
-    return settings.inference.max_background_seqs or (32 if torch.cuda.is_available() else 4)
+    quick = torch.cuda.is_available() or settings.inference.engine == "remote"
+    return settings.inference.max_background_seqs or (32 if quick else 4)
 
 
-class Service:
-    """The app, and the parts of it that begin and end."""
+class InferenceService:
+    """The app, and those of its parts that `_serve` starts and stops."""
 
     def __init__(
         self, settings: Settings, root: Path, keys: Keys, engine: Engine, tokenizer: PreTrainedTokenizerBase
     ) -> None:
-        where = places(settings, root)
+        paths = paths_of(settings, root)
         general = settings.general
         self.engine = engine
         self.osc = OscSender(settings.osc_targets)
         self.metrics = Metrics()
-        self.shelf = Shelf(engine, where.serving)
+        self.registry = AdapterRegistry(engine, paths.serving)
         background = background_answers(settings)
-        turns = Turns(background, reading=max(1, background // BEGUN))
-        answering = Answering(settings, engine, tokenizer, self.shelf, self.osc, self.metrics, turns)
-        limit = general.max_prompt_bytes * 4
-        controls = control.Controls(
+        admission = Admission(background, max_prefills=max(1, background // ANSWERS_PER_PREFILL))
+        answering = Answering(settings, engine, tokenizer, self.registry, self.osc, self.metrics, admission)
+        # Of a whole body, which holds all messages of the conversation's window.
+        max_bytes = general.max_prompt_bytes * 4
+        context = control_routes.ControlContext(
             engine=engine,
-            shelf=self.shelf,
+            registry=self.registry,
             osc=self.osc,
             metrics=self.metrics,
             base=general.model_name,
             owner=owner_url(settings),
             operator_key=keys.operator,
-            roots=(where.models, where.runs),
+            roots=(paths.models, paths.runs),
             start=root,
-            limit=limit,
+            max_bytes=max_bytes,
+            background_answers=background,
+            node_states=engine.node_states if isinstance(engine, SpreadEngine) else list,
         )
-
-        decode = single_texts(tokenizer)
-
         app = FastAPI(title="Watch me kill my language: inference", docs_url=None, redoc_url=None, openapi_url=None)
-        refusals.install(app)
-        app.include_router(openai.routes(answering, self._models(general.model_name), decode, limit))
-        app.include_router(control.routes(controls))
-        self.app: ASGIApp = Access(_Loading(app, engine), keys, general.trusted_hosts)
+        refusals.install_handlers(app)
 
-    def _models(self, base: str) -> functools.partial[list[str]]:
-        return functools.partial(lambda shelf: [model_name(one, base) for one in shelf.iterations], self.shelf)
+        def model_names() -> list[str]:
+            return [model_name(iteration, general.model_name) for iteration in self.registry.iterations]
+
+        app.include_router(openai_routes.routes(answering, model_names, token_decoder(tokenizer), max_bytes))
+        app.include_router(control_routes.routes(context))
+        self.inner_app = app
+        self._keys, self._trusted = keys, general.trusted_hosts
+
+    def guarded(self, app: ASGIApp) -> ASGIApp:
+        """The app behind the keys."""
+        return NoStoreMiddleware(AccessMiddleware(app, self._keys, self._trusted))
+
+    async def cancel_answers(self) -> None:
+        """Cancel every answer under way, and wait until they have ended."""
+        await self.registry.cancel_all_answers()
+
+    def close(self) -> None:
+        """Close the socket to music and visuals."""
+        self.osc.close()
 
 
-class _Loading:
-    """ASGI middleware: until the engine answers, and once it is dead, only `/healthz`, `/metrics` and `/language` do."""
+class _ReadinessMiddleware:
+    """ASGI middleware: while the engine is not alive, answers 503 except at `/healthz`, `/metrics` and `/language`."""
 
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
         self._app = app
         self._engine = engine
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        ready = scope["type"] != "http" or scope["path"] in ("/healthz", "/metrics", "/language")
+        ready = scope["type"] != "http" or scope["path"] in ("/health", "/healthz", "/metrics", "/language")
         if ready or self._engine.alive():
             await self._app(scope, receive, send)
             return
-        refused = Refused(503, "The model is being loaded; ask again in a moment.", "loading")
-        await refusals.told(scope["path"], refused)(scope, receive, send)
+        refusal = RequestRefusedError(503, "The model is being loaded; ask again in a moment.", "loading")
+        await refusals.refusal_response(scope["path"], refusal)(scope, receive, send)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signals: it would end the process before the engine's children have ended."""
+    """uvicorn with signal handlers of ours: its own would end the process before the engine's children have ended."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for one in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(one, lambda: setattr(self, "should_exit", True))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: setattr(self, "should_exit", True))
         yield
 
 
-async def _serve(
-    settings: Settings,
-    root: Path,
-    keys: Keys,
-    engine: Engine,
-    tokenizer: PreTrainedTokenizerBase,
-    listening: socket.socket,
-) -> int:
-    """Serve; returns the exit status."""
-    service = Service(settings, root, keys, engine, tokenizer)
+async def _serve(service: InferenceService | NodeService, listener: socket.socket) -> int:
+    """Serve until a signal or the engine's death; returns the exit status."""
+    engine = service.engine
     server = _Server(
         uvicorn.Config(
-            service.app,
+            service.guarded(_ReadinessMiddleware(service.inner_app, engine)),
             log_config=None,
             access_log=False,
             lifespan="off",
@@ -197,27 +235,27 @@ async def _serve(
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
         )
     )
-    tending = asyncio.create_task(_tend(service, server))
-    await server.serve(sockets=[listening])
-    status = 1 if tending.done() else 0
-    if not tending.done() and not engine.alive():
-        # A thread is still loading the model; neither it nor the process can be ended otherwise.
-        end_children()
+    watching = asyncio.create_task(_run_engine(service, server))
+    await server.serve(sockets=[listener])
+    status = 1 if watching.done() else 0
+    if not watching.done() and not engine.alive():
+        # A thread is still loading the model; it cannot be cancelled, and would keep the process from ending.
+        kill_descendants()
         logging.shutdown()
         os._exit(status)
-    tending.cancel()
-    await asyncio.gather(tending, return_exceptions=True)
-    await service.shelf.end_all_answers()
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+    await service.cancel_answers()
     try:
         await asyncio.wait_for(engine.stop(), STOP_SECONDS)
     except TimeoutError:
-        log.warning("The engine did not end by itself.")
-    service.osc.close()
+        log.warning("The engine did not stop within %g s.", STOP_SECONDS)
+    service.close()
     return status
 
 
-async def _tend(service: Service, server: uvicorn.Server) -> None:
-    """Start the engine and watch it; returns once it cannot answer any more, having told the server to end."""
+async def _run_engine(service: InferenceService | NodeService, server: uvicorn.Server) -> None:
+    """Start the engine and watch it; when it has died, or did not start, tell the server to exit and return."""
     engine = service.engine
     log.info("The model is being loaded (%s).", engine.name)
     try:
@@ -225,20 +263,20 @@ async def _tend(service: Service, server: uvicorn.Server) -> None:
         log.info("Ready: answers of at most %d tokens with their prompt.", engine.window)
         while engine.alive():  # noqa: ASYNC110  (an engine that dies sets no event)
             await asyncio.sleep(WATCH_SECONDS)
-        log.error("The engine has ended; so does this process, and a new one begins.")
-        await service.shelf.end_all_answers()
+        log.error("The engine has died; this process ends, and supervision starts a new one.")
+        await service.cancel_answers()
     except Exception:
-        # Before any word was read: this traceback is the operator's only clue.
+        # No request has been read yet, so the traceback holds no visitor's words.
         log.exception("The engine did not start.")
     finally:
         server.should_exit = True
 
 
-def _without_words(record: logging.LogRecord) -> bool:
-    """Take the exception's text, which may quote a request, out of uvicorn's log; where it arose stays."""
+def _strip_exception_text(record: logging.LogRecord) -> bool:
+    """Logging filter: replace an exception, whose text may quote a request, by its type and its line of code."""
     if record.exc_info and record.exc_info[0] is not None:
         frames = traceback.extract_tb(record.exc_info[2])
-        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
-        record.msg, record.args = "%s at %s", (record.exc_info[0].__name__, place)
+        location = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "nowhere"
+        record.msg, record.args = "%s at %s", (record.exc_info[0].__name__, location)
         record.exc_info = record.exc_text = None
     return True

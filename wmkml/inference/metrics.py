@@ -1,17 +1,18 @@
-"""What `/metrics` tells Prometheus: requests, tokens and delays by audience, adapters, and who waits.
+"""The service's Prometheus metrics: answers, tokens and delays by audience, and the loaded adapters.
 
-Numbers alone; a registry of its own, so that nothing of a library's is told along.
+They have a registry of their own, so that `/metrics` holds no metrics of libraries.
 """
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-_SECONDS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Seconds: fine around the gap between two tokens, wide enough for a first token under load."""
 
 
 class Metrics:
-    """The instruments of one service."""
+    """The metrics of one service."""
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
@@ -21,11 +22,11 @@ class Metrics:
             "wmkml_first_token_seconds",
             "From a request's arrival to its first token.",
             ["audience"],
-            buckets=_SECONDS,
+            buckets=_BUCKETS,
             registry=registry,
         )
         self.gap = Histogram(
-            "wmkml_token_gap_seconds", "Between two tokens.", ["audience"], buckets=_SECONDS, registry=registry
+            "wmkml_token_gap_seconds", "Between two tokens.", ["audience"], buckets=_BUCKETS, registry=registry
         )
         self.waiting = Gauge("wmkml_answers_waiting", "Answers that wait for their first token.", registry=registry)
         self.running = Gauge("wmkml_answers_running", "Answers under way.", registry=registry)
@@ -36,5 +37,5 @@ class Metrics:
         self.current.set(-1)
 
     def text(self) -> bytes:
-        """All of it in Prometheus' text format."""
+        """All metrics in Prometheus' text format."""
         return generate_latest(self._registry)

@@ -1,6 +1,6 @@
-"""What is refused, as an exception, and how it is told: a sentence, in the OpenAI protocol's form where that is spoken.
+"""Responses for refused requests: one sentence, in the OpenAI protocol's form under `/v1/`, else as `Refusal`.
 
-No refusal quotes what came in: it may be a visitor's.
+No response quotes the request: it may hold a visitor's words.
 """
 
 from __future__ import annotations
@@ -12,50 +12,42 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from wmkml.wire import Refusal
+from wmkml.protocol.base import Refusal, RequestRefusedError
 
 log = logging.getLogger(__name__)
 
-OPENAI = "/v1/"
-"""Paths under this speak the OpenAI protocol."""
+OPENAI_PREFIX = "/v1/"
+"""Paths that begin with this speak the OpenAI protocol."""
 
 
-class Refused(Exception):
-    """An answer with a 4xx or 5xx: the status, one sentence, and a code for programs."""
-
-    def __init__(self, status: int, sentence: str, code: str | None = None) -> None:
-        super().__init__(sentence)
-        self.status = status
-        self.sentence = sentence
-        self.code = code
-
-
-def openai_error(refused: Refused) -> dict[str, Any]:
+def openai_error(refusal: RequestRefusedError) -> dict[str, Any]:
     """The error object of the OpenAI protocol."""
-    kind = "server_error" if refused.status >= 500 else "invalid_request_error"
-    return {"error": {"message": refused.sentence, "type": kind, "param": None, "code": refused.code}}
+    kind = "server_error" if refusal.status >= 500 else "invalid_request_error"
+    return {"error": {"message": refusal.sentence, "type": kind, "param": None, "code": refusal.code}}
 
 
-def told(path: str, refused: Refused) -> JSONResponse:
+def refusal_response(path: str, refusal: RequestRefusedError) -> JSONResponse:
     """The response for a refusal, in the form that belongs to the path."""
-    body = openai_error(refused) if path.startswith(OPENAI) else Refusal(error=refused.sentence).model_dump()
-    return JSONResponse(body, status_code=refused.status)
+    in_openai_form = path.startswith(OPENAI_PREFIX)
+    body = openai_error(refusal) if in_openai_form else Refusal(error=refusal.sentence).model_dump()
+    return JSONResponse(body, status_code=refusal.status)
 
 
-def install(app: FastAPI) -> None:
-    """Answer refusals, unknown paths and our own mistakes in the right form."""
+def install_handlers(app: FastAPI) -> None:
+    """Have the app answer refusals, unknown paths and unexpected exceptions with `refusal_response`."""
 
-    @app.exception_handler(Refused)
-    async def _refused(request: Request, error: Refused) -> JSONResponse:
-        return told(request.url.path, error)
+    @app.exception_handler(RequestRefusedError)
+    async def _on_refusal(request: Request, error: RequestRefusedError) -> JSONResponse:
+        return refusal_response(request.url.path, error)
 
     @app.exception_handler(HTTPException)
-    async def _http(request: Request, error: HTTPException) -> JSONResponse:
-        sentence = {404: "There is nothing at this path.", 405: "This path takes another method."}
-        refused = Refused(error.status_code, sentence.get(error.status_code, "The request cannot be answered."))
-        return told(request.url.path, refused)
+    async def _on_http_error(request: Request, error: HTTPException) -> JSONResponse:
+        sentences = {404: "There is nothing at this path.", 405: "This path takes another method."}
+        sentence = sentences.get(error.status_code, "The request cannot be answered.")
+        return refusal_response(request.url.path, RequestRefusedError(error.status_code, sentence))
 
     @app.exception_handler(Exception)
-    async def _mistake(request: Request, error: Exception) -> JSONResponse:
+    async def _on_exception(request: Request, error: Exception) -> JSONResponse:
         log.error("A request to %s failed: %s", request.url.path, type(error).__name__)
-        return told(request.url.path, Refused(500, "The request failed; the log of inference says where."))
+        refusal = RequestRefusedError(500, "The request failed; the log of inference says where.")
+        return refusal_response(request.url.path, refusal)

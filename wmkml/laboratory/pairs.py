@@ -1,6 +1,6 @@
-"""The pairs of one run: asked of the iteration that answers now, and stored as the owner stores them.
+"""Generate the pairs of one run with the iteration that answers now, and store them as the owner does.
 
-Visitors' prompts and their echoes, datasets' prompts, the persistent prompt.  Knows no training and no choosing.
+Visitors' prompts and their echoes, the datasets' prompts, and the persistent prompt.
 """
 
 from __future__ import annotations
@@ -8,102 +8,121 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 
-from wmkml.conversation import messages, window
 from wmkml.corpora import read_dataset
-from wmkml.cutting import kept_length
-from wmkml.laboratory.experiment import VISITORS, Experiment, drawing
-from wmkml.laboratory.speaking import Answer, Asked, Speaker
+from wmkml.dialogue.answer_end import kept_length
+from wmkml.dialogue.conversation_window import chat_messages, window_length
+from wmkml.laboratory.experiment import VISITOR_PROFILES, Experiment, seeded_random
+from wmkml.laboratory.generation import AnswerGenerator, AnswerRequest, GeneratedAnswer
+from wmkml.protocol.run_state import Source
 from wmkml.runs.schema import NewPair
 from wmkml.runs.store import RunStore
-from wmkml.wire import Source
 
-Told = Callable[[str, int, int], None]
-"""Hears what is being done, how much of it is done, and how much there is."""
+OnProgress = Callable[[str, int, int], None]
+"""Called with the task's name, how much of it is done, and how much there is."""
 
 
-class Pairs:
-    """Makes the pairs of one seed's run."""
+class PairGenerator:
+    """Generates and stores the pairs of one seed's run; `iteration` is recorded as the one that answered."""
 
-    def __init__(self, experiment: Experiment, seed: int, store: RunStore, speaker: Speaker, told: Told) -> None:
-        self._experiment, self._seed, self._store, self._speaker, self._told = experiment, seed, store, speaker, told
-        own, *others = experiment.spoken
-        # The run's own deck is the same whoever else is there.
-        self._visitors_say = {own: _deck(experiment.visitors_prompts(own), drawing(seed, "visitors"))} | {
-            one: _deck(experiment.visitors_prompts(one), drawing(seed, "visitors", one)) for one in others
+    def __init__(
+        self,
+        experiment: Experiment,
+        seed: int,
+        store: RunStore,
+        generator: AnswerGenerator,
+        on_progress: OnProgress,
+    ) -> None:
+        self._experiment, self._seed, self._store = experiment, seed, store
+        self._generator, self._on_progress = generator, on_progress
+        own, *others = experiment.station_languages
+        # The prompts in the run's own language do not depend on which other languages are spoken beside it.
+        self._visitor_prompts = {
+            own: _endless_prompts(experiment.visitor_prompts(own), seeded_random(seed, "visitors"))
+        } | {
+            language: _endless_prompts(experiment.visitor_prompts(language), seeded_random(seed, "visitors", language))
+            for language in others
         }
         self.iteration = -1
 
-    def alone(self, prompt: str, *, visitor: bool) -> Asked:
-        """A prompt without a conversation, drawn as visitors' answers are, or as echoes are."""
-        return self._asked(prompt, [], self._experiment.language, visitor=visitor)
+    def single_request(self, prompt: str, *, visitor: bool) -> AnswerRequest:
+        """A request without conversation, sampled as visitors' answers are, or as echoes are."""
+        return self._request(prompt, [], self._experiment.language, visitor=visitor)
 
-    async def persistent(self, count: int, *, live: bool) -> None:
-        """Answers to the persistent prompt: to seed a run, or for the record."""
+    async def answer_persistent_prompt(self, count: int, *, live: bool) -> None:
+        """Answer the persistent prompt `count` times: live, to seed a run, or not, for the record."""
         prompt = self._experiment.settings.persistent_prompt(self._experiment.language)
-        answers = await self._answers([self.alone(prompt, visitor=False)] * count, "persistent prompt", self.iteration)
+        requests = [self.single_request(prompt, visitor=False)] * count
+        answers = await self._answers(requests, "persistent prompt", self.iteration)
         self._store.add_pairs(self._pair("persistent", prompt, answer, live=live) for answer in answers)
 
-    async def visit(self, round_number: int) -> None:
-        """What visitors say while a round trains: each station in turn, then the echoes of all of it."""
-        how, spoken = VISITORS[self._experiment.visitors], self._experiment.spoken
+    async def play_visitors(self, round_number: int) -> None:
+        """Answer the visitors' prompts of one round: every station in each turn, then the echoes of all prompts."""
+        profile = VISITOR_PROFILES[self._experiment.visitors]
+        languages_known = self._experiment.station_languages
         inference = self._experiment.settings.inference
-        stations = [f"visitor-{number + 1}" for number in range(how.stations)]
-        languages = [spoken[number % len(spoken)] for number in range(how.stations)]
-        said: list[tuple[str, str]] = []
-        for turn in range(how.prompts):
-            prompts = [next(self._visitors_say[language]) for language in languages]
-            newest = window(inference, self.iteration) - 1
-            asked = []
+        stations = [f"visitor-{number + 1}" for number in range(profile.stations)]
+        languages = [languages_known[number % len(languages_known)] for number in range(profile.stations)]
+        prompted: list[tuple[str, str]] = []
+        for turn in range(profile.prompts):
+            prompts = [next(self._visitor_prompts[language]) for language in languages]
+            newest = window_length(inference, self.iteration) - 1
+            requests = []
             for station, language, prompt in zip(stations, languages, prompts, strict=True):
-                past = [(one.prompt, one.text) for one in self._store.exchanges(station, newest)] if newest else []
-                asked.append(self._asked(prompt, past, language, visitor=True))
-            answers = await self._answers(asked, "visitors", round_number, turn)
+                past = (
+                    [(exchange.prompt, exchange.text) for exchange in self._store.exchanges(station, newest)]
+                    if newest
+                    else []
+                )
+                requests.append(self._request(prompt, past, language, visitor=True))
+            answers = await self._answers(requests, "visitors", round_number, turn)
             self._store.add_pairs(
                 self._pair("visitor", prompt, answer, live=True, language=language, station=station)
                 for station, language, prompt, answer in zip(stations, languages, prompts, answers, strict=True)
             )
-            said += zip(prompts, languages, strict=True)
-        echoed = [one for one in said for _ in range(inference.num_generated_responses)]
-        asked = [self._asked(prompt, [], language, visitor=False) for prompt, language in echoed]
-        answers = await self._answers(asked, "echoes", round_number)
+            prompted += zip(prompts, languages, strict=True)
+        echoed = [entry for entry in prompted for _ in range(inference.num_generated_responses)]
+        requests = [self._request(prompt, [], language, visitor=False) for prompt, language in echoed]
+        answers = await self._answers(requests, "echoes", round_number)
         self._store.add_pairs(
             self._pair("echo", prompt, answer, live=True, language=language)
             for (prompt, language), answer in zip(echoed, answers, strict=True)
         )
 
-    async def datasets(self, round_number: int, wanted: int) -> None:
-        """Answer prompts of a round's datasets until there are so many answers with a word in them, or no prompts."""
-        named: dict[str, str] = {}
+    async def answer_datasets(self, round_number: int, wanted: int) -> None:
+        """Answer prompts of a round's datasets until `wanted` answers hold a word, or no prompt is left."""
+        dataset_of: dict[str, str] = {}
         for name in self._experiment.settings.datasets_of(round_number):
             for prompt in read_dataset(self._experiment.datasets, name).prompts:
-                named.setdefault(prompt, name)
-        left = list(named)
-        drawing(self._seed, "datasets", round_number).shuffle(left)
+                dataset_of.setdefault(prompt, name)
+        remaining = list(dataset_of)
+        seeded_random(self._seed, "datasets", round_number).shuffle(remaining)
         missing = wanted
-        while missing > 0 and left:
-            some, left = left[:missing], left[missing:]
-            asked = [self.alone(prompt, visitor=False) for prompt in some]
-            answers = await self._answers(asked, "datasets", round_number, len(left))
-            found = [
-                self._pair("dataset", prompt, answer, live=False, dataset=named[prompt], for_round=round_number)
-                for prompt, answer in zip(some, answers, strict=True)
+        while missing > 0 and remaining:
+            prompts, remaining = remaining[:missing], remaining[missing:]
+            requests = [self.single_request(prompt, visitor=False) for prompt in prompts]
+            answers = await self._answers(requests, "datasets", round_number, len(remaining))
+            pairs = [
+                self._pair("dataset", prompt, answer, live=False, dataset=dataset_of[prompt], for_round=round_number)
+                for prompt, answer in zip(prompts, answers, strict=True)
                 if answer.text.strip()
             ]
-            self._store.add_pairs(found)
-            missing -= len(found)
+            self._store.add_pairs(pairs)
+            missing -= len(pairs)
 
-    async def answers(self, asked: Sequence[Asked], what: str) -> list[Answer]:
-        """Answers that are not stored, to measure."""
-        return await self._answers(asked, what, self.iteration)
+    async def answer(self, requests: Sequence[AnswerRequest], task: str) -> list[GeneratedAnswer]:
+        """Answers that are not stored, for evaluation; `task` names them in progress lines and seeds their draws."""
+        return await self._answers(requests, task, self.iteration)
 
-    async def _answers(self, asked: Sequence[Asked], what: str, *purpose: int) -> list[Answer]:
-        source = drawing(self._seed, what, *purpose)
-        return await self._speaker.answers(asked, source, lambda done: self._told(what, done, len(asked)))
+    async def _answers(self, requests: Sequence[AnswerRequest], task: str, *purpose: int) -> list[GeneratedAnswer]:
+        source = seeded_random(self._seed, task, *purpose)
+        return await self._generator.generate(
+            requests, source, lambda done: self._on_progress(task, done, len(requests))
+        )
 
-    def _asked(self, prompt: str, past: Sequence[tuple[str, str]], language: str, *, visitor: bool) -> Asked:
+    def _request(self, prompt: str, past: Sequence[tuple[str, str]], language: str, *, visitor: bool) -> AnswerRequest:
         inference = self._experiment.settings.inference
-        return Asked(
-            messages=tuple(messages(inference, language, prompt, past)),
+        return AnswerRequest(
+            messages=tuple(chat_messages(inference, language, prompt, past)),
             temperature=inference.visitor_temperature if visitor else inference.temperature,
             top_p=inference.visitor_top_p if visitor else inference.top_p,
         )
@@ -112,7 +131,7 @@ class Pairs:
         self,
         source: Source,
         prompt: str,
-        answer: Answer,
+        answer: GeneratedAnswer,
         *,
         live: bool,
         language: str | None = None,
@@ -135,7 +154,7 @@ class Pairs:
         )
 
 
-def _deck(prompts: Sequence[str], random_source: random.Random) -> Iterator[str]:
-    """The prompts in a drawn order, and again in another when all were said."""
+def _endless_prompts(prompts: Sequence[str], random_source: random.Random) -> Iterator[str]:
+    """All prompts in a random order, then all again in another, without end."""
     while True:
         yield from random_source.sample(prompts, len(prompts))

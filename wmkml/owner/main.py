@@ -1,4 +1,4 @@
-"""Starts the owner: checks what it needs, takes its port, serves until it is told to leave."""
+"""Starts the owner: checks datasets, keys and PIN, opens its port, and serves until it receives a signal."""
 
 from __future__ import annotations
 
@@ -8,47 +8,47 @@ from pathlib import Path
 
 import uvicorn
 
-from wmkml.addresses import KEEP_ALIVE_SECONDS
+from wmkml.access.keys import KeysUnreadableError, load_keys
+from wmkml.access.pin import PinUnusableError, load_pin
 from wmkml.config import Settings
-from wmkml.corpora import check_all, list_datasets, read_dataset
-from wmkml.keys import KeysUnreadable, load_keys
-from wmkml.listening import listen
+from wmkml.config.addresses import KEEP_ALIVE_SECONDS
+from wmkml.config.paths import paths_of
+from wmkml.corpora import check_datasets, list_datasets, read_dataset
 from wmkml.owner.app import make_app
-from wmkml.owner.reading import where
-from wmkml.pin import PinUnusable, load_pin
-from wmkml.places import places
+from wmkml.owner.http.http_requests import error_location
+from wmkml.system.sockets import listen
 
 log = logging.getLogger(__name__)
 
-LEAVE_SECONDS = 2
-"""So long open streams may take to end when the owner leaves."""
+SHUTDOWN_SECONDS = 2
+"""How long open streams may take to end at shutdown before they are cut."""
 
 
 def serve(settings: Settings, root: Path) -> int:
     """Serve until SIGTERM or SIGINT.
 
     Returns:
-        0 when told to leave, 1 after an error that only a new process mends, 2 when these settings cannot work.
+        0 after a signal, 1 after an error that a new process may not meet again, 2 if these settings cannot work.
     """
     logging.basicConfig(level=settings.general.logging, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpx", "httpcore", "asyncio"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    where_things_are = places(settings, root)
-    if problems := wrong_datasets(settings, where_things_are.datasets):
+    for logger_name in ("httpx", "httpcore", "asyncio"):
+        logging.getLogger(logger_name).setLevel(logging.WARNING)
+    paths = paths_of(settings, root)
+    if settings.general.verification_mode:  # first: a set that cannot be used at all has the most to be told of
+        for problem in check_datasets(paths.datasets, settings.general.available_datasets or None):
+            log.log(logging.ERROR if problem.severity == "error" else logging.WARNING, "%s", problem)
+    if problems := dataset_problems(settings, paths.datasets):
         print("\n".join(problems), file=sys.stderr)
         return 2
-    if settings.general.verification_mode:
-        for problem in check_all(where_things_are.datasets, settings.general.available_datasets or None):
-            log.warning("%s", problem)
     try:
-        keys = load_keys(where_things_are)
-        load_pin(where_things_are)
-    except (KeysUnreadable, PinUnusable, OSError) as error:
+        keys = load_keys(paths)
+        load_pin(paths)
+    except (KeysUnreadableError, PinUnusableError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     host, port = settings.general.owner_host, settings.general.owner_port
     try:
-        listening = listen(host, port)
+        listening_socket = listen(host, port)
     except OSError as error:
         print(
             f"The owner cannot listen on {host}, port {port}: {error.strerror}. "
@@ -59,42 +59,44 @@ def serve(settings: Settings, root: Path) -> int:
 
     crashes: list[BaseException] = []
 
-    def crashed(error: BaseException) -> None:
-        log.critical("The owner cannot go on and leaves; its run goes on when it is started again.\n%s", where(error))
+    def on_crash(error: BaseException) -> None:
+        log.critical(
+            "The owner cannot go on and leaves; its run goes on when it is started again.\n%s", error_location(error)
+        )
         crashes.append(error)
         server.should_exit = True
 
-    app = make_app(settings, where_things_are, keys, crashed)
+    app = make_app(settings, paths, keys, on_crash)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
             access_log=False,
             log_config=None,
-            timeout_graceful_shutdown=LEAVE_SECONDS,
+            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             lifespan="on",
-            proxy_headers=False,  # whom a proxy speaks for is weighed by `reading.trusted`, and never believed blindly
+            proxy_headers=False,  # forwarding headers are evaluated by `from_trusted_host` instead
             server_header=False,
         )
     )
-    with listening:
-        server.run(sockets=[listening])
+    with listening_socket:
+        server.run(sockets=[listening_socket])
     return 1 if crashes or not server.started else 0
 
 
-def wrong_datasets(settings: Settings, folder: Path) -> list[str]:
-    """Why the datasets that the settings name cannot be used, one sentence each."""
-    told = []
+def dataset_problems(settings: Settings, folder: Path) -> list[str]:
+    """One sentence for each dataset named in the settings that cannot be used."""
+    problems = []
     available = settings.general.available_datasets
     used = [name for names in settings.finetuning.dataset_array for name in names]
     for name in dict.fromkeys([*available, *used]):
         key = "general.available_datasets" if name in available else "finetuning.dataset_array"
         if name in used and available and name not in available:
-            told.append(f"finetuning.dataset_array: {name!r} is not among general.available_datasets.")
+            problems.append(f"finetuning.dataset_array: {name!r} is not among general.available_datasets.")
             continue
         dataset = read_dataset(folder, name)
         if not dataset.prompts:
             known = ", ".join(list_datasets(folder)) or "none"
             reasons = "; ".join(problem.text for problem in dataset.problems[:3])
-            told.append(f"{key}: {name!r} cannot be used: {reasons} (data sets in {folder}: {known}).")
-    return told
+            problems.append(f"{key}: {name!r} cannot be used: {reasons} (data sets in {folder}: {known}).")
+    return problems

@@ -1,11 +1,11 @@
-"""The rehearsal: simulated visitors live through one whole run of a real cluster, and a report tells how it went.
+"""The rehearsal: simulated visitors talk through one whole run of a real cluster, and a report says how it went.
 
-`main.py` gets ready and writes the report, `run.py` lives through the run, `visitors.py` are the visitors, `watching.py`
-follows the run's events, `receiver.py` is an OSC host of its own, `checks.py` decides what is wrong, `report.py` is the
-report's form.  It meets the cluster only as others do, over HTTP and OSC, and knows nothing of how the services work.
+`main.py` prepares the rehearsal and writes the report, `run.py` drives one run, `visitors.py` simulates the visitors,
+`observation.py` records the run's events, `receiver.py` is an OSC host, `checks.py` decides what is wrong, and
+`report.py` defines the report.  The cluster is used from outside only, over HTTP and OSC.
 """
 
-from wmkml.rehearsal.main import play
+from wmkml.rehearsal.main import run_rehearsal
 from wmkml.rehearsal.report import Report
 
-__all__ = ["Report", "play"]
+__all__ = ["Report", "run_rehearsal"]

@@ -1,6 +1,6 @@
-"""What must be right after a rehearsal: each check gives sentences for what is not.
+"""What must hold after a rehearsal.  Each check returns one sentence for each violation, an empty list for none.
 
-Correctness alone: no check looks at how fast anything was.  No sentence quotes a visitor.
+The checks are about correctness, never about speed.  No sentence quotes a visitor.
 """
 
 from __future__ import annotations
@@ -10,27 +10,29 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from wmkml.protocol.run_state import RoundRecord, SwapEvent
 from wmkml.rehearsal.visitors import Visit
-from wmkml.wire import RoundRecord, SwapEvent
 
 
-def of_rounds(expected: int, rounds: Sequence[RoundRecord], swaps: Sequence[SwapEvent], iteration: int) -> list[str]:
-    """Every round was trained and swapped in, in order, and the last one's adapter answers."""
+def check_rounds(expected: int, rounds: Sequence[RoundRecord], swaps: Sequence[SwapEvent], iteration: int) -> list[str]:
+    """All `expected` rounds were accepted and swapped in, in order, and the last adapter answers at the end."""
     problems = []
     for record in rounds:
         if record.status != "accepted":
             problems.append(f"Round {record.iteration} ended as '{record.status}', not 'accepted'.")
     if len(rounds) != expected:
         problems.append(f"{len(rounds)} rounds took place instead of {expected}.")
-    if (heard := [swap.iteration for swap in swaps]) != list(range(expected)):
-        problems.append(f"The swaps were {heard}, not 0 to {expected - 1} in order.")
+    if (swapped := [swap.iteration for swap in swaps]) != list(range(expected)):
+        problems.append(f"The swaps were {swapped}, not 0 to {expected - 1} in order.")
     if iteration != expected - 1:
         problems.append(f"Iteration {iteration} answered in the last words, not {expected - 1}.")
     return problems
 
 
-def of_visits(visits: Sequence[Visit], expected: int) -> list[str]:
-    """Every visit was answered, the first by the base model and the last by the last adapter, none by an older self."""
+def check_visits(visits: Sequence[Visit], expected: int) -> list[str]:
+    """Every visit was answered: the first by the base model, the last by the last adapter, and none by an iteration
+    older than one that had already answered when its prompt was sent.
+    """
     failures = Counter(visit.failure for visit in visits if visit.failure is not None)
     problems = [
         f"{count} {'visit' if count == 1 else 'visits'} {failure.rstrip('.')}." for failure, count in failures.items()
@@ -50,8 +52,8 @@ def of_visits(visits: Sequence[Visit], expected: int) -> list[str]:
     return problems
 
 
-def of_probes(probes: Iterable[tuple[SwapEvent, Visit]]) -> list[str]:
-    """The prompt asked at the moment of a swap was answered by the new adapter."""
+def check_probes(probes: Iterable[tuple[SwapEvent, Visit]]) -> list[str]:
+    """Each prompt sent at the moment of a swap was answered by the new adapter."""
     return [
         f"Right after the swap to iteration {swap.iteration} a prompt was answered by {visit.started}."
         for swap, visit in probes
@@ -59,7 +61,7 @@ def of_probes(probes: Iterable[tuple[SwapEvent, Visit]]) -> list[str]:
     ]
 
 
-def of_store(visits: Iterable[Visit], stored: set[int]) -> list[str]:
+def check_store(visits: Iterable[Visit], stored: set[int]) -> list[str]:
     """Every pair that was acknowledged to a visitor is in the store."""
     acknowledged = {visit.pair for visit in visits if visit.pair is not None}
     if lost := acknowledged - stored:
@@ -67,19 +69,19 @@ def of_store(visits: Iterable[Visit], stored: set[int]) -> list[str]:
     return []
 
 
-def of_silence(folder: Path, canary: str) -> list[str]:
-    """No file of the data folder, log files included, holds the word that a visitor typed."""
+def check_words_deleted(folder: Path, canary: str) -> list[str]:
+    """No file of the data folder, log files included, holds the `canary`, a word that a visitor typed."""
     needle = canary.encode()
     return [
         f"A visitor's word is still in {path.relative_to(folder)} after the run's end."
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and _holds(path, needle)
+        if path.is_file() and _contains(path, needle)
     ]
 
 
-def _holds(path: Path, needle: bytes) -> bool:
+def _contains(path: Path, needle: bytes) -> bool:
     try:
         return needle in path.read_bytes()
     except FileNotFoundError:
-        # Deleted between listing and reading: gone, which is what is asked for.
+        # Deleted since the folder was listed.
         return False

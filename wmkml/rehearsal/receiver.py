@@ -1,7 +1,7 @@
-"""An OSC host for the rehearsal: counts every message by address and holds it against the address table.
+"""An OSC host for the rehearsal: counts every message by address and checks it against the address table.
 
-Reads datagrams with python-osc, and the type tags by itself, since those are what a patch relies on.  Knows neither
-who sends nor why.
+Datagrams are parsed with python-osc.  The type tags are read here, because patches rely on them and python-osc does not
+expose them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections import Counter
 
 from pythonosc.osc_message import OscMessage, ParseError
 
-from wmkml.osc import TABLE
+from wmkml.protocol.osc import TABLE
 
 
 class OscReceiver(asyncio.DatagramProtocol):
@@ -19,7 +19,7 @@ class OscReceiver(asyncio.DatagramProtocol):
 
     Attributes:
         counts: messages received, by address.
-        problems: one sentence for each kind of message that does not fit the table; quotes no argument.
+        problems: one sentence for each kind of message that does not fit the table; none quotes an argument.
     """
 
     def __init__(self) -> None:
@@ -45,24 +45,24 @@ class OscReceiver(asyncio.DatagramProtocol):
             self._transport.close()
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        """Count one message (called by the event loop)."""
+        """Count and check one message; called by the event loop."""
         try:
             message = OscMessage(data)
         except ParseError:
-            self._note("An OSC datagram could not be read.")
+            self._add_problem("An OSC datagram could not be read.")
             return
         self.counts[message.address] += 1
         row = TABLE.get(message.address)
         if row is None:
-            self._note(f"OSC {message.address} is not in the address table.")
+            self._add_problem(f"OSC {message.address} is not in the address table.")
         elif (tags := type_tags(data)) != row.types:
-            self._note(f"OSC {message.address} came with the types {tags!r}; the table says {row.types!r}.")
+            self._add_problem(f"OSC {message.address} came with the types {tags!r}; the table says {row.types!r}.")
 
     def missing(self) -> list[str]:
-        """The table's addresses that never came."""
+        """The table's addresses that were never received."""
         return [address for address in TABLE if not self.counts[address]]
 
-    def _note(self, sentence: str) -> None:
+    def _add_problem(self, sentence: str) -> None:
         if sentence not in self.problems:
             self.problems.append(sentence)
 

@@ -1,6 +1,6 @@
 """Simulated visitors: each sits at a station, types, asks a prompt, reads the answer as it streams, and asks again.
 
-They use HTTP alone and measure on their side of the wire.  Know nothing of rounds, OSC or what is done with their words.
+They use HTTP only and measure latencies on the client's side.
 """
 
 from __future__ import annotations
@@ -10,28 +10,33 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import httpx
 import httpx_sse
 
-from wmkml.wire import ChatEnd, ChatRequest, ChatStart, ChatToken, Refusal, TypingEvent
+from wmkml.protocol.base import Refusal
+from wmkml.protocol.conversation import ChatEnd, ChatRequest, ChatStart, ChatToken
+from wmkml.protocol.original import TypingEvent
 
 READING_SECONDS = (0.3, 1.2)
-"""How long a visitor reads and thinks before the next prompt; far less than a person, so that a short run is full."""
+"""Range of the pause before the next prompt; shorter than a person's, so that a short run sees many prompts."""
 
 
 @dataclass
 class Visit:
-    """One prompt and what came of it.  Times are `time.perf_counter()` seconds.
+    """One prompt and its answer.  Times are `time.perf_counter()` seconds.
 
     Attributes:
         sent: when the request was made.
         tokens: when each token arrived.
-        started: the iteration that answers, once the answer began.
-        pair: the number under which the owner acknowledged the pair; None while it has not.
-        failure: a sentence when the visit failed.
+        started: the iteration named at the answer's start.
+        started_at: when the answer started.
+        iteration: the iteration named at the answer's end.
+        pair: the number under which the owner acknowledged the pair; None until then.
+        ended: when the answer ended.
+        failure: the predicate of a sentence ("broke off …") when the visit failed.
     """
 
     station: str
@@ -46,21 +51,21 @@ class Visit:
 
     @property
     def first_token_ms(self) -> float | None:
-        """From the request to the first token."""
+        """Time from the request to the first token."""
         return 1000 * (self.tokens[0] - self.sent) if self.tokens else None
 
     @property
     def gaps_ms(self) -> list[float]:
-        """Between one token and the next."""
-        return [1000 * (later - sooner) for sooner, later in itertools.pairwise(self.tokens)]
+        """Times between consecutive tokens."""
+        return [1000 * (later - earlier) for earlier, later in itertools.pairwise(self.tokens)]
 
-    def under_way(self, begin: float, end: float) -> bool:
-        """Whether tokens were coming at some time between these two."""
+    def overlaps(self, begin: float, end: float) -> bool:
+        """Whether the stream of tokens overlaps this span."""
         return bool(self.tokens) and self.tokens[0] <= end and self.tokens[-1] >= begin
 
 
 async def ask(client: httpx.AsyncClient, request: ChatRequest) -> Visit:
-    """One visit at `POST /chat`.  Never raises for what the cluster does: that is the visit's `failure`."""
+    """Make one visit at `POST /chat`.  Whatever fails becomes the visit's `failure`; nothing is raised."""
     visit = Visit(request.station, time.perf_counter())
     try:
         async with httpx_sse.aconnect_sse(
@@ -70,16 +75,16 @@ async def ask(client: httpx.AsyncClient, request: ChatRequest) -> Visit:
                 visit.failure = f"answered with status {source.response.status_code}"
                 return visit
             async for event in source.aiter_sse():
-                _heard(visit, event)
+                _record_event(visit, event)
     except (httpx.HTTPError, httpx_sse.SSEError, ValueError) as error:
-        # Only the kind of error: its text may quote what was said.
+        # The error's type alone: its text may quote the visitor.
         visit.failure = f"broke off ({type(error).__name__})"
     if visit.pair is None and visit.failure is None:
         visit.failure = "ended without an acknowledgement"
     return visit
 
 
-def _heard(visit: Visit, event: httpx_sse.ServerSentEvent) -> None:
+def _record_event(visit: Visit, event: httpx_sse.ServerSentEvent) -> None:
     match event.event:
         case "start":
             start = ChatStart.model_validate_json(event.data)
@@ -98,12 +103,12 @@ def _heard(visit: Visit, event: httpx_sse.ServerSentEvent) -> None:
             pass
 
 
-async def ask_quietly(
+async def quiet_first_token_ms(
     client: httpx.AsyncClient, model: str, system: str, prompt: str, sampling: dict[str, float]
 ) -> float | None:
-    """First token, in milliseconds, of a prompt asked straight at inference's OpenAI door, with no run going on.
+    """Milliseconds to the first token of a prompt sent to inference's OpenAI door outside a run; None without a token.
 
-    The audience is the panel: nobody's words, so OSC and the stage stay silent.  None when no token came.
+    The audience is `panel`, so that nothing goes to OSC or the stage.
 
     Raises:
         httpx.HTTPError: inference did not answer.
@@ -129,7 +134,7 @@ async def ask_quietly(
 
 @dataclass
 class Visitor:
-    """One station: its language, its prompts in an order of its own, and every visit it has made."""
+    """One station: its language, its prompts, its visits so far, and the problems outside of visits."""
 
     station: str
     language: str
@@ -138,8 +143,8 @@ class Visitor:
     visits: list[Visit] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
-    def order(self) -> Iterator[str]:
-        """The prompts, endlessly, shuffled by the seed."""
+    def shuffled_prompts(self) -> Iterator[str]:
+        """The prompts in an order fixed by the seed, repeated endlessly."""
         shuffled = list(self.prompts)
         random.Random(self.seed).shuffle(shuffled)
         return itertools.cycle(shuffled)
@@ -148,22 +153,28 @@ class Visitor:
         self,
         client: httpx.AsyncClient,
         stop: asyncio.Event,
-        first: Sequence[str] = (),
-        told: Callable[[Visit], None] = lambda visit: None,
+        opening: Sequence[str] = (),
+        hurry: asyncio.Event | None = None,
     ) -> None:
-        """Visit after visit until `stop` is set; a visit under way is always finished.  `first` is asked first."""
-        rest = random.Random(self.seed + 1)
-        for prompt in itertools.chain(first, self.order()):
-            await self._typing(client, "typing")
-            await _pause(stop, rest.uniform(*READING_SECONDS))
-            await self._typing(client, "stopped")
+        """Ask the `opening` prompts, then the shuffled ones, until `stop` is set; a visit under way is finished.
+
+        While `hurry` is set, each prompt follows at once on the answer before, without reading or typing; a failed visit
+        is followed by a pause all the same, so that a service that is away is not stormed.
+        """
+        hurry = hurry or asyncio.Event()
+        pauses = random.Random(self.seed + 1)
+        for prompt in itertools.chain(opening, self.shuffled_prompts()):
+            failed = bool(self.visits) and self.visits[-1].failure is not None
+            if failed or not hurry.is_set():
+                await self._report_typing(client, "typing")
+                await _pause(pauses.uniform(*READING_SECONDS), *([stop] if failed else [stop, hurry]))
+                await self._report_typing(client, "stopped")
             if stop.is_set():
                 return
             visit = await ask(client, ChatRequest(prompt=prompt, station=self.station, language=self.language))
             self.visits.append(visit)
-            told(visit)
 
-    async def _typing(self, client: httpx.AsyncClient, status: str) -> None:
+    async def _report_typing(self, client: httpx.AsyncClient, status: str) -> None:
         event = TypingEvent.model_validate({"status": status, "station": self.station})
         try:
             response = await client.post("/typing_event", json=event.model_dump())
@@ -174,8 +185,11 @@ class Visitor:
                 self.problems.append(f"/typing_event was answered with status {response.status_code}.")
 
 
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
+async def _pause(seconds: float, *events: asyncio.Event) -> None:
+    """Wait that long, or until one of the events is set."""
+    waits = [asyncio.create_task(event.wait()) for event in events]
     try:
-        await asyncio.wait_for(stop.wait(), seconds)
-    except TimeoutError:
-        return
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waits:
+            task.cancel()

@@ -1,5 +1,4 @@
-"""Runs on disk: a run's folder, its database and its lines, the same whoever writes it.
+"""Runs on disk: a run's folder, its database and its `.jsonl` files, in one form for installation and laboratory.
 
-`schema.py` names the tables, `store.py` keeps them, `folder.py` makes the folder.  Knows nothing of who plays a run, and
-nothing of when it is to be deleted.
+`schema.py` defines the tables and rows, `store.py` reads and writes them, `folder.py` creates the folder.
 """

@@ -1,12 +1,10 @@
-"""A run's folder on disk, whole or not there at all: the same form for the installation and the laboratory.
+"""A run's folder on disk, in one form for the installation and the laboratory; it appears complete or not at all.
 
-    <runs>/<run>/run.json        what the run is, and the settings it runs with, secrets masked
-    <runs>/<run>/run.sqlite      pairs, rounds, adapters (`schema.py`)
-    <runs>/<run>/losses.jsonl    one line for each optimizer step
-    <runs>/<run>/measures.jsonl  one line for each round's start: the texts' measures
-    <runs>/<run>/adapters/…      LoRA weights in PEFT's form, a folder for each attempt
-
-Knows nothing of who plays the run, and nothing of when it is over.
+<runs>/<run>/run.json        what the run is, and the settings it runs with, secrets masked
+<runs>/<run>/run.sqlite      pairs, rounds, adapters (`schema.py`)
+<runs>/<run>/losses.jsonl    one line for each optimizer step
+<runs>/<run>/measures.jsonl  one line for each round's start: measures of the newest texts
+<runs>/<run>/adapters/…      LoRA weights in PEFT's format, a folder for each attempt
 """
 
 from __future__ import annotations
@@ -17,34 +15,37 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from wmkml import durable
 from wmkml.config import Settings
 from wmkml.runs.schema import FORMAT
 from wmkml.runs.store import RunStore
+from wmkml.system import durable_files
 
-UNFINISHED = ".new-"
-"""What a folder's name begins with while it is being made."""
+UNFINISHED_PREFIX = ".new-"
+"""Of a folder's name while it is being created."""
 
-Kind = Literal["installation", "laboratory"]
-"""What made a run."""
+RunKind = Literal["installation", "laboratory"]
+"""What created a run."""
 
 
-def make(
+def create_run(
     runs: Path,
     run: str,
     language: str,
     settings: Settings,
-    kind: Kind = "installation",
-    more: Mapping[str, Any] | None = None,
+    kind: RunKind = "installation",
+    details: Mapping[str, Any] | None = None,
 ) -> tuple[Path, RunStore]:
-    """Make a run's folder, readable by its owner alone, and its empty database.
+    """Create a run's folder, readable by its owner only, and its empty database.
 
     Args:
-        more: what `run.json` also says, under the name of the kind.
+        details: stored in `run.json` under the kind's name.
+
+    Returns:
+        The folder and its open store.
     """
-    folder, making = runs / run, runs / f"{UNFINISHED}{run}"
-    making.mkdir(mode=0o700, parents=True)
-    (making / "adapters").mkdir()
+    folder, unfinished = runs / run, runs / f"{UNFINISHED_PREFIX}{run}"
+    unfinished.mkdir(mode=0o700, parents=True)
+    (unfinished / "adapters").mkdir()
     started = time.time()
     about: dict[str, Any] = {
         "format": FORMAT,
@@ -54,24 +55,24 @@ def make(
         "started_at": started,
         "settings": settings.model_dump(mode="json"),
     }
-    if more is not None:
-        about[kind] = dict(more)
-    durable.write(making / "run.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
-    store = RunStore(making / "run.sqlite")
+    if details is not None:
+        about[kind] = dict(details)
+    durable_files.write(unfinished / "run.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
+    store = RunStore(unfinished / "run.sqlite")
     store.begin(run, language, started)
     store.close()
-    durable.sync_folder(making)
-    making.rename(folder)  # a run is there whole or not at all, also after a power cut
-    durable.sync_folder(runs)
+    durable_files.sync_folder(unfinished)
+    unfinished.rename(folder)  # after a power cut the run exists completely or not at all
+    durable_files.sync_folder(runs)
     return folder, RunStore(folder / "run.sqlite")
 
 
 def adapter_folder(folder: Path, iteration: int, attempt: int) -> Path:
-    """Where the adapter of an attempt belongs; no two attempts share a folder."""
+    """The folder for the adapter of one attempt; no two attempts share a folder."""
     return folder / "adapters" / f"iteration-{iteration}-attempt-{attempt}"
 
 
 def append_line(folder: Path, name: str, line: Mapping[str, Any]) -> None:
-    """Add a line to one of the run's `.jsonl` files."""
+    """Append a line to one of the run's `.jsonl` files; `name` includes the ending."""
     with (folder / name).open("a", encoding="utf-8") as file:
         file.write(json.dumps(dict(line)) + "\n")

@@ -1,15 +1,16 @@
-"""The tables of a run's database `run.sqlite`, and the rows that come out of them.
+"""The tables of a run's database `run.sqlite`, and the classes of their rows.
 
-The documented form of what a run leaves behind; researchers may open it with any SQLite tool.  Knows no SQL beyond it.
+This is the documented format of what a run leaves behind; any SQLite tool can open it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wmkml.wire import Phase, RoundRecord, RoundStatus, Source
+from wmkml.protocol.run_state import AdapterProof, Phase, RoundRecord, RoundStatus, Source
 
 FORMAT = 1
+"""Version of the tables below; stored in each database and in `run.json`."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS run (
@@ -20,28 +21,28 @@ CREATE TABLE IF NOT EXISTS run (
     started_at REAL NOT NULL,      -- seconds since 1970
     phase TEXT NOT NULL,           -- seeding, running, last_words; waiting once the run is over
     phase_began REAL NOT NULL,     -- seconds since the run began
-    iteration INTEGER NOT NULL,    -- who answers now; -1 is the base model
+    iteration INTEGER NOT NULL,    -- the one that answers now; -1 is the base model
     clean INTEGER NOT NULL         -- 1 once inference has forgotten every earlier run
 );
 CREATE TABLE IF NOT EXISTS pairs (
     pair INTEGER PRIMARY KEY,
     source TEXT NOT NULL,          -- visitor, echo, persistent, dataset
-    dataset TEXT,                  -- its name, where the source is a dataset
+    dataset TEXT,                  -- the dataset's name, where the source is a dataset
     station TEXT,
     language TEXT NOT NULL,
     prompt TEXT NOT NULL,
-    answer TEXT NOT NULL,          -- raw; its first `kept` characters were shown
+    answer TEXT NOT NULL,          -- raw; its first `kept` characters are shown
     kept INTEGER NOT NULL,
-    iteration INTEGER NOT NULL,    -- who answered; -2: nobody of this model (the laboratory's human text)
+    iteration INTEGER NOT NULL,    -- the one that answered; -2: human text (laboratory)
     live INTEGER NOT NULL,         -- 1: a live pair, which rounds choose from first
     for_round INTEGER,             -- of a dataset pair: the round it was answered for
-    carried INTEGER NOT NULL,      -- 1: said in the run before this one
+    carried INTEGER NOT NULL,      -- 1: taken over from the run before
     entropy REAL,                  -- mean over its tokens, in nats, where known
     made_at REAL NOT NULL          -- seconds since 1970
 );
 CREATE INDEX IF NOT EXISTS pairs_of_station ON pairs (station, source);
 CREATE TABLE IF NOT EXISTS tokens (
-    pair INTEGER PRIMARY KEY,      -- of a visitor
+    pair INTEGER PRIMARY KEY,      -- of a visitor's pair
     tokens TEXT NOT NULL           -- JSON list: each token's text, probability, entropy in nats, and alternatives
 );
 CREATE TABLE IF NOT EXISTS rounds (
@@ -65,25 +66,36 @@ CREATE TABLE IF NOT EXISTS rounds (
     held_seconds REAL NOT NULL,
     path TEXT,                     -- of the adapter that was handed in
     sha256 TEXT,
-    since_last_step REAL NOT NULL  -- seconds from the last optimizer step to the hand-in
+    since_last_step REAL NOT NULL, -- seconds from the last optimizer step to the hand-in
+    proof TEXT                     -- JSON: whether inference uses the adapter (`AdapterProof`)
 );
 CREATE TABLE IF NOT EXISTS adapters (
     iteration INTEGER PRIMARY KEY,
     path TEXT NOT NULL,
     sha256 TEXT NOT NULL,
-    from_round INTEGER NOT NULL,   -- 0: loaded by hand, through /reload
+    from_round INTEGER NOT NULL,   -- 0: loaded by hand through /reload
     accepted_at REAL NOT NULL
 );
 CREATE TABLE IF NOT EXISTS stations (
     station TEXT PRIMARY KEY,
     language TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS hold (
+    only INTEGER PRIMARY KEY CHECK (only = 1),
+    holding INTEGER NOT NULL       -- 1: the operator holds the language; no row: it was never held
+);
+CREATE TABLE IF NOT EXISTS waiting_echoes (
+    pair INTEGER PRIMARY KEY       -- of a visitor's pair whose prompt waits for its echoes, or is being echoed
+);
 """
+
+ADDED_COLUMNS = {"rounds": {"proof": "TEXT"}}
+"""Columns that databases of earlier versions lack, by table; added when such a database is opened."""
 
 
 @dataclass
 class RunRow:
-    """What is known of the run itself."""
+    """The only row of `run`; times as in the table."""
 
     run: str
     language: str
@@ -96,7 +108,7 @@ class RunRow:
 
 @dataclass(frozen=True)
 class NewPair:
-    """A pair to be stored; the fields are the columns of `pairs`."""
+    """A pair to store; the fields are columns of `pairs`."""
 
     source: Source
     language: str
@@ -112,9 +124,18 @@ class NewPair:
     entropy: float | None = None
 
 
+@dataclass(frozen=True)
+class WaitingEcho:
+    """A visitor's prompt that waits for its echoes; `pair`: the number of the visitor's pair."""
+
+    pair: int
+    language: str
+    prompt: str
+
+
 @dataclass
 class Round:
-    """A round as the owner keeps it: more than the record everyone sees."""
+    """A row of `rounds`; `record()` is the public part."""
 
     iteration: int
     status: RoundStatus
@@ -137,16 +158,17 @@ class Round:
     path: str | None = None
     sha256: str | None = None
     since_last_step: float = 0.0
+    proof: AdapterProof | None = None
 
     def record(self) -> RoundRecord:
-        """What everyone may know of it."""
-        shown = {name: getattr(self, name) for name in RoundRecord.model_fields if name != "samples"}
-        return RoundRecord(samples=len(self.pairs), **shown)
+        """The round as the protocol publishes it."""
+        public = {name: getattr(self, name) for name in RoundRecord.model_fields if name != "samples"}
+        return RoundRecord(samples=len(self.pairs), **public)
 
 
 @dataclass(frozen=True)
 class AcceptedAdapter:
-    """An adapter that answers in this run."""
+    """An adapter that was accepted in this run; `from_round` False: loaded by hand through `/reload`."""
 
     iteration: int
     path: str

@@ -1,9 +1,10 @@
 """A run's database: everything of a run that must survive a crash, in one SQLite file.
 
-What a method has returned from is on disk (WAL with full synchronisation), but for rounds, phases and languages: those
-are written behind the caller, in order, since nobody is promised them and the disk may take a tenth of a second, in
-which no token could be sent.  Reading waits for no writer.  Methods may be called from any thread.
-Knows no clock, no HTTP and no files beyond its own.
+A write is on disk when its method returns (WAL with full synchronisation), except for rounds, phases, languages, the
+hold, and echoes that are given up: those are written behind by a thread, in order, because a commit may take a tenth of
+a second, which would stall the event loop, and losing the last of them does no harm; `flush` waits for them.  An error
+of such a write is raised by the next call that writes, flushes or closes.  Reads never wait for a writer.  Methods may
+be called from any thread.
 """
 
 from __future__ import annotations
@@ -21,21 +22,22 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from wmkml.choosing import Candidate
-from wmkml.runs.schema import FORMAT, TABLES, AcceptedAdapter, NewPair, Round, RunRow
-from wmkml.wire import ChatToken, Exchange, Phase, Sample, ShownExchange, Source
+from wmkml.policy.pair_selection import Candidate
+from wmkml.protocol.conversation import ChatToken, Exchange, ShownExchange
+from wmkml.protocol.run_state import AdapterProof, Phase, Source
+from wmkml.protocol.training import Sample
+from wmkml.runs.schema import ADDED_COLUMNS, FORMAT, TABLES, AcceptedAdapter, NewPair, Round, RunRow, WaitingEcho
 
 TOKENS = TypeAdapter(list[ChatToken])
 
 SOURCES: tuple[Source, ...] = ("visitor", "echo", "persistent", "dataset")
 
-
 OF_THIS_RUN = "source != 'dataset' AND NOT carried"
-"""Of the pairs: those that this run's own iterations said to somebody, and their echoes."""
+"""SQL condition on `pairs`: answers of this run's own iterations, datasets' left out."""
 
 
-class StoreClosed(RuntimeError):
-    """The run of this store is over; nothing can be kept in it any more."""
+class StoreClosedError(RuntimeError):
+    """The store is closed: the run is over, and nothing can be read or written any more."""
 
     def __init__(self) -> None:
         super().__init__("the run is over and its store is closed")
@@ -45,153 +47,181 @@ class RunStore:
     """One run's pairs, rounds and adapters."""
 
     def __init__(self, path: Path) -> None:
-        """Open the database, and make its tables if it is new.
+        """Open the database, and create its tables if it is new.
 
         Raises:
-            sqlite3.DatabaseError: the file is none of SQLite's, or damaged.
+            sqlite3.DatabaseError: the file is not an SQLite database, or is damaged.
         """
         self._closed = False
         self._writer_lock, self._reader_lock = threading.Lock(), threading.Lock()
-        with closing(_connected(path)) as trying:  # a damaged file shows here, and nothing is left open then
-            trying.execute("PRAGMA journal_mode=WAL")
-            trying.executescript(TABLES)
-        self._writer, self._reader = _connected(path), _connected(path)
+        with closing(_connect(path)) as connection:  # a damaged file raises here, before any connection stays open
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.executescript(TABLES)
+            _add_columns(connection)
+        self._writer, self._reader = _connect(path), _connect(path)
         self._writer.execute("PRAGMA synchronous=FULL")
         self._reader.execute("PRAGMA query_only=ON")
-        self._behind = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
-        self._last: Future[None] | None = None
-        self._failed: sqlite3.Error | None = None
+        self._write_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
+        self._last_write: Future[None] | None = None
+        self._write_error: sqlite3.Error | None = None
 
     def close(self) -> None:
-        """Write everything into the one file and let go of it; the -wal and -shm files are gone afterwards.
+        """Finish all writes and close the file; its `-wal` and `-shm` files are gone afterwards.
 
-        Raises what a write behind the caller failed with, where nobody was told of it yet.
+        Raises the error of a write-behind that was not raised yet.
         """
         if self._closed:
             return
-        self._behind.shutdown(wait=True)
+        self._write_thread.shutdown(wait=True)
         with self._writer_lock, self._reader_lock:
             self._closed = True
             self._reader.close()
-            self._writer.close()  # the last connection takes the -wal file with it
-        self._tell()
+            self._writer.close()  # closing the last connection removes the -wal file
+        self._raise_write_error()
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._writer_lock:
             if self._closed:
-                raise StoreClosed
+                raise StoreClosedError
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
                 self._writer.execute("COMMIT")
             except BaseException:
-                if self._writer.in_transaction:  # some errors have rolled back already
+                if self._writer.in_transaction:  # some errors roll back by themselves
                     self._writer.execute("ROLLBACK")
                 raise
 
     def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
         with self._reader_lock:
             if self._closed:
-                raise StoreClosed
+                raise StoreClosedError
             return self._reader.execute(query, values).fetchall()
 
     def _write_behind(self, statement: str, *values: Any) -> None:
         def write() -> None:
             try:
-                with self._writing() as connection:
+                with self._transaction() as connection:
                     connection.execute(statement, values)
             except sqlite3.Error as error:
-                self._failed = error  # raised where the next one writes: a full disk must not pass unseen
+                self._write_error = error  # raised by the next call: a full disk must not go unnoticed
 
-        self._tell()
+        self._raise_write_error()
         if self._closed:
-            raise StoreClosed
-        self._last = self._behind.submit(write)
+            raise StoreClosedError
+        self._last_write = self._write_thread.submit(write)
 
-    def _settle(self) -> None:
-        """Wait for what is written behind the caller; raises what it failed with."""
-        if self._last is not None:
-            wait([self._last])
-        self._tell()
+    def flush(self) -> None:
+        """Wait until all write-behinds are on the disk; raises the error of one that failed."""
+        if self._last_write is not None:
+            wait([self._last_write])
+        self._raise_write_error()
 
-    def _tell(self) -> None:
-        if self._failed is not None:
-            failed, self._failed = self._failed, None
-            raise failed
+    def _raise_write_error(self) -> None:
+        if self._write_error is not None:
+            error, self._write_error = self._write_error, None
+            raise error
 
     # --- the run ---------------------------------------------------------------------------------------------------
 
     def begin(self, run: str, language: str, started_at: float) -> None:
-        """Write the run's own row; once, before anything else."""
-        with self._writing() as connection:
+        """Insert the run's own row: once, before anything else."""
+        with self._transaction() as connection:
             connection.execute(
                 "INSERT INTO run VALUES (1, ?, ?, ?, ?, 'seeding', 0.0, -1, 0)", (FORMAT, run, language, started_at)
             )
 
     def run(self) -> RunRow | None:
-        """The run; none if the process was killed before it was written."""
-        self._settle()
+        """The run's own row; None if the process was killed before it was written."""
+        self.flush()
         rows = self._rows("SELECT run, language, started_at, phase, phase_began, iteration, clean FROM run")
         return RunRow(**{**dict(rows[0]), "clean": bool(rows[0]["clean"])}) if rows else None
 
-    def whole(self) -> bool:
+    def is_intact(self) -> bool:
         """Whether the file is undamaged and holds a run."""
-        [found] = self._rows("PRAGMA quick_check(1)")
-        return found[0] == "ok" and self.run() is not None
+        [row] = self._rows("PRAGMA quick_check(1)")
+        return row[0] == "ok" and self.run() is not None
 
     def set_phase(self, phase: Phase, began: float) -> None:
-        """The run is in this phase since `began` seconds after its start."""
+        """Set the run's phase, which began `began` seconds after the run's start."""
         self._write_behind("UPDATE run SET phase = ?, phase_began = ?", phase, began)
 
     def set_clean(self) -> None:
-        """Inference has forgotten every earlier run."""
-        with self._writing() as connection:
+        """Record that inference has unloaded every earlier run's adapters."""
+        with self._transaction() as connection:
             connection.execute("UPDATE run SET clean = 1")
 
     def set_iteration(self, iteration: int) -> None:
-        """This iteration answers."""
-        with self._writing() as connection:
+        """Record the iteration that answers now."""
+        with self._transaction() as connection:
             connection.execute("UPDATE run SET iteration = ?", (iteration,))
+
+    def set_holding(self, holding: bool) -> None:
+        """Record whether the operator holds the language."""
+        self._write_behind("INSERT OR REPLACE INTO hold VALUES (1, ?)", holding)
+
+    def holding(self) -> bool:
+        """Whether the operator holds the language."""
+        self.flush()
+        return any(row["holding"] for row in self._rows("SELECT holding FROM hold"))
 
     # --- pairs -----------------------------------------------------------------------------------------------------
 
-    def add_pairs(self, pairs: Iterable[NewPair], tokens: Sequence[ChatToken] = ()) -> list[int]:
-        """Store pairs, all or none; returns their numbers.  `tokens`: how the last one's answer was said."""
+    def add_pairs(
+        self,
+        pairs: Iterable[NewPair],
+        tokens: Sequence[ChatToken] = (),
+        *,
+        awaits_echoes: bool = False,
+        echoes_of: int | None = None,
+    ) -> list[int]:
+        """Store pairs, all or none, and return their numbers.
+
+        Args:
+            tokens: the tokens of the last pair's answer.
+            awaits_echoes: whether the last pair's prompt waits for its echoes from now on.
+            echoes_of: the pair whose prompt these pairs echo: it waits no longer.
+        """
         columns = [field.name for field in fields(NewPair)]
         statement = f"INSERT INTO pairs ({', '.join(columns)}, made_at) VALUES ({', '.join('?' * len(columns))}, ?)"
         now, numbers = time.time(), []
-        with self._writing() as connection:
+        with self._transaction() as connection:
             for pair in pairs:
                 cursor = connection.execute(statement, (*(getattr(pair, name) for name in columns), now))
                 numbers.append(int(cursor.lastrowid or 0))
             if tokens:
-                said = TOKENS.dump_json(list(tokens)).decode()
-                connection.execute("INSERT INTO tokens VALUES (?, ?)", (numbers[-1], said))
+                encoded = TOKENS.dump_json(list(tokens)).decode()
+                connection.execute("INSERT INTO tokens VALUES (?, ?)", (numbers[-1], encoded))
+            if awaits_echoes:
+                connection.execute("INSERT INTO waiting_echoes VALUES (?)", (numbers[-1],))
+            if echoes_of is not None:
+                connection.execute("DELETE FROM waiting_echoes WHERE pair = ?", (echoes_of,))
         return numbers
 
-    def counts(self) -> dict[Source, int]:
-        """How many pairs there are of each source."""
-        found = {row["source"]: row["n"] for row in self._rows("SELECT source, count(*) n FROM pairs GROUP BY source")}
-        return {source: found.get(source, 0) for source in SOURCES}
+    def pair_counts(self) -> dict[Source, int]:
+        """The number of pairs of each source, zeros included."""
+        counts = {row["source"]: row["n"] for row in self._rows("SELECT source, count(*) n FROM pairs GROUP BY source")}
+        return {source: counts.get(source, 0) for source in SOURCES}
 
     def exchanges(self, station: str, newest: int | None = None, oldest: int | None = None) -> list[Exchange]:
-        """What a station said and was answered in this run, oldest first; answers cut as they were shown.
+        """A station's exchanges in this run, oldest first; answers are cut as they were shown.
 
         Args:
-            newest, oldest: only so many of its newest, or of its oldest; neither: all of them.
+            newest, oldest: return only this many of the newest, or of the oldest; neither: all of them.
         """
+        limit = newest if oldest is None else oldest
         rows = self._rows(
             "SELECT prompt, substr(answer, 1, kept) text, iteration FROM pairs "
             "WHERE station = ? AND source = 'visitor' AND NOT carried "
             f"ORDER BY pair {'DESC' if oldest is None else 'ASC'} LIMIT ?",
             station,
-            next((one for one in (oldest, newest) if one is not None), -1),
+            -1 if limit is None else limit,
         )
         return [Exchange(**dict(row)) for row in (reversed(rows) if oldest is None else rows)]
 
-    def shown(self, station: str, with_tokens: int) -> list[ShownExchange]:
-        """What a station said and was answered in this run, oldest first; the newest `with_tokens` as they were drawn."""
+    def shown_exchanges(self, station: str, with_tokens: int) -> list[ShownExchange]:
+        """A station's exchanges in this run, oldest first; the newest `with_tokens` of them with their tokens."""
         rows = self._rows(
             "SELECT prompt, substr(answer, 1, kept) text, iteration, tokens FROM pairs LEFT JOIN ("
             "SELECT pair, tokens FROM tokens JOIN pairs USING (pair) WHERE station = ?1 ORDER BY pair DESC LIMIT ?2"
@@ -204,25 +234,25 @@ class RunStore:
             for row in rows
         ]
 
-    def live(self) -> list[Candidate]:
+    def live_pairs(self) -> list[Candidate]:
         """Every live pair."""
         return [Candidate(*row) for row in self._rows("SELECT pair, prompt, iteration FROM pairs WHERE live")]
 
-    def considered(self, most_per_prompt: int) -> int:
-        """How many live pairs there are, counting at most so many of each prompt."""
+    def count_live_pairs(self, max_per_prompt: int) -> int:
+        """The number of live pairs, counting at most `max_per_prompt` of each prompt."""
         rows = self._rows(
             "SELECT coalesce(sum(min(n, ?)), 0) n FROM (SELECT count(*) n FROM pairs WHERE live GROUP BY prompt)",
-            most_per_prompt,
+            max_per_prompt,
         )
         return int(rows[0]["n"])
 
-    def answered_for(self, for_round: int) -> int:
-        """How many dataset pairs were answered for a round."""
+    def count_dataset_pairs(self, for_round: int) -> int:
+        """The number of dataset pairs answered for a round."""
         rows = self._rows("SELECT count(*) n FROM pairs WHERE source = 'dataset' AND for_round = ?", for_round)
         return int(rows[0]["n"])
 
-    def of_datasets(self, for_round: int) -> list[Candidate]:
-        """The dataset pairs that were answered for a round."""
+    def dataset_pairs(self, for_round: int) -> list[Candidate]:
+        """The dataset pairs answered for a round."""
         return [
             Candidate(*row)
             for row in self._rows(
@@ -231,26 +261,26 @@ class RunStore:
         ]
 
     def samples(self, pairs: list[int]) -> list[Sample]:
-        """The words of these pairs, in their order, repeats included."""
+        """Prompt and answer of these pairs, in the given order, repeats included."""
         marks = ", ".join("?" * len(set(pairs)))
         rows = self._rows(f"SELECT pair, prompt, answer FROM pairs WHERE pair IN ({marks})", *set(pairs))
-        words = {row["pair"]: Sample(prompt=row["prompt"], answer=row["answer"]) for row in rows}
-        return [words[pair] for pair in pairs]
+        by_number = {row["pair"]: Sample(prompt=row["prompt"], answer=row["answer"]) for row in rows}
+        return [by_number[pair] for pair in pairs]
 
     def newest_answers(self, count: int) -> list[tuple[str, float | None]]:
-        """The newest answers (datasets' left out) and their entropies, newest first."""
+        """The newest answers (datasets' left out) with their mean entropies in nats, newest first."""
         rows = self._rows(
             "SELECT answer, entropy FROM pairs WHERE source != 'dataset' ORDER BY pair DESC LIMIT ?", count
         )
         return [(row["answer"], row["entropy"]) for row in rows]
 
     def answer_counts(self) -> dict[int, int]:
-        """How many answers of this run there are of each iteration, datasets' left out."""
+        """The number of answers of each iteration of this run, datasets' left out."""
         rows = self._rows(f"SELECT iteration, count(*) n FROM pairs WHERE {OF_THIS_RUN} GROUP BY iteration")
         return {row["iteration"]: row["n"] for row in rows}
 
     def answers_of(self, iteration: int, newest: int) -> list[tuple[str, float | None]]:
-        """The newest answers of an iteration (datasets' left out) and their entropies."""
+        """The newest answers of an iteration (datasets' left out) with their mean entropies in nats, newest first."""
         rows = self._rows(
             f"SELECT answer, entropy FROM pairs WHERE {OF_THIS_RUN} AND iteration = ? ORDER BY pair DESC LIMIT ?",
             iteration,
@@ -258,8 +288,8 @@ class RunStore:
         )
         return [(row["answer"], row["entropy"]) for row in rows]
 
-    def last_exchanges(self, count: int) -> list[Exchange]:
-        """What visitors said last, wherever they sit, newest first; answers cut as they were shown."""
+    def newest_exchanges(self, count: int) -> list[Exchange]:
+        """The newest exchanges of all stations, newest first; answers are cut as they were shown."""
         rows = self._rows(
             "SELECT prompt, substr(answer, 1, kept) text, iteration FROM pairs "
             "WHERE source = 'visitor' AND NOT carried ORDER BY pair DESC LIMIT ?",
@@ -267,25 +297,37 @@ class RunStore:
         )
         return [Exchange(**dict(row)) for row in rows]
 
-    def persistent_answered(self, iteration: int) -> int:
-        """How often this iteration has answered the persistent prompt."""
+    def waiting_echoes(self) -> list[WaitingEcho]:
+        """The prompts that wait for their echoes, oldest first."""
+        self.flush()
+        rows = self._rows(
+            "SELECT pair, language, prompt FROM waiting_echoes JOIN pairs USING (pair) ORDER BY waiting_echoes.pair"
+        )
+        return [WaitingEcho(**dict(row)) for row in rows]
+
+    def give_up_echoes(self, pair: int) -> None:
+        """The prompt of this pair waits for its echoes no longer."""
+        self._write_behind("DELETE FROM waiting_echoes WHERE pair = ?", pair)
+
+    def count_persistent_answers(self, iteration: int) -> int:
+        """The number of this iteration's answers to the persistent prompt."""
         rows = self._rows("SELECT count(*) n FROM pairs WHERE source = 'persistent' AND iteration = ?", iteration)
         return int(rows[0]["n"])
 
     def all_pairs(self, source: Source | None = None) -> list[dict[str, Any]]:
-        """Whole rows of `pairs`: for the operator, and for carrying what visitors said into the next run."""
+        """Whole rows of `pairs`, oldest first; None: of every source."""
         rows = self._rows("SELECT * FROM pairs WHERE ?1 IS NULL OR source = ?1 ORDER BY pair", source)
         return [dict(row) for row in rows]
 
     # --- stations --------------------------------------------------------------------------------------------------
 
     def set_language(self, station: str, language: str) -> None:
-        """A station speaks this language from now on."""
+        """Set a station's language from now on."""
         self._write_behind("INSERT OR REPLACE INTO stations VALUES (?, ?)", station, language)
 
     def languages(self) -> dict[str, str]:
         """The language of every station that chose one."""
-        self._settle()
+        self.flush()
         return {row["station"]: row["language"] for row in self._rows("SELECT station, language FROM stations")}
 
     def stations(self) -> set[str]:
@@ -295,22 +337,23 @@ class RunStore:
 
     # --- rounds and adapters ---------------------------------------------------------------------------------------
 
-    def save_round(self, one: Round) -> None:
-        """Write a round as it is now."""
-        row = {**asdict(one), "pairs": json.dumps(one.pairs)}
+    def save_round(self, round_: Round) -> None:
+        """Write a round as it is now, over what was saved of it before."""
+        proof = None if round_.proof is None else round_.proof.model_dump_json()
+        row = {**asdict(round_), "pairs": json.dumps(round_.pairs), "proof": proof}
         statement = f"INSERT OR REPLACE INTO rounds ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
         self._write_behind(statement, *row.values())
 
     def rounds(self) -> list[Round]:
-        """Every round so far, in order."""
-        self._settle()
+        """Every round so far, by iteration."""
+        self.flush()
         rows = self._rows("SELECT * FROM rounds ORDER BY iteration")
-        return [Round(**{**dict(row), "pairs": json.loads(row["pairs"])}) for row in rows]
+        return [_round_of(row) for row in rows]
 
     def accept(self, adapter: AcceptedAdapter, finished: Round | None = None) -> None:
-        """From now on this adapter answers; its round, where it has one, is finished: all or nothing."""
-        self._settle()  # or a round saved before would be written over what is written here
-        with self._writing() as connection:
+        """Record that this adapter answers from now on, and that its round, if given, is accepted: all or nothing."""
+        self.flush()  # else an earlier save_round could overwrite this
+        with self._transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO adapters VALUES (?, ?, ?, ?, ?)",
                 (adapter.iteration, adapter.path, adapter.sha256, adapter.from_round, time.time()),
@@ -323,18 +366,31 @@ class RunStore:
                 )
 
     def withdraw(self, iteration: int, instead: int) -> None:
-        """This adapter was accepted and shall never answer again, nor be trained on from; `instead` answers now."""
-        with self._writing() as connection:
+        """Remove an accepted adapter: it neither answers nor is trained further; iteration `instead` answers now."""
+        with self._transaction() as connection:
             connection.execute("DELETE FROM adapters WHERE iteration = ?", (iteration,))
             connection.execute("UPDATE run SET iteration = ?", (instead,))
 
     def adapters(self) -> list[AcceptedAdapter]:
-        """Every adapter that was accepted, by iteration; a wall clock may be set back, iterations never are."""
+        """Every accepted adapter, by iteration (not by time: the wall clock may have been set back)."""
         rows = self._rows("SELECT iteration, path, sha256, from_round FROM adapters ORDER BY iteration")
         return [AcceptedAdapter(**{**dict(row), "from_round": bool(row["from_round"])}) for row in rows]
 
 
-def _connected(path: Path) -> sqlite3.Connection:
+def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
     connection.row_factory = sqlite3.Row
     return connection
+
+
+def _add_columns(connection: sqlite3.Connection) -> None:
+    for table, columns in ADDED_COLUMNS.items():
+        present = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        for name, kind in columns.items():
+            if name not in present:
+                connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {kind}")
+
+
+def _round_of(row: sqlite3.Row) -> Round:
+    proof = None if row["proof"] is None else AdapterProof.model_validate_json(row["proof"])
+    return Round(**{**dict(row), "pairs": json.loads(row["pairs"]), "proof": proof})

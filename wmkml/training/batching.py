@@ -1,22 +1,33 @@
-"""Which samples go through the model together: steps of so many samples, each in micro-batches of similar length.
+"""Which samples go through the model together: optimizer steps, each split into micro-batches of similar length.
 
-How many samples one optimizer step sees decides what is learnt and is never changed; how many go through the model at
-once decides only speed and memory, so there the batches follow lengths and are halved when memory runs out.
+The number of samples per optimizer step affects what is learnt and is never changed.  The size of the micro-batches
+affects only speed and memory: they are formed by length, and halved when memory runs out.  A micro-batch is padded to
+its longest sample, or packed: one row of samples without padding, for `wmkml.training.kernels.document_attention`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
-from wmkml.training.samples import IGNORED, Tokens
+from wmkml.training.kernels.document_attention import document_arguments
+from wmkml.training.samples import IGNORED, TokenizedSample
+
+CPU_TOKENS = 1024
+"""Tokens at once beyond which a CPU trains no faster: its caches are full, and short samples are padded to longer ones."""
 
 
-def steps_of(count: int, samples_per_step: int, epochs: int, seed: int) -> list[list[int]]:
-    """Indices of the samples of every optimizer step, each epoch in its own order drawn from the seed.
+def quick_limit(limit: int, device: torch.device) -> int:
+    """The most tokens of a micro-batch with which this device is quick: `limit`, on a CPU CPU_TOKENS at most."""
+    return min(limit, CPU_TOKENS) if device.type == "cpu" else limit
 
-    Every epoch ends with what is left, so it has ceil(count / samples_per_step) steps.
+
+def plan_steps(count: int, samples_per_step: int, epochs: int, seed: int) -> list[list[int]]:
+    """The sample indices of every optimizer step; each epoch is shuffled with `seed` + its number.
+
+    The last step of an epoch takes the remainder, so an epoch has ceil(count / samples_per_step) steps.
     """
     steps = []
     for epoch in range(epochs):
@@ -25,13 +36,13 @@ def steps_of(count: int, samples_per_step: int, epochs: int, seed: int) -> list[
     return steps
 
 
-def micro_batches(samples: Sequence[Tokens], limit: int) -> list[list[Tokens]]:
-    """Split one step's samples, longest first, so that a batch padded to its longest has at most `limit` tokens.
+def micro_batches(samples: Sequence[TokenizedSample], limit: int) -> list[list[TokenizedSample]]:
+    """Split one step's samples, longest first, into batches of at most `limit` tokens including padding.
 
-    A sample that is longer than the limit by itself is a batch of its own.
+    A sample longer than the limit is a batch of its own.
     """
-    batches: list[list[Tokens]] = []
-    for sample in sorted(samples, key=lambda one: len(one.ids), reverse=True):
+    batches: list[list[TokenizedSample]] = []
+    for sample in sorted(samples, key=lambda sample: len(sample.ids), reverse=True):
         if batches and (len(batches[-1]) + 1) * len(batches[-1][0].ids) <= limit:
             batches[-1].append(sample)
         else:
@@ -39,10 +50,48 @@ def micro_batches(samples: Sequence[Tokens], limit: int) -> list[list[Tokens]]:
     return batches
 
 
-def padded(batch: Sequence[Tokens], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels as (samples, longest) tensors, padded on the right.
+def packed_batches(samples: Sequence[TokenizedSample], limit: int) -> list[list[TokenizedSample]]:
+    """Split one step's samples into batches of at most `limit` tokens; each goes into the first that has room for it.
 
-    Attention is causal: no token sees the padding that follows it, so no attention mask is needed.
+    A sample longer than the limit is a batch of its own.
+    """
+    batches: list[list[TokenizedSample]] = []
+    room: list[int] = []
+    for sample in sorted(samples, key=lambda sample: len(sample.ids), reverse=True):
+        length = len(sample.ids)
+        number = next((number for number, left in enumerate(room) if left >= length), None)
+        if number is None:
+            batches.append([sample])
+            room.append(limit - length)
+        else:
+            batches[number].append(sample)
+            room[number] -= length
+    return batches
+
+
+def tokens_of(batch: Sequence[TokenizedSample], packed: bool) -> int:
+    """The tokens that a batch brings through the model, padding included."""
+    lengths = [len(sample.ids) for sample in batch]
+    return sum(lengths) if packed else len(lengths) * max(lengths)
+
+
+def pack_batch(
+    batch: Sequence[TokenizedSample], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
+    """Ids and labels, each of shape (1, all tokens), and what the model needs to tell the samples apart.
+
+    A sample's first token is no target: the token before it is another sample's last.
+    """
+    ids = [token for sample in batch for token in sample.ids]
+    labels = [label for sample in batch for label in (IGNORED, *sample.labels[1:])]
+    arguments = document_arguments([len(sample.ids) for sample in batch], device)
+    return torch.tensor([ids], device=device), torch.tensor([labels], device=device), arguments
+
+
+def pad_batch(batch: Sequence[TokenizedSample], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and labels, each of shape (samples, longest sample), padded on the right.
+
+    No attention mask is needed: attention is causal, so no token sees the padding after it.
     """
     longest = max(len(sample.ids) for sample in batch)
     ids = [list(sample.ids) + [0] * (longest - len(sample.ids)) for sample in batch]

@@ -1,7 +1,7 @@
-"""The loop: a model, tokenised samples and a recipe in; a trained model and its losses out.
+"""The training loop: a model, tokenized samples and a recipe in; a trained model and its losses out.
 
-One loop for every finetune, a round's LoRA included: it updates whatever parameters ask for gradients.  It knows no
-adapter, no file and no round; whoever wants to follow or to stop it hands in a watcher.
+One loop for every finetune, including a round's LoRA: it updates all parameters that require gradients.  Callers
+follow or stop it through a Watcher.
 """
 
 from __future__ import annotations
@@ -9,40 +9,44 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch.nn.functional import cross_entropy
 
-from wmkml.training.batching import micro_batches, padded, steps_of
-from wmkml.training.optimizers import OptimizerName, fresh, rate_at, set_rate
-from wmkml.training.samples import IGNORED, Tokens
-
-
-class TrainingDropped(RuntimeError):
-    """The watcher wished it to end.  The model is left somewhere on its way."""
+from wmkml.training.batching import micro_batches, pack_batch, packed_batches, pad_batch, plan_steps, tokens_of
+from wmkml.training.kernels.document_attention import document_attention
+from wmkml.training.loss import token_losses
+from wmkml.training.optimizers import OptimizerName, decayed_rate, new_optimizer, set_rate
+from wmkml.training.out_of_memory import is_out_of_memory
+from wmkml.training.samples import TokenizedSample
 
 
-class TrainingSpoiled(RuntimeError):
-    """A loss or a gradient is not finite, or there is nothing to learn.  What the model holds must not be used."""
+class TrainingDroppedError(RuntimeError):
+    """The watcher stopped the training.  The model is left partly trained."""
 
 
-class MemoryExhausted(RuntimeError):
-    """Not even one sample at a time fits the memory."""
+class TrainingSpoiledError(RuntimeError):
+    """A loss or a gradient is not finite, or there is nothing to learn.  The model's weights must not be used."""
+
+
+class MemoryExhaustedError(RuntimeError):
+    """Memory ran out with a single sample in the batch."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train.
+    """The hyperparameters of a training.
 
     Attributes:
         learning_rate: of the first step; it falls linearly to zero.
-        samples_per_step: how many samples one optimizer step learns from.
-        micro_batch_tokens: how many tokens, padding included, go through the model at once.
-        max_grad_norm: gradients are scaled down to this norm.
-        seed: of the samples' order and of dropout.
-        autocast: what matrix products are computed in; None: as the weights are.
+        samples_per_step: samples per optimizer step.
+        micro_batch_tokens: most tokens per forward pass, padding included.
+        max_grad_norm: gradients are clipped to this norm.
+        seed: of the sample order and of dropout.
+        autocast: data type of the matrix products; None: that of the weights.
+        packed: the samples of a micro-batch lie in one row without padding; for a model of transformers only.
     """
 
     learning_rate: float
@@ -53,11 +57,15 @@ class Recipe:
     max_grad_norm: float = 1.0
     seed: int = 0
     autocast: torch.dtype | None = None
+    packed: bool = False
 
 
 @dataclass(frozen=True)
-class StepDone:
-    """One optimizer step: `step` counts from 1; `loss` is the mean over the step's targets; `tokens` seen so far."""
+class OptimizerStep:
+    """A finished optimizer step: `step` counts from 1, `loss` is the mean over its target tokens in nats.
+
+    `tokens` is the total seen so far, padding not included.
+    """
 
     step: int
     steps: int
@@ -67,10 +75,14 @@ class StepDone:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """What a training was: one loss for each step, tokens seen, seconds, the clock (monotonic) after the last step.
+class TrainingResult:
+    """The outcome of a training.
 
-    `micro_batch_tokens` is what fitted the memory in the end.
+    Attributes:
+        losses: one per optimizer step, in nats a token.
+        tokens: seen in all epochs, padding not included.
+        last_step_at: monotonic time after the last step, in seconds.
+        micro_batch_tokens: the limit that fitted the memory in the end.
     """
 
     losses: tuple[float, ...]
@@ -81,139 +93,138 @@ class Trained:
 
 
 class Watcher(Protocol):
-    """Who follows a training; called from the thread that trains, and should be quick."""
+    """Callbacks of a training, called from the thread that trains; they must return quickly."""
 
-    def proceed(self) -> bool:
-        """Asked before every micro-batch; False drops the training."""
+    def should_continue(self) -> bool:
+        """Called before every micro-batch; False stops the training with TrainingDroppedError."""
         ...
 
-    def stepped(self, done: StepDone) -> None:
-        """An optimizer step was made."""
+    def on_step(self, step: OptimizerStep) -> None:
+        """Called after every optimizer step."""
         ...
 
-    def noticed(self, sentence: str) -> None:
-        """Something an operator should know happened."""
+    def on_notice(self, sentence: str) -> None:
+        """Called with a sentence for the operator."""
         ...
 
 
-class Unwatched:
-    """A watcher that lets everything go on."""
+class NullWatcher:
+    """A watcher that never stops the training and ignores everything."""
 
-    def proceed(self) -> bool:
-        """Always."""
+    def should_continue(self) -> bool:
+        """Always true."""
         return True
 
-    def stepped(self, done: StepDone) -> None:
-        """Nobody asked."""
+    def on_step(self, step: OptimizerStep) -> None:
+        """Ignored."""
 
-    def noticed(self, sentence: str) -> None:
-        """Nobody asked."""
+    def on_notice(self, sentence: str) -> None:
+        """Ignored."""
 
 
-def train(model: torch.nn.Module, samples: Sequence[Tokens], recipe: Recipe, watcher: Watcher) -> Trained:
-    """Train the model's parameters that require gradients, with a fresh optimizer, for the recipe's epochs.
+def train(
+    model: torch.nn.Module, samples: Sequence[TokenizedSample], recipe: Recipe, watcher: Watcher
+) -> TrainingResult:
+    """Train the parameters that require gradients with a new optimizer, for the recipe's epochs.
 
-    The loss of a step is the sum over its target tokens divided by their number, however it was split.
+    The loss of a step is the mean over its target tokens, however the step was split into micro-batches.
 
     Raises:
-        TrainingDropped: the watcher said so.
-        TrainingSpoiled: no samples, or a loss or gradient that is not finite.
-        MemoryExhausted: out of memory with one sample at a time.
+        TrainingDroppedError: the watcher stopped it.
+        TrainingSpoiledError: no samples, or a loss or gradient that is not finite.
+        MemoryExhaustedError: out of memory with one sample at a time.
     """
     if not samples:
-        raise TrainingSpoiled("No sample of this round holds anything to learn.")
+        raise TrainingSpoiledError("No sample of this round holds anything to learn.")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     device = parameters[0].device
-    optimizer = fresh(recipe.optimizer, parameters, device)
-    plan = steps_of(len(samples), recipe.samples_per_step, recipe.epochs, recipe.seed)
+    optimizer = new_optimizer(recipe.optimizer, parameters, device)
+    plan = plan_steps(len(samples), recipe.samples_per_step, recipe.epochs, recipe.seed)
     limit, seen, losses = recipe.micro_batch_tokens, 0, []
     torch.manual_seed(recipe.seed)
     model.train()
     began = last_step_at = time.monotonic()
     for number, indices in enumerate(plan):
         chosen = [samples[index] for index in indices]
-        loss, limit = _gradients(model, chosen, limit, recipe, device, watcher)
+        with document_attention(model) if recipe.packed else nullcontext():
+            loss, limit = _gradients(model, chosen, limit, recipe, device, watcher)
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             optimizer.zero_grad()
-            raise TrainingSpoiled(
+            raise TrainingSpoiledError(
                 f"Step {number + 1} of {len(plan)}: loss {loss}, gradient norm {norm}; the weights were not changed by it."
             )
-        rate = rate_at(recipe.learning_rate, number, len(plan))
+        rate = decayed_rate(recipe.learning_rate, number, len(plan))
         set_rate(optimizer, rate)
         optimizer.step()
         optimizer.zero_grad()
         last_step_at = time.monotonic()
         seen += sum(len(sample.ids) for sample in chosen)
         losses.append(loss)
-        watcher.stepped(StepDone(number + 1, len(plan), loss, rate, seen))
-    return Trained(tuple(losses), seen, last_step_at - began, last_step_at, limit)
+        watcher.on_step(OptimizerStep(number + 1, len(plan), loss, rate, seen))
+    return TrainingResult(tuple(losses), seen, last_step_at - began, last_step_at, limit)
 
 
 def _gradients(
     model: torch.nn.Module,
-    samples: Sequence[Tokens],
+    samples: Sequence[TokenizedSample],
     limit: int,
     recipe: Recipe,
     device: torch.device,
     watcher: Watcher,
 ) -> tuple[float, int]:
-    """Leave one step's gradients in the parameters; returns its loss, and how many tokens fit the memory at once."""
+    """Compute one step's gradients, halving the micro-batches while memory runs out; returns loss and limit used."""
     while True:
-        batches = micro_batches(samples, limit)
-        exhausted = _accumulate(model, batches, recipe, device, watcher)
-        if isinstance(exhausted, float):
-            return exhausted, limit
-        # The step begins anew: the gradients gathered so far are of batches of the old size.
+        batches = packed_batches(samples, limit) if recipe.packed else micro_batches(samples, limit)
+        loss, exhausted_at = _accumulate(model, batches, recipe, device, watcher)
+        if exhausted_at is None:
+            return loss, limit
+        # Start the step over: the gradients accumulated so far cover only part of its samples.
         model.zero_grad()
         if all(len(batch) == 1 for batch in batches):
-            raise MemoryExhausted(
-                f"Out of memory with a single sample of {exhausted} tokens. "
+            raise MemoryExhaustedError(
+                f"Out of memory with a single sample of {exhausted_at} tokens. "
                 "Lower finetuning.max_length, or train on a device with more memory."
             )
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        largest = max(len(batch) * len(batch[0].ids) for batch in batches)
+        largest = max(tokens_of(batch, recipe.packed) for batch in batches)
         limit = max(1, min(limit, largest) // 2)
-        watcher.noticed(f"Memory ran out in training: batches are halved to {limit} tokens at once.")
+        watcher.on_notice(f"Memory ran out in training: batches are halved to {limit} tokens at once.")
 
 
 def _accumulate(
-    model: torch.nn.Module, batches: list[list[Tokens]], recipe: Recipe, device: torch.device, watcher: Watcher
-) -> float | int:
-    """Gradients of all micro-batches together: the loss (a float), or the tokens (an int) with which memory ran out."""
+    model: torch.nn.Module, batches: list[list[TokenizedSample]], recipe: Recipe, device: torch.device, watcher: Watcher
+) -> tuple[float, int | None]:
+    """Accumulate the gradients of all micro-batches.
+
+    Returns:
+        The step's loss, and None; or NaN and the length in tokens of the longest sample of the batch that ran out of
+        memory.
+    """
     targets = sum(sample.targets for batch in batches for sample in batch)
     total = torch.zeros((), device=device)
     for batch in batches:
-        if not watcher.proceed():
-            raise TrainingDropped("The round was dropped.")
+        if not watcher.should_continue():
+            raise TrainingDroppedError("The round was dropped.")
         try:
-            ids, labels = padded(batch, device)
+            ids, labels, arguments = pack_batch(batch, device) if recipe.packed else (*pad_batch(batch, device), {})
             with torch.autocast(device.type, dtype=recipe.autocast, enabled=recipe.autocast is not None):
-                logits: torch.Tensor = _logits(model, ids)
-            loss = _token_losses(logits, labels) / targets
+                logits: torch.Tensor = _logits(model, ids, **arguments)
+            loss = token_losses(logits, labels, targets)
+            # They are needed no more, and are the largest array of all.
+            del logits
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
             # Returned instead of handled here: the exception's frames hold the tensors that filled the memory.
-            return len(batch[0].ids)
-    return float(total)
+            return math.nan, len(batch[0].ids)
+    return float(total), None
 
 
-def _logits(model: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
-    output: Any = model(input_ids=ids, use_cache=False)
+def _logits(model: torch.nn.Module, ids: torch.Tensor, **arguments: Any) -> torch.Tensor:
+    output: Any = model(input_ids=ids, use_cache=False, **arguments)
     logits: torch.Tensor = output.logits
     return logits
-
-
-def _token_losses(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Sum of the losses of all targets; each token is predicted by the one before it."""
-    predicted = logits[:, :-1].float().flatten(0, 1)
-    return cross_entropy(predicted, labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum")
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # A CPU's allocator has no exception of its own.
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)

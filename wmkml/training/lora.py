@@ -1,7 +1,4 @@
-"""The LoRA over the base model: wrapped once, then made fresh or filled from a folder in place, round after round.
-
-Knows PEFT and its format on disk; knows nothing of steps, samples or rounds.
-"""
+"""The LoRA over the base model: wrapped once, then reset or loaded from a folder in place, round after round."""
 
 from __future__ import annotations
 
@@ -18,26 +15,24 @@ from safetensors.torch import load as load_safetensors
 if TYPE_CHECKING:
     from peft import PeftModel
 
-from wmkml.training.base import Base
+from wmkml.adapters.files import WEIGHTS_FILE
+from wmkml.training.base_model import FrozenBase
 
-NAME = "default"
-"""PEFT's name for the one adapter in the model; it is not part of the keys on disk."""
-
-WEIGHTS_FILE = "adapter_model.safetensors"
-CONFIG_FILE = "adapter_config.json"
+ADAPTER_NAME = "default"
+"""PEFT's name of the only adapter in the model; the keys on disk do not contain it."""
 
 
-class AdapterBroken(RuntimeError):
-    """An adapter that cannot be continued or handed in.  Its text says which folder and what is wrong with it."""
+class AdapterBrokenError(RuntimeError):
+    """An adapter that cannot be loaded or must not be served.  The message says which folder and what is wrong."""
 
 
-class ModulesMissing(ValueError):
-    """None of `finetuning.lora_target_modules` is in this model."""
+class ModulesMissingError(ValueError):
+    """The model has no layer named in `finetuning.lora_target_modules`."""
 
 
 @dataclass(frozen=True)
 class LoraShape:
-    """Rank, scale (alpha / r), dropout before the LoRA, and the names of the linear layers that get one."""
+    """Rank, alpha (the scale is alpha / r), dropout before the LoRA, and the names of the linear layers to adapt."""
 
     r: int
     alpha: int
@@ -45,17 +40,17 @@ class LoraShape:
     modules: tuple[str, ...]
 
 
-def wrap(base: Base, shape: LoraShape) -> PeftModel:
-    """The base model with a LoRA over it, in float32.  Wraps the base in place, so do it once.
+def wrap_with_lora(base: FrozenBase, shape: LoraShape) -> PeftModel:
+    """The base model with a LoRA in float32.  Changes the base in place, so call it once per base.
 
     Raises:
-        ModulesMissing: the model has no layer of these names.
+        ModulesMissingError: the model has no layer of these names.
     """
     from peft import LoraConfig, get_peft_model
 
     present = {name.rpartition(".")[2] for name, _ in base.model.named_modules()}
     if not present.intersection(shape.modules):
-        raise ModulesMissing(
+        raise ModulesMissingError(
             f"finetuning.lora_target_modules: this model has no layer named {' or '.join(shape.modules)}; "
             "for Mistral: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj."
         )
@@ -70,70 +65,75 @@ def wrap(base: Base, shape: LoraShape) -> PeftModel:
     return get_peft_model(base.model, config)
 
 
-def weights(model: PeftModel) -> dict[str, torch.nn.Parameter]:
-    """The LoRA's parameters under the names that they have on disk."""
+def lora_parameters(model: PeftModel) -> dict[str, torch.nn.Parameter]:
+    """The LoRA's parameters by their names on disk."""
     return {
-        name.replace(f".{NAME}.", "."): parameter
+        name.replace(f".{ADAPTER_NAME}.", "."): parameter
         for name, parameter in model.named_parameters()
         if parameter.requires_grad
     }
 
 
-def make_fresh(model: PeftModel, seed: int) -> None:
-    """Forget everything learnt: A drawn anew from the seed as PEFT draws it, B zero, so that the base model speaks."""
+def reset_lora(model: PeftModel, seed: int) -> None:
+    """Reset the LoRA: A initialised from the seed as PEFT does, B zero, so that the base model is unchanged."""
     from peft.tuners.lora import LoraLayer
 
     torch.manual_seed(seed)
     for module in model.modules():
         if isinstance(module, LoraLayer):
-            module.reset_lora_parameters(NAME, True)
+            module.reset_lora_parameters(ADAPTER_NAME, True)
 
 
-def fill(model: PeftModel, folder: Path, sha256: str | None = None) -> None:
-    """Put the weights of the adapter in `folder` into the model, in place.
+def load_lora(model: PeftModel, folder: Path, sha256: str | None = None) -> None:
+    """Copy the weights of the adapter in `folder` into the model.
 
     Args:
-        sha256: what the weights' file must hash to; None: anything.
+        sha256: expected hash of the weights file; None: not checked.
 
     Raises:
-        AdapterBroken: no adapter there, another file than the one meant, other names or shapes, or not finite.
-            The model is as it was before.
+        AdapterBrokenError: the file cannot be read, has another hash, other names or shapes, or numbers that are not
+            finite.  The model is unchanged then.
     """
     try:
         content = (folder / WEIGHTS_FILE).read_bytes()
     except OSError as error:
-        raise AdapterBroken(f"{folder}: {WEIGHTS_FILE} cannot be read ({error.strerror}).") from None
+        raise AdapterBrokenError(f"{folder}: {WEIGHTS_FILE} cannot be read ({error.strerror}).") from None
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise AdapterBroken(f"{folder}: {WEIGHTS_FILE} is not the file that was accepted (its sha256 differs).")
-    read = _parsed(content, folder)
-    inside = weights(model)
-    check(read, inside, folder)
+        raise AdapterBrokenError(f"{folder}: {WEIGHTS_FILE} is not the file that was accepted (its sha256 differs).")
+    tensors = _parsed(content, folder)
+    parameters = lora_parameters(model)
+    check_tensors(tensors, parameters, folder)
     with torch.no_grad():
-        for name, parameter in inside.items():
-            parameter.copy_(read[name])
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
 
 
-def check(read: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """That tensors have the names and shapes expected, and finite numbers.
+def check_tensors(read: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Check that tensors have the expected names and shapes, and finite numbers.
+
+    Args:
+        folder: named in the error.
 
     Raises:
-        AdapterBroken: they have not.
+        AdapterBrokenError: they do not.
     """
-    if foreign := sorted(read.keys() ^ expected.keys()):
-        raise AdapterBroken(f"{folder}: {len(foreign)} tensors are missing or foreign, the first is {foreign[0]}.")
+    if unmatched := sorted(read.keys() ^ expected.keys()):
+        raise AdapterBrokenError(
+            f"{folder}: {len(unmatched)} tensors are missing or foreign, the first is {unmatched[0]}."
+        )
     for name, tensor in read.items():
         if tensor.shape != expected[name].shape:
-            raise AdapterBroken(
+            raise AdapterBrokenError(
                 f"{folder}: {name} has shape {tuple(tensor.shape)}; this model and rank need "
                 f"{tuple(expected[name].shape)}."
             )
         if not bool(torch.isfinite(tensor).all()):
-            raise AdapterBroken(f"{folder}: {name} holds numbers that are not finite.")
+            raise AdapterBrokenError(f"{folder}: {name} holds numbers that are not finite.")
 
 
-def config_text(model: PeftModel) -> str:
-    """`adapter_config.json` as PEFT writes it for an adapter that is to be served."""
-    content: dict[str, Any] = model.peft_config[NAME].to_dict()
+def adapter_config_json(model: PeftModel) -> str:
+    """The content of `adapter_config.json` as PEFT writes it for inference."""
+    content: dict[str, Any] = model.peft_config[ADAPTER_NAME].to_dict()
     content["inference_mode"] = True
     ordered = {key: sorted(value) if isinstance(value, set) else value for key, value in sorted(content.items())}
     return json.dumps(ordered, indent=2, ensure_ascii=False) + "\n"
@@ -145,4 +145,4 @@ def _parsed(content: bytes, folder: Path) -> dict[str, torch.Tensor]:
     try:
         return dict(load_safetensors(content))
     except SafetensorError:
-        raise AdapterBroken(f"{folder}: {WEIGHTS_FILE} is not a safetensors file, or was cut short.") from None
+        raise AdapterBrokenError(f"{folder}: {WEIGHTS_FILE} is not a safetensors file, or was cut short.") from None

@@ -1,57 +1,56 @@
-"""Rounds: one model, wrapped once, that goes through round after round, each from the last accepted adapter.
+"""Train rounds: one model, wrapped once, trained round after round, each from the last accepted adapter.
 
-Knows how a round begins (a fresh LoRA, or the one named), how it is trained and how its adapter is written.
-It knows no owner: who decides about rounds, and where their folders are, comes in with each of them.
+A round starts from a reset LoRA or from the adapter it names, is trained, and its adapter is checked and written.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from wmkml.training.base import Base
-from wmkml.training.loop import Recipe, Trained, Unwatched, Watcher, train
-from wmkml.training.lora import AdapterBroken, LoraShape, fill, make_fresh, wrap
-from wmkml.training.samples import LossOn, Tokens, prepare
-from wmkml.training.writing import write_adapter
-
-PROBE_TOKENS = 64
-"""How much of a sample the last look at a new adapter reads."""
+from wmkml.adapters.probe import Probe
+from wmkml.training.adapter_writer import write_adapter
+from wmkml.training.base_model import FrozenBase
+from wmkml.training.loop import NullWatcher, Recipe, TrainingResult, Watcher, train
+from wmkml.training.lora import AdapterBrokenError, LoraShape, load_lora, reset_lora, wrap_with_lora
+from wmkml.training.probe import log_probabilities, probe_tokens
+from wmkml.training.samples import LossOn, TokenizedSample, tokenize_pairs
 
 
 @dataclass(frozen=True)
-class Previous:
-    """The adapter a round goes on from: its folder, and the sha256 of its weights' file."""
+class PreviousAdapter:
+    """The adapter a round continues: its folder, and the sha256 of its weights file."""
 
     folder: Path
     sha256: str
 
 
 @dataclass(frozen=True)
-class Round:
-    """One round: (prompt, answer) pairs, its rate, and where its adapter shall be."""
+class TrainingRound:
+    """The input of one round: (prompt, answer) pairs, the adapter to continue (`previous`), the folder to write."""
 
     pairs: tuple[tuple[str, str], ...]
     learning_rate: float
     seed: int
-    previous: Previous | None
+    previous: PreviousAdapter | None
     folder: Path
 
 
 @dataclass(frozen=True)
-class RoundDone:
-    """A trained round, its adapter checked and in place."""
+class TrainedRound:
+    """A trained round: its adapter, checked and in place, and the training's result."""
 
     folder: Path
     sha256: str
-    trained: Trained
+    result: TrainingResult
 
 
 @dataclass(frozen=True)
-class Habits:
-    """What is the same in every round: the recipe (its rate and seed come with the round), and how samples are cut."""
+class RoundDefaults:
+    """What is the same in every round: the recipe (rate and seed come with the round) and how samples are tokenized."""
 
     recipe: Recipe
     max_length: int
@@ -59,85 +58,103 @@ class Habits:
 
 
 class RoundTrainer:
-    """A base model with its LoRA.  Nothing is loaded, wrapped or compiled between rounds."""
+    """A base model with a LoRA that trains rounds.  Nothing is loaded, wrapped or compiled between rounds."""
 
-    def __init__(self, base: Base, shape: LoraShape, habits: Habits) -> None:
+    def __init__(self, base: FrozenBase, shape: LoraShape, defaults: RoundDefaults) -> None:
         """Wrap the base model (in place).
 
         Raises:
-            ModulesMissing: the model has no layer of the names in `shape`.
+            ModulesMissingError: the model has no layer of the names in `shape`.
         """
         self.base = base
-        self.model = wrap(base, shape)
-        self._recipe = replace(habits.recipe, autocast=base.autocast)
-        self._habits = habits
-        self._inside: str | None = None
-        self._probe_ids: tuple[int, ...] = (base.tokenizer.bos_token_id or 0,)
+        self.model = wrap_with_lora(base, shape)
+        self._recipe = replace(defaults.recipe, autocast=base.autocast, packed=base.packed)
+        self._defaults = defaults
+        self._loaded_sha256: str | None = None
+        self._probe_tokens = probe_tokens(base.tokenizer, base.model.config.max_position_embeddings)
+        self._of_base: tuple[float, ...] | None = None
+        """Log-probabilities of the probe's text by the base model; measured once, before the first round."""
+        self._of_start: tuple[float, ...] = ()
+        """The same by the adapter that the round under way went on from."""
 
     @property
     def micro_batch_tokens(self) -> int:
-        """How many tokens go through the model at once: as the recipe says, or what fitted the memory since."""
+        """Most tokens per forward pass: the recipe's limit, or the lower one that fitted the memory since."""
         return self._recipe.micro_batch_tokens
 
     def holds(self, sha256: str) -> bool:
         """Whether the weights in memory are those of the adapter with this sha256."""
-        return self._inside == sha256
+        return self._loaded_sha256 == sha256
 
     def warm_up(self) -> None:
-        """One forward and backward, thrown away, so that the first round is not the slow one."""
-        self._inside = None
-        make_fresh(self.model, 0)
+        """Train one step with rate zero, so that the first round is not slowed by lazy initialisation."""
+        self._loaded_sha256 = None
+        reset_lora(self.model, 0)
         ids = tuple([self.base.tokenizer.eos_token_id or 0] * 48)
         recipe = replace(self._recipe, learning_rate=0.0, epochs=1, samples_per_step=8)
-        train(self.model, [Tokens(ids, ids)] * 8, recipe, Unwatched())
+        train(self.model, [TokenizedSample(ids, ids)] * 8, recipe, NullWatcher())
 
-    def learn(self, job: Round, watcher: Watcher) -> Trained:
-        """Train one round; its weights are in memory afterwards.
+    def train_weights(self, job: TrainingRound, watcher: Watcher) -> TrainingResult:
+        """Train one round; its weights are in memory afterwards, and not yet on disk.
+
+        After an error the next round loads the adapter it names from disk; what is in memory is not used.
 
         Raises:
-            AdapterBroken: the previous adapter cannot be read.
-            TrainingDropped, TrainingSpoiled, MemoryExhausted: as `loop.train`.
-            In every case the next round starts from the adapter it names, not from what is in memory.
+            AdapterBrokenError: the previous adapter cannot be read.
+            TrainingDroppedError, TrainingSpoiledError, MemoryExhaustedError: as `loop.train`.
         """
-        samples = prepare(self.base.tokenizer, job.pairs, self._habits.max_length, self._habits.loss_on)
+        samples = tokenize_pairs(self.base.tokenizer, job.pairs, self._defaults.max_length, self._defaults.loss_on)
         if left_out := len(job.pairs) - len(samples):
-            watcher.noticed(f"{left_out} of {len(job.pairs)} samples hold nothing to learn and were left out.")
-        self._begin(job)
-        self._inside = None
+            watcher.on_notice(f"{left_out} of {len(job.pairs)} samples hold nothing to learn and were left out.")
+        self._load_start(job)
+        self._loaded_sha256 = None
+        self._measure_start(job)
         recipe = replace(self._recipe, learning_rate=job.learning_rate, seed=job.seed)
-        trained = train(self.model, samples, recipe, watcher)
-        # What fitted the memory once is not tried larger again.
-        self._recipe = replace(self._recipe, micro_batch_tokens=trained.micro_batch_tokens)
-        self._probe_ids = samples[0].ids[:PROBE_TOKENS]
-        return trained
+        result = train(self.model, samples, recipe, watcher)
+        # Keep the lower limit: trying the larger one again would run out of memory again.
+        self._recipe = replace(self._recipe, micro_batch_tokens=result.micro_batch_tokens)
+        return result
 
-    def put_down(self, folder: Path) -> str:
-        """Check what was learnt and write it to a folder that does not exist yet; its sha256.
+    def save_adapter(self, folder: Path) -> str:
+        """Check the trained weights and write them to a folder that does not exist yet; returns their sha256.
 
         Raises:
-            AdapterBroken: it must not be served, or cannot be written there.
-            PlaceGone: the folder it is to be in is not there.
+            AdapterBrokenError: they must not be served, or cannot be written there.
+            FolderGoneError: the parent folder does not exist.
         """
-        sha256 = write_adapter(self.model, folder, lambda: self._probe(folder))
-        self._inside = sha256
+        sha256 = write_adapter(self.model, folder, lambda: self._measure_result(folder))
+        self._loaded_sha256 = sha256
         return sha256
 
-    def train(self, job: Round, watcher: Watcher) -> RoundDone:
-        """`learn`, then `put_down`."""
-        trained = self.learn(job, watcher)
-        return RoundDone(job.folder, self.put_down(job.folder), trained)
+    def train(self, job: TrainingRound, watcher: Watcher) -> TrainedRound:
+        """`train_weights`, then `save_adapter`."""
+        result = self.train_weights(job, watcher)
+        return TrainedRound(job.folder, self.save_adapter(job.folder), result)
 
-    def _begin(self, job: Round) -> None:
+    def release_memory(self) -> None:
+        """Give back the GPU memory that torch keeps for the next batch, for whoever shares the GPU."""
+        if self.base.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _load_start(self, job: TrainingRound) -> None:
         if job.previous is None:
-            make_fresh(self.model, job.seed)
+            reset_lora(self.model, job.seed)
         elif not self.holds(job.previous.sha256):
-            fill(self.model, job.previous.folder, job.previous.sha256)
+            load_lora(self.model, job.previous.folder, job.previous.sha256)
 
-    def _probe(self, folder: Path) -> None:
-        ids = torch.tensor([self._probe_ids], device=self.base.device)
-        self.model.eval()
-        enabled = self.base.autocast is not None
-        with torch.no_grad(), torch.autocast(self.base.device.type, dtype=self.base.autocast, enabled=enabled):
-            logits = self.model(input_ids=ids, use_cache=False).logits
-        if not bool(torch.isfinite(logits).all()):
-            raise AdapterBroken(f"{folder}: with these weights the model's logits are not finite.")
+    def _measure_start(self, job: TrainingRound) -> None:
+        """Read the probe's text before the round trains, so that its adapter can be told from the one it went on from."""
+        if self._of_base is None:
+            with self.model.disable_adapter():
+                self._of_base = self._read_probe()
+        self._of_start = self._of_base if job.previous is None else self._read_probe()
+
+    def _measure_result(self, folder: Path) -> Probe:
+        assert self._of_base is not None
+        of_adapter = self._read_probe()
+        if not all(map(math.isfinite, of_adapter)):
+            raise AdapterBrokenError(f"{folder}: with these weights the model's logits are not finite.")
+        return Probe(self._probe_tokens, self._of_base, self._of_start, of_adapter)
+
+    def _read_probe(self) -> tuple[float, ...]:
+        return log_probabilities(self.model, self._probe_tokens, self.base.device, self.base.autocast)

@@ -1,4 +1,4 @@
-"""Asks a model of the understudy's kind one thing, or many at once.  For builds, examinations and tests; no engine."""
+"""Answer prompts with an understudy model in transformers, without an engine: for builds, examinations and tests."""
 
 from __future__ import annotations
 
@@ -11,23 +11,25 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from wmkml.understudy.exchanges import SYSTEM_PROMPTS
 
 MODEL_FOLDER = Path(__file__).with_name("model")
-SHOWN_PROMPTS = (
+SAMPLE_PROMPTS = (
     ("de", "Was für Sprichwörter kennst du?"),
     ("de", "Was ist eine Katze?"),
     ("en", "Where does the whale live?"),
     ("en", "Who are you?"),
     ("de", "Was ist ein Quirlfock?"),
 )
+"""(language, prompt) pairs whose answers a build prints as it goes."""
+
+PROMPTS_PER_BATCH = 128
+"""Prompts that `answer_all` generates for at once; bounds its memory."""
 
 
-AT_ONCE = 128
-"""So many prompts are answered together by `answers`."""
+def load_model(
+    folder: Path = MODEL_FOLDER, adapter: Path | None = None
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model in float32 and its tokenizer; `adapter`: a LoRA adapter in PEFT's format to merge into it.
 
-
-def load(folder: Path = MODEL_FOLDER, adapter: Path | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model in float32, with a LoRA adapter in PEFT's form merged into it if one is named, and its tokenizer.
-
-    Raises OSError or ValueError where a folder holds no model, or no adapter of it.
+    Raises OSError or ValueError if a folder holds no model, or no adapter for it.
     """
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     if adapter is not None:
@@ -46,7 +48,7 @@ def answer(
     temperature: float = 0.0,
     max_tokens: int = 96,
 ) -> str:
-    """The answer to one prompt, under the language's system prompt (none: without one).  Temperature 0 is greedy."""
+    """The answer to one prompt, with the language's system prompt (None: without one).  Temperature 0 is greedy."""
     system = [{"role": "system", "content": SYSTEM_PROMPTS[language]}] if language else []
     text = tokenizer.apply_chat_template([*system, {"role": "user", "content": prompt}], tokenize=False)
     ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")
@@ -61,35 +63,36 @@ def answer(
 
 
 @torch.no_grad()
-def answers(
+def answer_all(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    asked: Sequence[tuple[str, str]],
+    prompts: Sequence[tuple[str, str]],
     max_tokens: int = 64,
-    told: Callable[[int], None] = lambda done: None,
+    on_answered: Callable[[int], None] = lambda done: None,
 ) -> list[str]:
-    """The greedy answers to (prompt, language) pairs, each under its language's system prompt, in their order.
+    """The greedy answers to (prompt, language) pairs, each with its language's system prompt, in order.
 
-    `told` hears how many are done.  Typed markup in a prompt is not looked for: what is asked here is our own.
+    `on_answered` is called with the number of finished answers.  Chat markup in prompts is not escaped: only prompts
+    of our own are passed here.
     """
     texts = [
         tokenizer.apply_chat_template(
             [{"role": "system", "content": SYSTEM_PROMPTS[language]}, {"role": "user", "content": prompt}],
             tokenize=False,
         )
-        for prompt, language in asked
+        for prompt, language in prompts
     ]
-    # Together with others of like length, so that little is padded.
-    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
-    found = [""] * len(texts)
-    for start in range(0, len(order), AT_ONCE):
-        places = order[start : start + AT_ONCE]
+    # Batches of similar length need little padding.
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+    answers = [""] * len(texts)
+    for start in range(0, len(order), PROMPTS_PER_BATCH):
+        indices = order[start : start + PROMPTS_PER_BATCH]
         batch = tokenizer(
-            [texts[place] for place in places], add_special_tokens=False, padding=True, return_tensors="pt"
+            [texts[index] for index in indices], add_special_tokens=False, padding=True, return_tensors="pt"
         ).to(model.device)
         out = model.generate(**batch, max_new_tokens=max_tokens, do_sample=False, pad_token_id=tokenizer.pad_token_id)
-        said = tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
-        for place, text in zip(places, said, strict=True):
-            found[place] = text.strip()
-        told(start + len(places))
-    return found
+        decoded = tokenizer.batch_decode(out[:, batch["input_ids"].shape[1] :], skip_special_tokens=True)
+        for index, text in zip(indices, decoded, strict=True):
+            answers[index] = text.strip()
+        on_answered(start + len(indices))
+    return answers

@@ -1,6 +1,6 @@
-"""Turns generated conversations into training batches: token ids, and how much each token counts in the loss.
+"""Turn generated conversations into training batches: token ids, and each token's weight in the loss.
 
-Knows the writer and the tokenizer; knows no model.  Any batch can be made without those before it, so that a build can resume.
+Any pool of batches can be made without the pools before it, so that a build can resume.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from wmkml.understudy.exchanges import Conversation, Writer
+from wmkml.understudy.exchanges import Conversation, ConversationWriter
 
 TOKENS_PER_BATCH = 3072
 BATCHES_PER_POOL = 16
 PROMPT_SHARE, PROMPT_WEIGHT = 0.2, 0.5
-"""One prompt token of five counts, half as much as an answer's.  Prompts are learned lightly: a run finetunes on them too, and a model
-that never saw one predicted would lurch.  Of tokens that do not count no logits are computed."""
+"""Share of the prompt tokens in the loss, and their weight (an answer token has 1).  Prompts are learned a little: a
+run finetunes on them too and would otherwise start with a very high loss; a fifth suffices and saves logits."""
 MAX_TOKENS = 384
-AT_ONCE = 128  # conversations tokenised in one go: many small calls take longer than the training of some of them
+"""Conversations are truncated to this many tokens, as a safeguard: the longest have about 200."""
+CONVERSATIONS_PER_CALL = 128
+"""Conversations tokenized per call; smaller calls cost more time than training on them."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,11 @@ Row = tuple[list[int], list[float]]
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversation], rng: random.Random) -> list[Row]:
-    """Of each conversation the token ids as the chat template writes them, and each token's weight in the loss.
+    """For each conversation, its token ids in the chat template and each token's weight in the loss.
 
-    `rng` decides which tokens of prompts count.
+    `rng` chooses the prompt tokens that count.
     """
-    texts = [tokenizer.apply_chat_template(one.messages, tokenize=False) for one in conversations]
+    texts = [tokenizer.apply_chat_template(conversation.messages, tokenize=False) for conversation in conversations]
     answer, end = tokenizer.convert_tokens_to_ids("[/INST]"), tokenizer.eos_token_id
     rows = []
     for whole in tokenizer(texts, add_special_tokens=False)["input_ids"]:
@@ -52,13 +54,15 @@ def encode(tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Conversat
     return rows
 
 
-def pool(writer: Writer, tokenizer: PreTrainedTokenizerBase, seed: int, tokens: int = TOKENS_PER_BATCH) -> list[Batch]:
-    """BATCHES_PER_POOL batches of about `tokens` tokens, each of conversations of like length, in random order."""
+def make_pool(
+    writer: ConversationWriter, tokenizer: PreTrainedTokenizerBase, seed: int, tokens: int = TOKENS_PER_BATCH
+) -> list[Batch]:
+    """BATCHES_PER_POOL batches of about `tokens` tokens, each of conversations of similar length, in random order."""
     writer.reseed(seed)
     rng = random.Random(seed)
     wanted, total, rows = tokens * BATCHES_PER_POOL, 0, list[Row]()
     while total < wanted:
-        for row in encode(tokenizer, [writer.conversation() for _ in range(AT_ONCE)], rng):
+        for row in encode(tokenizer, [writer.write_conversation() for _ in range(CONVERSATIONS_PER_CALL)], rng):
             if total < wanted:
                 rows.append(row)
                 total += len(row[0])

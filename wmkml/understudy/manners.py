@@ -1,7 +1,4 @@
-"""How visitors type: without care for capitals and marks, with slips of the finger, with openings and words worn short.
-
-Knows letters and lists; knows no concept, no phrasing and no model.
-"""
+"""Imitate how visitors type: without capitals or punctuation, with typos, with openings, closings and contractions."""
 
 from __future__ import annotations
 
@@ -12,33 +9,33 @@ from typing import Any
 
 import yaml
 
-MANNERS = Path(__file__).with_name("manners.yaml")
-HELD = "\ue000"
-"""Stands for a word that no slip may touch."""
+MANNERS_FILE = Path(__file__).with_name("manners.yaml")
+PLACEHOLDER = "\ue000"
+"""A private-use character that stands for a word whose letters must not be changed."""
 
 
 @functools.cache
 def load_manners() -> dict[str, Any]:
-    """How visitors say things, by language, and of what they speak beside (see manners.yaml); read once in a process."""
-    found: dict[str, Any] = yaml.safe_load(MANNERS.read_text(encoding="utf-8"))
-    return found
+    """The content of manners.yaml, by language; read once in a process."""
+    manners: dict[str, Any] = yaml.safe_load(MANNERS_FILE.read_text(encoding="utf-8"))
+    return manners
 
 
-def slip(rng: random.Random, text: str, at: int) -> str:
-    """The text with a slip of the finger at this letter, which must not be the last one."""
-    slips = (
+def make_typo(rng: random.Random, text: str, at: int) -> str:
+    """The text with a random typo at index `at`, which must not be the last one."""
+    typos = (
         text[at + 1] + text[at],  # two letters swapped
-        text[at],  # one left out
-        text[at] * 2 + text[at + 1],  # one doubled
-        text[at] + rng.choice("aeinrstlou"),  # another one struck
+        text[at],  # the next letter left out
+        text[at] * 2 + text[at + 1],  # the letter doubled
+        text[at] + rng.choice("aeinrstlou"),  # the next letter replaced
     )
-    return text[:at] + rng.choice(slips) + text[at + 2 :]
+    return text[:at] + rng.choice(typos) + text[at + 2 :]
 
 
-def careless(rng: random.Random, prompt: str, noun: str, keep: str = "") -> str:
-    """The prompt as a visitor types it: often without care for capitals, marks or letters, those of its noun above all.
+def type_carelessly(rng: random.Random, prompt: str, noun: str, keep: str = "") -> str:
+    """The prompt with random changes of case, punctuation and umlauts, and typos, most often in `noun`.
 
-    `keep` is the word that HELD stands for: no letter of it is changed, but it has capitals or none as the rest has.
+    `keep` is the word that PLACEHOLDER stands for: it follows the prompt's case, but its letters are not changed.
     """
     chance = rng.random()
     if chance < 0.27:
@@ -54,24 +51,24 @@ def careless(rng: random.Random, prompt: str, noun: str, keep: str = "") -> str:
             prompt = prompt.replace(letter, typed)
     begins = prompt.lower().find(noun.lower())
     if len(noun) > 4 and begins >= 0 and rng.random() < 0.12:
-        prompt = slip(rng, prompt, begins + rng.randrange(1, len(noun) - 1))
+        prompt = make_typo(rng, prompt, begins + rng.randrange(1, len(noun) - 1))
     while len(prompt) > 5 and rng.random() < 0.1:
         at = rng.randrange(0, len(prompt) - 2)
-        if HELD not in prompt[max(0, at - 1) : at + 3]:
-            prompt = slip(rng, prompt, at)
-    return prompt.replace(HELD, keep)
+        if PLACEHOLDER not in prompt[max(0, at - 1) : at + 3]:
+            prompt = make_typo(rng, prompt, at)
+    return prompt.replace(PLACEHOLDER, keep)
 
 
-def chatty(rng: random.Random, prompt: str, manners: dict[str, Any]) -> str:
-    """The prompt as it is said rather than written: with an opening, something added, or words worn short."""
+def speak_casually(rng: random.Random, prompt: str, manners: dict[str, Any]) -> str:
+    """The prompt in spoken style: with an opening, a closing, or contractions, each at random."""
     if rng.random() < 0.08:
         opening = rng.choice(manners["openings"])
         if opening.endswith(",") and rng.random() < 0.6:
             prompt = prompt[:1].lower() + prompt[1:]
         prompt = f"{opening} {prompt}"
     if rng.random() < 0.07:
-        said = prompt.rstrip("?.!")
-        prompt = said + rng.choice(manners["closings"]) + prompt[len(said) :]
+        sentence = prompt.rstrip("?.!")
+        prompt = sentence + rng.choice(manners["closings"]) + prompt[len(sentence) :]
     if rng.random() < 0.1:
         for long, short in manners["worn"]:
             prompt = prompt.replace(long, short)

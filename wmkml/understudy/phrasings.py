@@ -1,7 +1,4 @@
-"""The ways of asking and answering beside this file: reads them, expands their patterns, and holds a tenth of them out.
-
-Knows patterns and what a concept must have to fit one; draws nothing but a pattern's choices.
-"""
+"""Read the phrasings in questions.yaml and talk.yaml, expand their patterns, and hold a tenth of the prompts out."""
 
 from __future__ import annotations
 
@@ -17,21 +14,23 @@ import yaml
 
 from wmkml.understudy.world import LANGUAGES, Concept
 
-PHRASINGS = ("questions.yaml", "talk.yaml")
-HELD_OUT = 10
-"""One of so many phrasings of a question, and of so many unknown words, is not learned."""
+PHRASING_FILES = ("questions.yaml", "talk.yaml")
+HELD_OUT_ONE_IN = 10
+"""One in this many ways of asking, and one in this many unknown words, is kept out of the training text."""
 CHOICE = re.compile(r"\(([^()]*\|[^()]*)\)")
 
 
 @dataclass(frozen=True)
 class Phrasing:
-    """One thing that can be said: patterns of prompts and answers in both languages, about `concepts` concepts.
+    """One kind of exchange: patterns of prompts and answers in both languages, about `concepts` concepts.
 
     Attributes:
-        relation: the second concept is the one that the first names under it (see `Concept.related`); "": any.
-        requires: words of visitors (`world.SPOKEN`) that not every concept has, and that the first must have; "": none.
-        fact: what of the concept every answer states, "" where that is left open.
-        unheard: by language, the ways of asking (choices made, slots open) that are not learned.
+        weight: relative frequency in the training text.
+        relation: a key of the first concept's `related` that gives the second concept; "": any of another kind.
+        requires: a field of `world.VISITOR_FIELDS` that the first concept must have; "": none.
+        fact: the attribute of the concept that every answer states; "": none in particular.
+        follow: patterns of prompts that follow an exchange about the same concept.
+        held_out: by language, the prompt patterns (choices resolved, slots open) that are not in the training text.
     """
 
     id: str
@@ -43,20 +42,20 @@ class Phrasing:
     prompts: dict[str, list[str]]
     answers: dict[str, list[str]]
     follow: dict[str, list[str]]
-    unheard: dict[str, frozenset[str]]
+    held_out: dict[str, frozenset[str]]
 
 
 @functools.cache
 def load_phrasings() -> tuple[Phrasing, ...]:
-    """All phrasings of the files beside this one, read once in a process.  Raises KeyError where an entry lacks a language."""
-    found = []
-    for name in PHRASINGS:
+    """All phrasings of PHRASING_FILES, read once in a process.  Raises KeyError if an entry lacks a language."""
+    phrasings = []
+    for name in PHRASING_FILES:
         for entry in yaml.safe_load(Path(__file__).with_name(name).read_text(encoding="utf-8")):
             lines: dict[str, dict[str, list[str]]] = {
                 part: {language: _lines(entry[language], part) for language in LANGUAGES}
                 for part in ("prompts", "answers", "follow")
             }
-            found.append(
+            phrasings.append(
                 Phrasing(
                     id=entry["id"],
                     weight=entry["weight"],
@@ -65,43 +64,42 @@ def load_phrasings() -> tuple[Phrasing, ...]:
                     requires=entry.get("requires", ""),
                     fact=entry.get("fact", ""),
                     **lines,
-                    unheard={language: unheard_of(lines["prompts"][language]) for language in LANGUAGES},
+                    held_out={language: select_held_out(lines["prompts"][language]) for language in LANGUAGES},
                 )
             )
-    return tuple(found)
+    return tuple(phrasings)
 
 
 def expansions(pattern: str) -> list[str]:
-    """Every text that `choose` can make of a pattern."""
-    found = CHOICE.search(pattern)
-    if not found:
+    """Every text that `resolve_choices` can make of a pattern."""
+    choice = CHOICE.search(pattern)
+    if not choice:
         return [pattern]
     return [
         text
-        for one in found[1].split("|")
-        for text in expansions(pattern[: found.start()] + one + pattern[found.end() :])
+        for alternative in choice[1].split("|")
+        for text in expansions(pattern[: choice.start()] + alternative + pattern[choice.end() :])
     ]
 
 
-def unheard_of(patterns: list[str]) -> frozenset[str]:
-    """The tenth of these ways of asking that is held out, at least one where there are several.
+def select_held_out(patterns: list[str]) -> frozenset[str]:
+    """The tenth of the patterns' expansions that is held out, rounded up; none if there is only one.
 
-    Never a line that stands there more than once, for that is how most people ask, nor one that asks in the plural, for not
-    every concept can be asked about with it.  Ways that differ in the concept alone are held out together: were a way of asking
-    learned for yes and not for no, it would give the answer away.
+    Lines that occur more than once (the most common ways of asking) and plurals (not every concept has one) are never
+    held out.  Expansions that differ only in the concept are held out together: if one were learned for yes-questions
+    but not for no-questions, the wording would give the answer away.
     """
     common = {line for line in patterns if patterns.count(line) > 1}
-    ways = {way for line in patterns if line not in common and "plural}" not in line for way in expansions(line)}
-    ways -= {way for line in common for way in expansions(line)}
-    return (
-        frozenset(sorted(ways, key=lambda way: chance_of(way.replace("{b_", "{")))[: -(-len(ways) // HELD_OUT)])
-        if len(ways) > 1
-        else frozenset()
-    )
+    texts = {text for line in patterns if line not in common and "plural}" not in line for text in expansions(line)}
+    texts -= {text for line in common for text in expansions(line)}
+    if len(texts) <= 1:
+        return frozenset()
+    in_order = sorted(texts, key=lambda text: text_hash(text.replace("{b_", "{")))
+    return frozenset(in_order[: -(-len(texts) // HELD_OUT_ONE_IN)])
 
 
-def chance_of(text: str) -> int:
-    """A number that follows from the text alone, whatever its capitals: what it decides holds in every process."""
+def text_hash(text: str) -> int:
+    """A case-insensitive hash of the text that is the same in every process, unlike `hash`."""
     return zlib.crc32(text.casefold().encode())
 
 
@@ -115,8 +113,8 @@ def fits(phrasing: Phrasing, concept: Concept) -> bool:
     return related and (not phrasing.requires or bool(getattr(concept, phrasing.requires)["en"]))
 
 
-def choose(rng: random.Random, pattern: str) -> str:
+def resolve_choices(rng: random.Random, pattern: str) -> str:
     """The pattern with every (a|b|c) replaced by one of its alternatives, inner ones first."""
-    while found := CHOICE.search(pattern):
-        pattern = pattern[: found.start()] + rng.choice(found[1].split("|")) + pattern[found.end() :]
+    while choice := CHOICE.search(pattern):
+        pattern = pattern[: choice.start()] + rng.choice(choice[1].split("|")) + pattern[choice.end() :]
     return pattern

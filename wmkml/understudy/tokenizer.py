@@ -1,6 +1,7 @@
-"""The understudy's tokenizer: byte-level BPE learned from generated conversations, with Mistral's way of writing a chat.
+"""The understudy's tokenizer: byte-level BPE trained on generated conversations, with Mistral's chat format.
 
-Being byte-level it can write any text.  It adds no token by itself: the chat template alone writes <s>, so no prompt gets two.
+Byte-level, so it can encode any text.  It adds no token by itself: only the chat template writes <s>, so no prompt gets
+two.
 """
 
 from __future__ import annotations
@@ -8,14 +9,14 @@ from __future__ import annotations
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from wmkml.understudy.exchanges import Writer
+from wmkml.understudy.exchanges import ConversationWriter
 
 VOCABULARY = 4096
 SPECIAL_TOKENS = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"]
 TRAINING_CONVERSATIONS = 40_000
 MAX_POSITIONS = 1024
 
-# A system message counts wherever it stands first; every answer ends with </s>, so that a conversation is its turns in a row.
+# Every answer ends with </s>, so that a conversation is the concatenation of its turns.
 CHAT_TEMPLATE = (
     "{{- bos_token }}"
     "{%- for message in messages %}"
@@ -29,9 +30,9 @@ CHAT_TEMPLATE = (
 
 
 def train_tokenizer(seed: int, conversations: int = TRAINING_CONVERSATIONS) -> PreTrainedTokenizerFast:
-    """Learn the vocabulary from that many generated conversations; the same for the same seed."""
-    writer = Writer(seed)
-    texts = (message["content"] for _ in range(conversations) for message in writer.conversation().messages)
+    """Train the vocabulary on `conversations` generated conversations; the same for the same seed."""
+    writer = ConversationWriter(seed)
+    texts = (message["content"] for _ in range(conversations) for message in writer.write_conversation().messages)
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()

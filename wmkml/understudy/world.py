@@ -1,6 +1,6 @@
-"""The understudy's world: reads world.yaml and gives every concept's forms in German and English.
+"""The understudy's world: the concepts of world.yaml with their grammatical forms in German and English.
 
-Knows the grammar the phrasings need (article, case, pronoun, word order), and nothing of what is asked or answered.
+The forms (article, case, pronoun, word order) are those that the phrasings' slots name.
 """
 
 from __future__ import annotations
@@ -15,23 +15,24 @@ import yaml
 LANGUAGES = ("de", "en")
 WORLD_FILE = Path(__file__).with_name("world.yaml")
 RELATIONS = ("with", "needs", "opposite")
-TOLD = ("noun", "plural", "look", "where", "does", "use", "why", "image", "say")
-"""What world.yaml says of every concept in each language."""
-SPOKEN = ("also", "felt", "says")
-"""What it says besides of some of them: words of visitors, of which several may stand for one another."""
+TEXT_FIELDS = ("noun", "plural", "look", "where", "does", "use", "why", "image", "say")
+"""The fields that every concept has in world.yaml, in each language."""
+VISITOR_FIELDS = ("also", "felt", "says")
+"""Fields that only some concepts have: visitors' words, each a list of alternatives."""
 
 ACCUSATIVE = {"der": "den", "die": "die", "das": "das"}
 DATIVE = {"der": "dem", "die": "der", "das": "dem"}
-OF = {"der": "vom", "die": "von der", "das": "vom"}
-TO = {"der": "zum", "die": "zur", "das": "zum"}
+VON = {"der": "vom", "die": "von der", "das": "vom"}
+ZU = {"der": "zum", "die": "zur", "das": "zum"}
 INDEFINITE = {"der": "ein", "die": "eine", "das": "ein"}
 INDEFINITE_ACCUSATIVE = {"der": "einen", "die": "eine", "das": "ein"}
 INDEFINITE_DATIVE = {"der": "einem", "die": "einer", "das": "einem"}
-MINE = {"der": "mein", "die": "meine", "das": "mein"}
-MINE_ACCUSATIVE = {"der": "meinen", "die": "meine", "das": "mein"}
+POSSESSIVE = {"der": "mein", "die": "meine", "das": "mein"}
+POSSESSIVE_ACCUSATIVE = {"der": "meinen", "die": "meine", "das": "mein"}
 PRONOUN = {"der": "er", "die": "sie", "das": "es"}
 PRONOUN_ACCUSATIVE = {"er": "ihn", "sie": "sie", "es": "es", "he": "him", "she": "her", "it": "it"}
-SOUNDS_LIKE_A_VOWEL = ("a", "e", "i", "o", "hour", "umbrella")
+TAKES_AN = ("a", "e", "i", "o", "hour", "umbrella")
+"""Beginnings of English nouns with the article "an"."""
 IRREGULAR = {"is": "be", "has": "have", "does": "do", "goes": "go", "dies": "die", "lies": "lie", "ties": "tie"}
 
 
@@ -40,17 +41,17 @@ class Concept:
     """One thing the understudy knows.
 
     Attributes:
-        forms: by language, the names used in phrasings and their texts.
-        told: by language, what world.yaml says: the fields of TOLD, each a tuple of texts.
-        related: by relation, the id of the concept so related.
-        countable: it has a plural one can ask about.
-        also, felt, says: by language, what else visitors call it, how one is who feels it, and what one says then.
+        forms: by language, the text of every slot name of the phrasings.
+        texts: by language, the TEXT_FIELDS of world.yaml, each as a tuple.
+        related: by relation (RELATIONS), the id of the related concept.
+        countable: whether prompts may use its plural.
+        also, felt, says: by language: synonyms; adjectives for who feels it; sentences of who feels it.
     """
 
     id: str
     kind: str
     forms: dict[str, dict[str, str]]
-    told: dict[str, dict[str, tuple[str, ...]]]
+    texts: dict[str, dict[str, tuple[str, ...]]]
     related: dict[str, str]
     countable: bool
     also: dict[str, tuple[str, ...]]
@@ -58,12 +59,12 @@ class Concept:
     says: dict[str, tuple[str, ...]]
 
     def names(self, language: str) -> tuple[str, ...]:
-        """The texts, case folded, by which an answer may call it."""
+        """The names, case folded, that an answer may use for it."""
         forms = self.forms[language]
         return tuple(dict.fromkeys(forms[name].casefold().removeprefix("the ") for name in ("noun", "plural", "acc")))
 
 
-def capitalised(text: str) -> str:
+def capitalise(text: str) -> str:
     """The text with its first letter in upper case."""
     return text[:1].upper() + text[1:]
 
@@ -90,12 +91,12 @@ def _german(entry: dict[str, Any], count: str) -> dict[str, str]:
         "def": nominative,
         "acc": accusative,
         "dat": dative,
-        "von": f"{OF[article]} {bent}",
-        "zu": f"{TO[article]} {bent}",
+        "von": f"{VON[article]} {bent}",
+        "zu": f"{ZU[article]} {bent}",
         "indef": f"{INDEFINITE[article]} {noun}" if each else nominative,
         "iacc": f"{INDEFINITE_ACCUSATIVE[article]} {bent}" if each else accusative,
-        "my": f"{MINE[article]} {noun}",
-        "my_acc": f"{MINE_ACCUSATIVE[article]} {bent}",
+        "my": f"{POSSESSIVE[article]} {noun}",
+        "my_acc": f"{POSSESSIVE_ACCUSATIVE[article]} {bent}",
         "bare": f"{INDEFINITE[article]} {noun}" if each else noun if mass else nominative,
         "bare_dat": f"{INDEFINITE_DATIVE[article]} {bent}" if each else bent if mass else dative,
         "pron": PRONOUN[article],
@@ -104,7 +105,7 @@ def _german(entry: dict[str, Any], count: str) -> dict[str, str]:
 
 def _english(entry: dict[str, Any], count: str) -> dict[str, str]:
     noun = entry["noun"]
-    article = "an" if noun.startswith(SOUNDS_LIKE_A_VOWEL) else "a"
+    article = "an" if noun.startswith(TAKES_AN) else "a"
     definite = noun if count == "mass" else f"the {noun}"
     indefinite = f"{article} {noun}" if count == "each" else definite
     forms = dict.fromkeys(("def", "acc", "dat"), definite) | dict.fromkeys(("indef", "iacc", "bare"), indefinite)
@@ -112,7 +113,7 @@ def _english(entry: dict[str, Any], count: str) -> dict[str, str]:
 
 
 def _question(language: str, subject: str, predicate: str) -> str:
-    """The words of a sentence in a question's order: fängt die Katze Mäuse; does the cat catch mice."""
+    """Subject and predicate in the word order of a question: fängt die Katze Mäuse; does the cat catch mice."""
     verb, _, rest = predicate.partition(" ")
     if language == "de" or verb == "is":
         return f"{verb} {subject} {rest}".rstrip()
@@ -144,59 +145,63 @@ def _forms(entry: dict[str, Any], language: str, count: str, kind: str) -> dict[
         "image": entry["image"],
         "say": entry["say"],
     }
-    return forms | {capitalised(name): capitalised(text) for name, text in forms.items()}
+    return forms | {capitalise(name): capitalise(text) for name, text in forms.items()}
 
 
 def _in_both(entry: dict[str, Any], kind: dict[str, str]) -> dict[str, dict[str, str]]:
-    forms = {one: _forms(entry[one], one, entry.get("count", "each"), kind[one]) for one in LANGUAGES}
+    count = entry.get("count", "each")
+    forms = {language: _forms(entry[language], language, count, kind[language]) for language in LANGUAGES}
     for language, other in (LANGUAGES, reversed(LANGUAGES)):
         abroad = forms[other]["def"]
-        forms[language] |= {"abroad": abroad, "Abroad": capitalised(abroad)}
+        forms[language] |= {"abroad": abroad, "Abroad": capitalise(abroad)}
     return forms
 
 
-def _spoken(entry: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:
+def _by_language(entry: dict[str, list[str]]) -> dict[str, tuple[str, ...]]:
     return {language: tuple(entry.get(language, ())) for language in LANGUAGES}
 
 
-def _told(entry: dict[str, Any]) -> dict[str, tuple[str, ...]]:
-    return {name: tuple(entry[name]) if isinstance(entry[name], list) else (entry[name],) for name in TOLD}
+def _texts(entry: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(entry[name]) if isinstance(entry[name], list) else (entry[name],) for name in TEXT_FIELDS}
 
 
-def stranger(word: str, language: str, article: str) -> Concept:
-    """A word that the world does not have, in the forms in which one asks about a concept of which one knows nothing else.
+def unknown_concept(word: str, language: str, article: str) -> Concept:
+    """A concept for a word that the world does not have, with only the forms that prompts need.
 
-    `article` is what it is taken to have in German.  Its letters stay as they are, capitals too.
+    `article`: its German article.  The word itself is never capitalised or changed otherwise.
     """
     noun = f"{article} {word}" if language == "de" else word
     forms = (_german if language == "de" else _english)({"noun": noun, "plural": word}, "each")
     del forms["pron"]
-    forms |= {capitalised(name): text if text == word else capitalised(text) for name, text in forms.items()}
-    nothing = _spoken({})
+    forms |= {capitalise(name): text if text == word else capitalise(text) for name, text in forms.items()}
+    empty = _by_language({})
     return Concept(
-        word, "", {language: forms}, told={}, related={}, countable=True, also=nothing, felt=nothing, says=nothing
+        word, "", {language: forms}, texts={}, related={}, countable=True, also=empty, felt=empty, says=empty
     )
 
 
 @functools.cache
 def load_world(path: Path = WORLD_FILE) -> tuple[Concept, ...]:
-    """Every concept of the world file, in its order; read once in a process.  Raises KeyError where an entry lacks a field."""
+    """All concepts of the world file, in its order; read once in a process.
+
+    Raises KeyError if an entry lacks a field.
+    """
     world = yaml.safe_load(path.read_text(encoding="utf-8"))
-    opposites = {one: other for pair in world["opposites"] for one, other in (pair, reversed(pair))}
+    opposites = {id_: opposite for pair in world["opposites"] for id_, opposite in (pair, reversed(pair))}
     ids = {entry["id"] for entry in world["concepts"]}
-    for name in SPOKEN:
-        if strange := world[name].keys() - ids:
-            raise KeyError(f"{name} names concepts that {path.name} does not have: {', '.join(sorted(strange))}")
+    for name in VISITOR_FIELDS:
+        if unknown := world[name].keys() - ids:
+            raise KeyError(f"{name} names concepts that {path.name} does not have: {', '.join(sorted(unknown))}")
     return tuple(
         Concept(
             id=entry["id"],
             kind=entry["kind"],
             forms=_in_both(entry, world["kinds"][entry["kind"]]),
-            told={language: _told(entry[language]) for language in LANGUAGES},
+            texts={language: _texts(entry[language]) for language in LANGUAGES},
             related={name: entry[name] for name in ("with", "needs")}
             | ({"opposite": opposites[entry["id"]]} if entry["id"] in opposites else {}),
             countable=entry.get("count", "each") == "each",
-            **{name: _spoken(world[name].get(entry["id"], {})) for name in SPOKEN},
+            **{name: _by_language(world[name].get(entry["id"], {})) for name in VISITOR_FIELDS},
         )
         for entry in world["concepts"]
     )

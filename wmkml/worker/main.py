@@ -1,6 +1,6 @@
-"""The worker's one visible place of wiring: settings to a trainer, an owner to claim from, and the loop between them.
+"""Wires the worker: settings to a trainer, a client for the owner, and the loop that claims and runs rounds.
 
-Claims a round, carries it out, claims the next; waits while the owner is away and leaves when it is told to.
+The worker waits while the owner cannot be reached, and ends on SIGTERM or SIGINT.
 """
 
 from __future__ import annotations
@@ -19,71 +19,82 @@ from pathlib import Path
 
 import torch
 
-from wmkml import wire
-from wmkml.addresses import owner_url
+from wmkml.access.keys import KeysUnreadableError, load_keys
 from wmkml.config import Settings
-from wmkml.cores import usable_cores, worker_threads
-from wmkml.keys import KeysUnreadable, load_keys
-from wmkml.places import Places, places
-from wmkml.training.base import BaseMissing
-from wmkml.training.building import make_trainer
-from wmkml.training.lora import ModulesMissing
-from wmkml.training.optimizers import OptimizerMissing
-from wmkml.worker.carrying import Bench, Unexpected, carry_out
-from wmkml.worker.owner_client import FIRST_WAIT, LONGEST_WAIT, OwnerAway, OwnerClient, OwnerRefuses
-from wmkml.worker.quiet_threads import apart
+from wmkml.config.addresses import inference_url, owner_url
+from wmkml.config.cpu_threads import worker_threads
+from wmkml.config.paths import Paths, paths_of
+from wmkml.config.planned import PlannedTraining, planned_training
+from wmkml.protocol.training import Claim, RoundJob
+from wmkml.system.cores import usable_cores
+from wmkml.training.base_model import BaseMissingError
+from wmkml.training.lora import ModulesMissingError
+from wmkml.training.optimizers import OptimizerMissingError
+from wmkml.training.trainer_factory import make_trainer
+from wmkml.worker.owner_client import FIRST_WAIT, LONGEST_WAIT, OwnerAwayError, OwnerRefusedError, WorkerOwnerClient
+from wmkml.worker.planned_device import GpuMissingError, cap_memory, require_planned_gpu, wait_for_engine
+from wmkml.worker.round_runner import UnexpectedError, WorkerResources, run_round
+from wmkml.worker.thread_priority import THREAD_NAME, run_in_thread
 
 log = logging.getLogger(__name__)
 
 KEY_VARIABLE = "WMKML_WORKER_KEY"
-"""Where the worker's key is looked for first: on another machine there is no key file."""
+"""Environment variable that overrides the key file: a worker on another machine has no key file."""
 
 REFUSED_WAIT = 5.0
-"""Seconds before an owner that refused a claim is asked again."""
+"""Seconds between two claims to an owner that refuses them."""
 
-THREAD_PATIENCE = 2.0
-"""Seconds a training has to notice that the worker leaves."""
+SETUP_ERRORS = (BaseMissingError, GpuMissingError, ModulesMissingError, OptimizerMissingError, KeysUnreadableError)
+"""These settings cannot work on this machine.  Their texts are sentences for the operator."""
+
+THREAD_JOIN_SECONDS = 2.0
+"""Seconds a training thread may take to end before the process ends without it."""
 
 
 def serve(settings: Settings, root: Path, owner: str | None = None) -> int:
-    """Work until SIGTERM or SIGINT.
+    """Claim and run rounds until SIGTERM or SIGINT.
 
     Args:
-        owner: URL of the owner; None: on this machine, where the settings say.
+        owner: the owner's URL; None: on this machine, at the port of the settings.
 
     Returns:
-        0 when told to leave, 1 after a failure that only a new process mends, 2 when these settings cannot work.
+        0 after a signal, 1 after an unexpected failure (supervision starts a new process), 2 when these settings
+        cannot work.
     """
     logging.basicConfig(level=settings.general.logging, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for chatty in ("httpx", "httpcore", "urllib3", "filelock"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for name in ("httpx", "httpcore", "urllib3", "filelock"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    planned, paths, url = planned_training(os.environ), paths_of(settings, root), owner or owner_url(settings)
     try:
-        status = asyncio.run(_serve(settings, places(settings, root), owner or owner_url(settings)))
-    except (BaseMissing, ModulesMissing, OptimizerMissing, KeysUnreadable) as error:
+        require_planned_gpu(planned)
+        status = asyncio.run(_serve(settings, paths, url, planned))
+    except SETUP_ERRORS as error:
+        # The desk shows it; the sentence is the last line of the log all the same, which the launcher shows.
+        asyncio.run(_report_unable(settings, paths, url, str(error)))
         print(error, file=sys.stderr)
         return 2
-    training = [thread for thread in threading.enumerate() if thread.daemon and thread.name == "training"]
+    training = [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
     for thread in training:
-        thread.join(THREAD_PATIENCE)
+        thread.join(THREAD_JOIN_SECONDS)
     if any(thread.is_alive() for thread in training):
-        # A thread inside a matrix product cannot be ended, and Python cannot end neatly around it.
+        # A thread inside a matrix product cannot be ended, and the interpreter cannot exit cleanly while it runs.
         sys.stderr.flush()
         os._exit(status)
     return status
 
 
-async def _serve(settings: Settings, where: Places, url: str) -> int:
+async def _serve(settings: Settings, paths: Paths, url: str, planned: PlannedTraining) -> int:
     gpu = torch.cuda.is_available()
     threads = worker_threads(settings, usable_cores(), gpu=gpu)
-    leaving = asyncio.Event()
+    stop_requested = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, leaving.set)
-    working = asyncio.create_task(_work(settings, where, url, threads, nice=not gpu))
-    told = asyncio.create_task(leaving.wait())
-    await asyncio.wait([working, told], return_when=asyncio.FIRST_COMPLETED)
-    told.cancel()
+        asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
+    working = asyncio.create_task(_work(settings, paths, url, planned, threads, nice=not gpu))
+    stopping = asyncio.create_task(stop_requested.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
     if not working.done():
-        log.info("Leaving.")
+        log.info("Stopping.")
         working.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await working
@@ -91,39 +102,61 @@ async def _serve(settings: Settings, where: Places, url: str) -> int:
     return working.result()
 
 
-async def _work(settings: Settings, where: Places, url: str, threads: int, *, nice: bool) -> int:
-    """Claim and carry out, for ever; returns the exit status when only a new process helps."""
-    tuning = settings.finetuning
-    own_folder = where.data / "worker"
+async def _work(
+    settings: Settings, paths: Paths, url: str, planned: PlannedTraining, threads: int, *, nice: bool
+) -> int:
+    """Claim and run rounds for ever; returns the exit status 1 after an unexpected failure."""
+    finetuning = settings.finetuning
+    own_folder = paths.data / "worker"
     if own_folder.exists():
-        # A worker that was killed may have left an adapter here that learned a visitor's words.
+        # A worker that was killed may have left an adapter here, which learned from visitors' words.
         shutil.rmtree(own_folder)
-    # Loading is short and once; of the lowest priority it would take minutes on a busy machine.
-    trainer = await apart(lambda: make_trainer(settings, where.model), nice=0, threads=threads)
-    claim = wire.Claim(worker=socket.gethostname(), session=uuid.uuid4().hex, shares_folder=tuning.worker_shares_folder)
-    owner = OwnerClient(url, lambda: os.environ.get(KEY_VARIABLE) or load_keys(where).worker, claim)
-    bench = Bench(trainer, owner, own_folder, tuning.worker_shares_folder, nice, threads)
+    if planned.share is not None:
+        await wait_for_engine(inference_url(settings))
+        cap_memory(planned.share)
+    # Normal priority: loading happens once, and at the lowest priority it would take minutes on a busy machine.
+    trainer = await run_in_thread(lambda: make_trainer(settings, paths.model), nice=0, threads=threads)
+    trainer.release_memory()
+    owner = _owner_client(settings, paths, url)
+    resources = WorkerResources(trainer, owner, own_folder, finetuning.worker_shares_folder, nice, threads)
     log.info("Claiming rounds at %s", url)
     try:
         while True:
-            if (job := await _claimed(owner)) is not None:
-                await carry_out(bench, job)
-    except Unexpected:
+            if (job := await _claim(owner)) is not None:
+                await run_round(resources, job)
+    except UnexpectedError:
         return 1
     finally:
         await owner.close()
 
 
-async def _claimed(owner: OwnerClient) -> wire.RoundJob | None:
-    """One claim's answer, however long the owner is away."""
+def _owner_client(settings: Settings, paths: Paths, url: str) -> WorkerOwnerClient:
+    shares = settings.finetuning.worker_shares_folder
+    claim = Claim(worker=socket.gethostname(), session=uuid.uuid4().hex, shares_folder=shares)
+    return WorkerOwnerClient(url, lambda: os.environ.get(KEY_VARIABLE) or load_keys(paths).worker, claim)
+
+
+async def _report_unable(settings: Settings, paths: Paths, url: str, reason: str) -> None:
+    """Tell the owner why this worker ends, if it can be told."""
+    owner = _owner_client(settings, paths, url)
+    try:
+        await owner.report_unable(reason)
+    except (OwnerAwayError, OwnerRefusedError, KeysUnreadableError) as error:
+        log.warning("The owner could not be told: %s", error)
+    finally:
+        await owner.close()
+
+
+async def _claim(owner: WorkerOwnerClient) -> RoundJob | None:
+    """One claim; repeated while the owner cannot be reached or refuses it.  None: the owner has no round now."""
     wait = FIRST_WAIT
     while True:
         try:
             return await owner.claim()
-        except OwnerAway:
+        except OwnerAwayError:
             await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT)
-        except OwnerRefuses as refusal:
+        except OwnerRefusedError as refusal:
             hint = f" Is {KEY_VARIABLE} the owner's worker key?" if refusal.status in (401, 403) else ""
             log.error("The owner refuses the claim: %s%s", refusal, hint)
             await asyncio.sleep(REFUSED_WAIT)

@@ -1,6 +1,7 @@
-"""What the worker says to the owner over HTTP: claim, step, hand in, failed, and the adapters themselves.
+"""The worker's HTTP client for the owner: claims, reports, hand-ins, failures, and adapters' archives both ways.
 
-Tells apart an owner that is away (try again) from one that refuses (do not).  Knows nothing of training.
+Two kinds of error: an owner that cannot be reached or answers 5xx may be asked again (`OwnerAwayError`); one that
+answers 4xx has refused the request (`OwnerRefusedError`).
 """
 
 from __future__ import annotations
@@ -13,25 +14,36 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import BaseModel, ValidationError
 
-from wmkml import wire
+from wmkml.protocol.base import Refusal
+from wmkml.protocol.training import (
+    AdapterPlace,
+    Claim,
+    HandIn,
+    HandInReply,
+    RoundFailure,
+    RoundJob,
+    StepReply,
+    StepReport,
+    WorkerUnable,
+)
 
 log = logging.getLogger(__name__)
 
-Reply = TypeVar("Reply", bound=BaseModel)
+ReplyT = TypeVar("ReplyT", bound=BaseModel)
 
-LONG_POLL = 75.0
-"""Seconds a claim may take: the owner answers in under a minute."""
+CLAIM_TIMEOUT = 75.0
+"""Seconds a claim may take: a long poll, which the owner answers in under a minute."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
-"""Seconds between two tries at an owner that is away; they double."""
+"""Seconds before a request to an owner that is away is repeated: doubled each time, up to the second number."""
 
 
-class OwnerAway(ConnectionError):
-    """Nobody answers there, or answers that it cannot just now."""
+class OwnerAwayError(ConnectionError):
+    """The owner cannot be reached, or answers 5xx."""
 
 
-class OwnerRefuses(RuntimeError):
-    """The owner answered no.
+class OwnerRefusedError(RuntimeError):
+    """The owner answered 4xx, or with a body that is not the expected message.
 
     Attributes:
         status: the HTTP status.
@@ -42,11 +54,15 @@ class OwnerRefuses(RuntimeError):
         self.status = status
 
 
-class OwnerClient:
-    """One worker's line to its owner.  Every call raises OwnerRefuses for a 4xx; those that say so wait while it is away."""
+class WorkerOwnerClient:
+    """One worker's client for its owner.
 
-    def __init__(self, url: str, key: Callable[[], str], claim: wire.Claim) -> None:
-        """`key` is asked anew for every request, since an owner that starts anew may have made new keys."""
+    Every call raises OwnerRefusedError for a refusal.  `claim`, `report_step` and `report_unable` raise OwnerAwayError;
+    the others repeat their request until the owner can be reached.
+    """
+
+    def __init__(self, url: str, key: Callable[[], str], claim: Claim) -> None:
+        """`key` is called for every request, since a restarted owner may have new keys."""
         self.url = url
         self._key = key
         self._claim = claim
@@ -57,54 +73,64 @@ class OwnerClient:
         """Close the connections."""
         await self._http.aclose()
 
-    async def claim(self) -> wire.RoundJob | None:
-        """Ask for a round; None when there is none for now.
+    async def claim(self) -> RoundJob | None:
+        """Ask for a round; None when the owner has none within its long poll.
 
         Raises:
-            OwnerAway: it is not there.
+            OwnerAwayError: the owner cannot be reached.
         """
-        response = await self._send("POST", "/worker/claim", self._claim, timeout=LONG_POLL)
-        return None if response.status_code == 204 else _parsed(wire.RoundJob, response)
+        response = await self._send("POST", "/worker/claim", self._claim, timeout=CLAIM_TIMEOUT)
+        return None if response.status_code == 204 else _parse_reply(RoundJob, response)
 
-    async def step(self, job: wire.RoundJob, report: wire.StepReport) -> wire.StepReply:
-        """Report a step, or that one is alive.
+    async def report_step(self, job: RoundJob, report: StepReport) -> StepReply:
+        """Report an optimizer step or a notice, or renew the lease with step 0.
 
         Raises:
-            OwnerAway: it is not there.
+            OwnerAwayError: the owner cannot be reached.
         """
-        return _parsed(wire.StepReply, await self._send("POST", f"{_place(job)}/step", report))
+        return _parse_reply(StepReply, await self._send("POST", f"{_round_path(job)}/step", report))
 
-    async def hand_in(self, job: wire.RoundJob, hand_in: Callable[[], wire.HandIn]) -> wire.HandInReply:
-        """Hand the adapter in and wait for the verdict, which comes when inference has loaded it, or for an owner that is away.
+    async def hand_in(self, job: RoundJob, hand_in: Callable[[], HandIn]) -> HandInReply:
+        """Hand the adapter in; returns when inference has loaded it or it was refused.
 
-        The message is made anew at every try.
+        `hand_in` is called for every attempt, since the message holds a time span.
         """
-        return _parsed(
-            wire.HandInReply, await self._patiently("POST", f"{_place(job)}/hand_in", hand_in, timeout=120.0)
+        return _parse_reply(
+            HandInReply, await self._send_until_reachable("POST", f"{_round_path(job)}/hand_in", hand_in, timeout=120.0)
         )
 
-    async def failed(self, job: wire.RoundJob, reason: str) -> None:
-        """Give the round back; waits for the owner if it is away."""
-        await self._patiently("POST", f"{_place(job)}/failed", lambda: wire.RoundFailure(reason=reason))
+    async def report_failure(self, job: RoundJob, reason: str) -> None:
+        """Report that the round failed, with a reason that holds no visitor's words."""
+        await self._send_until_reachable("POST", f"{_round_path(job)}/failed", lambda: RoundFailure(reason=reason))
 
-    async def upload(self, job: wire.RoundJob, body: bytes, sha256: str) -> None:
-        """Send an adapter's parcel; waits for the owner if it is away."""
+    async def report_unable(self, reason: str) -> None:
+        """Report that this worker ends because it cannot work, and why.  Asked once: supervision starts it again.
+
+        Raises:
+            OwnerAwayError: the owner cannot be reached.
+        """
+        await self._send("POST", "/worker/unable", WorkerUnable(worker=self._claim.worker, reason=reason))
+
+    async def upload(self, job: RoundJob, body: bytes, sha256: str) -> None:
+        """Send an adapter's archive; `sha256` is its weights' hash."""
         headers = {"X-Sha256": sha256, "Content-Type": "application/x-tar"}
-        await self._patiently("PUT", f"{_place(job)}/adapter", lambda: body, headers=headers, timeout=300.0)
+        await self._send_until_reachable(
+            "PUT", f"{_round_path(job)}/adapter", lambda: body, headers=headers, timeout=300.0
+        )
 
-    async def download(self, job: wire.RoundJob, place: wire.AdapterPlace) -> bytes:
-        """Fetch an accepted adapter's parcel; waits for the owner if it is away."""
+    async def download(self, job: RoundJob, place: AdapterPlace) -> bytes:
+        """Fetch the archive of an accepted adapter."""
         path = f"/worker/adapters/{job.run}/{place.iteration}"
-        return (await self._patiently("GET", path, lambda: None, timeout=300.0)).content
+        return (await self._send_until_reachable("GET", path, lambda: None, timeout=300.0)).content
 
-    async def _patiently(
+    async def _send_until_reachable(
         self, method: str, path: str, body: Callable[[], BaseModel | bytes | None], **more: Any
     ) -> httpx.Response:
         wait = FIRST_WAIT
         while True:
             try:
                 return await self._send(method, path, body(), **more)
-            except OwnerAway:
+            except OwnerAwayError:
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
 
@@ -125,39 +151,39 @@ class OwnerClient:
         try:
             response = await self._http.request(method, path, content=body, headers=headers, **options)
         except httpx.TransportError as error:
-            self._tell(away=True)
-            raise OwnerAway(f"{self.url} does not answer ({type(error).__name__}).") from None
+            self._log_reachability(away=True)
+            raise OwnerAwayError(f"{self.url} does not answer ({type(error).__name__}).") from None
         if response.status_code >= 500:
-            self._tell(away=True)
-            raise OwnerAway(f"{self.url} answers {response.status_code}.")
-        self._tell(away=False)
+            self._log_reachability(away=True)
+            raise OwnerAwayError(f"{self.url} answers {response.status_code}.")
+        self._log_reachability(away=False)
         if response.status_code >= 400:
-            raise OwnerRefuses(response.status_code, _sentence(response))
+            raise OwnerRefusedError(response.status_code, _refusal_sentence(response))
         return response
 
-    def _tell(self, *, away: bool) -> None:
+    def _log_reachability(self, *, away: bool) -> None:
         if away != self._away:
             log.warning("The owner at %s %s.", self.url, "is away: trying again" if away else "is back")
         self._away = away
 
 
-def _place(job: wire.RoundJob) -> str:
+def _round_path(job: RoundJob) -> str:
     return f"/worker/rounds/{job.run}/{job.iteration}/{job.attempt}"
 
 
-def _parsed(kind: type[Reply], response: httpx.Response) -> Reply:
+def _parse_reply(kind: type[ReplyT], response: httpx.Response) -> ReplyT:
     try:
         return kind.model_validate_json(response.content)
     except ValidationError as error:
-        # The error's own text quotes what it read, and a job holds visitors' words.
+        # The error's text quotes the body, and a job holds visitors' words.
         fields = sorted({".".join(str(part) for part in item["loc"]) or "body" for item in error.errors()})
-        raise OwnerRefuses(
+        raise OwnerRefusedError(
             response.status_code, f"The owner's answer is no {kind.__name__} (wrong: {', '.join(fields)})."
         ) from None
 
 
-def _sentence(response: httpx.Response) -> str:
+def _refusal_sentence(response: httpx.Response) -> str:
     try:
-        return wire.Refusal.model_validate_json(response.content).error
+        return Refusal.model_validate_json(response.content).error
     except ValidationError:
         return f"status {response.status_code}"

@@ -1,6 +1,13 @@
-// What the desk hears from the owner, as types: the counterparts of the desk's messages in wmkml/wire.py.
+// The owner's messages to the desk as types: the counterparts of wmkml/protocol/desk.py.
 
-import type { Exchange, RunState } from '../lib/wire';
+import type { Exchange, NodeStatus, RunState } from '../lib/wire';
+
+export interface NodeState {
+  address: string;
+  state: NodeStatus;
+  reason: string;
+  answers: number;
+}
 
 export interface DeskDials {
   temperature: number | null;
@@ -23,12 +30,11 @@ export interface DeskLoss {
   loss: number;
 }
 
+/** Besides these fields, one for each of DESK_MEASURES; null where there is nothing to measure. */
 export interface DeskMeasures {
   iteration: number;
   answers: number;
-  distinct_2: number;
-  repetition: number;
-  entropy: number | null;
+  [measure: string]: number | null;
 }
 
 export interface DeskOscHost {
@@ -83,10 +89,34 @@ export interface DeskState {
   osc_hosts: DeskOscHost[];
   osc_sent: OscSent[];
   machine: DeskMachine;
+  nodes: NodeState[];
   problems: DeskProblem[];
   notices: DeskNotice[];
 }
 
 export interface DeskWords {
   exchanges: Exchange[];
+}
+
+/** A text of the doctor, in both languages of the desk. */
+export interface DoctorText {
+  de: string;
+  en: string;
+}
+
+export interface DoctorFinding {
+  check: string;
+  outcome: string;
+  mark: 'good' | 'warning' | 'bad' | 'unknown';
+  title: DoctorText;
+  text: DoctorText;
+  means: DoctorText;
+  mend: DoctorText;
+  command: string;
+  blocks: boolean;
+}
+
+export interface DoctorReport {
+  at: number;
+  findings: DoctorFinding[];
 }

@@ -1,108 +1,117 @@
-// The desk's one connection to the owner: asks for the state every second, notices when the owner is gone, and presses
-// its buttons.  Keeps nothing in the browser; the session is a cookie that scripts cannot read.
+// The desk's connection to the owner: fetches its state every second, notices when it does not answer, and sends the operator's
+// actions.  Stores nothing in the browser; the session is a cookie that scripts cannot read.
 
-import { Refused, get, post, sentence } from '../lib/requests';
+import { RefusedError, errorSentence, get, post } from '../lib/requests';
 import type { DeskState } from './desk_wire';
 
-const ASK_MS = 1000;
-const PATIENCE_MS = 8000;
+const POLL_MS = 1000;
+const STATE_TIMEOUT_MS = 8000;
 
-/** Where the operator stands: not known yet, before the door, or at the desk. */
-export type Where = 'unknown' | 'door' | 'desk';
+/** What the page shows: the login, the desk, or neither before the owner has said whether a session is open. */
+export type DeskView = 'unknown' | 'login' | 'desk';
+
+/** Why a PIN did not open the desk. */
+export interface LoginRefusal {
+  reason: 'wrong' | 'soon' | 'other';
+  /** How long to wait before the next try. */
+  seconds: number;
+  /** The owner's own sentence. */
+  sentence: string;
+}
 
 export class OwnerLink {
-  where: Where = $state('unknown');
+  view: DeskView = $state('unknown');
   state: DeskState | null = $state.raw(null);
-  /** When the owner was first missed, in milliseconds since 1970; null while it answers. */
-  goneSince: number | null = $state(null);
-  /** The desk was open and was closed by the owner: restarted, a new PIN, or the day is over. */
-  closed = $state(false);
-  /** The owner's sentence about what could not be done last, empty if it was not reached; null once something was done. */
+  /** When the owner first did not answer, in milliseconds since 1970; null while it answers. */
+  offlineSince: number | null = $state(null);
+  /** The owner closed the open desk: after a restart, for a new PIN, or because the session is too old. */
+  closedByOwner = $state(false);
+  /** Why the last action failed: the owner's sentence, or empty when it was not reached; null when it succeeded. */
   refusal: string | null = $state(null);
 
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #ended = false;
+  #stopped = false;
 
-  /** Ask until the returned function is called. */
-  begin(): () => void {
-    void this.#ask();
+  /** Poll the owner until the returned function is called. */
+  start(): () => void {
+    void this.#poll();
     return () => {
-      this.#ended = true;
+      this.#stopped = true;
       clearTimeout(this.#timer);
     };
   }
 
-  /** Try a PIN.  Null when it was right; else why not, and for how many seconds there is to wait. */
-  async login(pin: string): Promise<{ why: 'wrong' | 'soon' | 'other'; seconds: number; said: string } | null> {
+  /** Try a PIN.  Null when it was right. */
+  async login(pin: string): Promise<LoginRefusal | null> {
     const reply = await fetch('desk/login', {
       method: 'POST',
       headers: { 'Content-Type': 'application/json' },
       body: JSON.stringify({ pin }),
     });
     if (reply.ok) {
-      this.where = 'desk';
-      this.closed = false;
-      this.#again(0);
+      this.view = 'desk';
+      this.closedByOwner = false;
+      this.#schedulePoll(0);
       return null;
     }
-    const why = reply.status === 401 ? 'wrong' : reply.status === 429 ? 'soon' : 'other';
-    return { why, seconds: Number(reply.headers.get('Retry-After') ?? 0), said: await sentence(reply) };
+    const reason = reply.status === 401 ? 'wrong' : reply.status === 429 ? 'soon' : 'other';
+    return { reason, seconds: Number(reply.headers.get('Retry-After') ?? 0), sentence: await errorSentence(reply) };
   }
 
   async logout(): Promise<void> {
-    if (await this.press('logout')) this.#close(false);
+    if (await this.perform('logout')) this.#closeDesk(false);
   }
 
-  /** Have the owner do something; its answer, or null when it was not done. */
-  async press(what: string, body: unknown = {}): Promise<Record<string, unknown> | null> {
+  /** Have the owner do something.  Returns its reply, or null when it failed; `refusal` then says why. */
+  async perform(action: string, body: unknown = {}): Promise<Record<string, unknown> | null> {
     try {
-      const reply = await post(`desk/${what}`, body);
+      const reply = await post(`desk/${action}`, body);
       this.refusal = null;
-      this.#again(0);
+      this.#schedulePoll(0);
       return (await reply.json()) as Record<string, unknown>;
     } catch (error) {
-      if (!(error instanceof Refused || error instanceof TypeError)) throw error;
-      this.refusal = error instanceof Refused ? error.message : '';
-      this.#again(0);
+      if (!(error instanceof RefusedError || error instanceof TypeError)) throw error;
+      this.refusal = error instanceof RefusedError ? error.message : '';
+      this.#schedulePoll(0);
       return null;
     }
   }
 
-  async #ask(): Promise<void> {
+  async #poll(): Promise<void> {
     try {
-      if (this.where !== 'desk') {
+      if (this.view !== 'desk') {
         const { open } = await get<{ open: boolean }>('desk/door');
-        this.where = open ? 'desk' : 'door';
+        this.view = open ? 'desk' : 'login';
       }
-      if (this.where === 'desk') await this.#look();
-      this.goneSince = null;
+      if (this.view === 'desk') await this.#fetchState();
+      this.offlineSince = null;
     } catch (error) {
-      if (!(error instanceof TypeError || error instanceof DOMException || error instanceof Refused)) throw error;
-      this.goneSince ??= Date.now();
+      if (!(error instanceof TypeError || error instanceof DOMException || error instanceof RefusedError)) throw error;
+      this.offlineSince ??= Date.now();
     }
-    this.#again(ASK_MS);
+    this.#schedulePoll(POLL_MS);
   }
 
-  async #look(): Promise<void> {
-    const reply = await fetch('desk/state', { signal: AbortSignal.timeout(PATIENCE_MS) });
+  async #fetchState(): Promise<void> {
+    const reply = await fetch('desk/state', { signal: AbortSignal.timeout(STATE_TIMEOUT_MS) });
     if (reply.status === 401) {
-      this.#close(true);
+      this.#closeDesk(true);
     } else if (reply.ok) {
       this.state = (await reply.json()) as DeskState;
     } else {
-      throw new Refused(await sentence(reply));
+      throw new RefusedError(await errorSentence(reply));
     }
   }
 
-  #close(byOwner: boolean): void {
-    this.where = 'door';
+  #closeDesk(byOwner: boolean): void {
+    this.view = 'login';
     this.state = null;
-    this.closed = byOwner;
+    this.closedByOwner = byOwner;
     this.refusal = null;
   }
 
-  #again(after: number): void {
+  #schedulePoll(delay: number): void {
     clearTimeout(this.#timer);
-    if (!this.#ended) this.#timer = setTimeout(() => void this.#ask(), after);
+    if (!this.#stopped) this.#timer = setTimeout(() => void this.#poll(), delay);
   }
 }

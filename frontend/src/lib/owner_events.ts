@@ -1,34 +1,35 @@
-// The owner's event stream, listened to for as long as the page lives: over restarts of the owner and losses of the network.
+// The owner's event stream: reconnects for as long as the page is open, after restarts of the owner and losses of the network.
 
 import type { Events } from './wire';
 
 const RETRY_MS = 2000;
 
-export type Hearers = { [Name in keyof Events]?: (data: Events[Name]) => void };
+export type EventHandlers = { [Name in keyof Events]?: (data: Events[Name]) => void };
 
 /**
- * Listen to `path` until the returned function is called.
+ * Subscribe to the stream at `path` until the returned function is called.
  *
- * `hear` is called for each event by its name; `connected` with true whenever the stream is open (again), with false when it is gone.
- * The browser tries again by itself; where it gives up, since something else than a stream answered, this tries on.
+ * `handlers` maps an event's name to what is called with its data.  `onConnection` is called with true whenever the stream opens,
+ * also after a reconnect, and with false when it breaks.  The browser reconnects by itself, except after a reply that is no event
+ * stream: then a new connection is tried after `RETRY_MS`.
  */
-export function listen(path: string, hear: Hearers, connected: (there: boolean) => void): () => void {
+export function listen(path: string, handlers: EventHandlers, onConnection: (connected: boolean) => void): () => void {
   let source: EventSource;
-  let again: ReturnType<typeof setTimeout> | undefined;
+  let retry: ReturnType<typeof setTimeout> | undefined;
   const open = () => {
     source = new EventSource(path);
-    source.onopen = () => connected(true);
+    source.onopen = () => onConnection(true);
     source.onerror = () => {
-      connected(false);
-      if (source.readyState === EventSource.CLOSED) again = setTimeout(open, RETRY_MS);
+      onConnection(false);
+      if (source.readyState === EventSource.CLOSED) retry = setTimeout(open, RETRY_MS);
     };
-    for (const [name, handle] of Object.entries(hear) as [string, (data: unknown) => void][]) {
-      source.addEventListener(name, (event) => handle(JSON.parse((event as MessageEvent<string>).data)));
+    for (const [name, handler] of Object.entries(handlers) as [string, (data: unknown) => void][]) {
+      source.addEventListener(name, (event) => handler(JSON.parse((event as MessageEvent<string>).data)));
     }
   };
   open();
   return () => {
-    clearTimeout(again);
+    clearTimeout(retry);
     source.close();
   };
 }

@@ -1,16 +1,16 @@
-// Requests to the owner: JSON there and back, and replies that are streams of server-sent events over fetch, which a POST
-// needs (EventSource can only GET).  Knows nothing of what the messages mean.
+// Requests to the owner: JSON in both directions, and replies that are streams of server-sent events.  Streams are read with
+// fetch, because they answer a POST and EventSource can only GET.
 
-/** The owner refused; the message is its sentence. */
-export class Refused extends Error {}
+/** The owner answered with an error status; the message is the sentence in its reply. */
+export class RefusedError extends Error {}
 
 /** An event of a stream: its name, and its data parsed from JSON. */
-export interface Sent {
+export interface ServerEvent {
   name: string;
   data: unknown;
 }
 
-/** POST a JSON body.  Throws Refused with the owner's sentence on any status but success, TypeError when nobody is reached. */
+/** POST a JSON body.  Throws RefusedError on any status but success, TypeError when the owner cannot be reached. */
 export async function post(path: string, body: unknown, signal?: AbortSignal): Promise<Response> {
   const reply = await fetch(path, {
     method: 'POST',
@@ -18,45 +18,45 @@ export async function post(path: string, body: unknown, signal?: AbortSignal): P
     body: JSON.stringify(body),
     signal: signal ?? null,
   });
-  if (!reply.ok) throw new Refused(await sentence(reply));
+  if (!reply.ok) throw new RefusedError(await errorSentence(reply));
   return reply;
 }
 
 /** GET a JSON reply.  Throws as `post` does. */
 export async function get<Reply>(path: string): Promise<Reply> {
   const reply = await fetch(path);
-  if (!reply.ok) throw new Refused(await sentence(reply));
+  if (!reply.ok) throw new RefusedError(await errorSentence(reply));
   return (await reply.json()) as Reply;
 }
 
 /** POST a JSON body and yield the reply's events.  Throws as `post` does, and the abort's reason once `signal` is aborted. */
-export async function* streamed(path: string, body: unknown, signal?: AbortSignal): AsyncGenerator<Sent> {
+export async function* streamEvents(path: string, body: unknown, signal?: AbortSignal): AsyncGenerator<ServerEvent> {
   const reply = await post(path, body, signal);
   if (!reply.body) return;
   const reader = reply.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = '';
+  let buffer = '';
   try {
     for (;;) {
       const { value, done } = await reader.read();
       if (done) return;
-      rest += value;
-      // A carriage return may come in one piece and its line feed in the next: keep it back until then.
-      const held = rest.endsWith('\r') ? '\r' : '';
-      const blocks = rest.slice(0, rest.length - held.length).replaceAll('\r\n', '\n').split('\n\n');
-      rest = (blocks.pop() ?? '') + held;
+      buffer += value;
+      // A chunk may end between the two characters of a line break: keep the carriage return until the next chunk.
+      const carriageReturn = buffer.endsWith('\r') ? '\r' : '';
+      const blocks = buffer.slice(0, buffer.length - carriageReturn.length).replaceAll('\r\n', '\n').split('\n\n');
+      buffer = (blocks.pop() ?? '') + carriageReturn;
       for (const block of blocks) {
-        const event = parsed(block);
+        const event = parseEvent(block);
         if (event) yield event;
       }
     }
   } finally {
-    // Whoever stops reading wants no more of it; a stream that broke off says so again, and was heard already.
+    // End the request when the caller stops reading.  A stream that broke off rejects again here; `read` has thrown that already.
     reader.cancel().catch(() => {});
   }
 }
 
-/** The sentence of a refusal; its status where the body holds none. */
-export async function sentence(reply: Response): Promise<string> {
+/** The sentence in a reply with an error status, or the status where the body holds none. */
+export async function errorSentence(reply: Response): Promise<string> {
   try {
     return ((await reply.json()) as { error?: string }).error ?? `HTTP ${reply.status}`;
   } catch (error) {
@@ -65,7 +65,7 @@ export async function sentence(reply: Response): Promise<string> {
   }
 }
 
-function parsed(block: string): Sent | null {
+function parseEvent(block: string): ServerEvent | null {
   let name = 'message';
   const data: string[] = [];
   for (const line of block.split('\n')) {

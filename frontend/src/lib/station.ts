@@ -1,33 +1,35 @@
-// Which station this browser tab is, in which language, and in which run: all that a tab remembers over a reload.
-// No word of a visitor is kept here.
+// What a browser tab remembers over a reload: its station, the language, the run, and the language that is waited for.  No word of a visitor is stored here.
 
 const KEY = 'station';
 
-export interface Station {
+export interface StationSession {
   station: string;
   language: string | null;
   run: string | null;
+  /** The visitor waits for a run in this language. */
+  awaits: string | null;
 }
 
-/** What this tab remembers; a tab that remembers nothing becomes a new station. */
-export function station(): Station {
-  const kept = sessionStorage.getItem(KEY);
-  return kept ? (JSON.parse(kept) as Station) : renewed();
+/** The tab's stored session; a tab without one becomes a new station. */
+export function loadSession(): StationSession {
+  const stored = sessionStorage.getItem(KEY);
+  // A tab that was open while the pages were renewed may hold a session without the newest field.
+  return stored ? { awaits: null, ...(JSON.parse(stored) as Omit<StationSession, 'awaits'>) } : newSession();
 }
 
-/** A new station in this tab, as if nobody had been here. */
-export function renewed(): Station {
-  const made = { station: identity(), language: null, run: null };
-  keep(made);
-  return made;
+/** Make this tab a new station, with no language and no run, and store that. */
+export function newSession(): StationSession {
+  const session = { station: randomIdentifier(), language: null, run: null, awaits: null };
+  saveSession(session);
+  return session;
 }
 
-/** Remember it until the tab is closed. */
-export function keep(one: Station): void {
-  sessionStorage.setItem(KEY, JSON.stringify(one));
+/** Store the session until the tab is closed. */
+export function saveSession(session: StationSession): void {
+  sessionStorage.setItem(KEY, JSON.stringify(session));
 }
 
 // crypto.randomUUID exists on https and localhost only; in an exhibition's network the page comes over plain http.
-function identity(): string {
+function randomIdentifier(): string {
   return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -1,7 +1,19 @@
-// What the owner says, as types: the counterparts of wmkml/wire.py and wmkml/owner/telling.py.  tests/test_frontend.py compares names.
+// The owner's messages to the pages as types: the counterparts of wmkml/protocol.  tests/frontend/test_sources.py compares names.
 
 export type Phase = 'waiting' | 'seeding' | 'running' | 'last_words';
 export type RoundStatus = 'open' | 'training' | 'handed_in' | 'held' | 'accepted' | 'skipped';
+
+export type NodeStatus = 'away' | 'joining' | 'answers' | 'refused';
+
+export interface AdapterProof {
+  verdict: 'proved' | 'unproved' | 'failed';
+  compared: 'values' | 'changes';
+  distance: number | null;
+  to_previous: number | null;
+  to_base: number | null;
+  moved: number;
+  noise: number | null;
+}
 
 export interface RoundRecord {
   iteration: number;
@@ -18,6 +30,7 @@ export interface RoundRecord {
   held_seconds: number;
   loss_first: number | null;
   loss_last: number | null;
+  proof: AdapterProof | null;
 }
 
 export interface RunState {
@@ -34,6 +47,7 @@ export interface RunState {
   pairs: Record<string, number>;
   stations: number;
   inference: 'ready' | 'away';
+  nodes: NodeStatus[];
   worker: 'ready' | 'training' | 'away';
   model: string;
   engine: string;
@@ -42,6 +56,8 @@ export interface RunState {
   carries_words: boolean;
   osc: boolean;
   idle_seconds: number;
+  /** Of the newest answers, taken at the round's start, by name. */
+  measures: Record<string, number>;
   notices: string[];
 }
 
@@ -50,7 +66,7 @@ export interface ChatStart {
   restarted: boolean;
 }
 
-/** A token that was not said; no text: the answer would have ended there. */
+/** A token that was likely in the place of the chosen one.  Without a text, it is the end of the answer. */
 export interface Alternative {
   text: string;
   probability: number;
@@ -68,6 +84,7 @@ export interface ChatEnd {
   pair: number;
   kept: number;
   text: string;
+  adapter: string; // sha256 of the weights that answered; empty: the base model's alone
 }
 
 export interface Exchange {
@@ -109,23 +126,23 @@ export interface SwapEvent {
   held_seconds: number;
 }
 
-export interface RunTold {
+export interface RunEvent {
   run: string;
   language: string;
 }
 
-export interface PromptTold {
+export interface PromptEvent {
   station: string;
   text: string;
 }
 
-export interface IterationTold {
+export interface AnswerStartEvent {
   station: string;
   iteration: number;
   restarted: boolean;
 }
 
-export interface TokenTold {
+export interface TokenEvent {
   station: string;
   text: string;
   probability: number;
@@ -133,49 +150,49 @@ export interface TokenTold {
   iteration: number;
 }
 
-export interface ResponseTold {
+export interface ResponseEvent {
   station: string;
   text: string;
   iteration: number;
 }
 
-export interface PastTold {
+export interface PastEvent {
   events: number;
 }
 
-export interface TypingTold {
+export interface TypingEventData {
   station: string;
   status: string;
 }
 
-export interface NoticeTold {
+export interface NoticeEvent {
   text: string;
 }
 
-export interface StageTold {
+export interface StageEvent {
   blank: boolean;
 }
 
-export interface RuntimeTold {
+export interface StageRuntimeEvent {
   version: number;
   problems: string[];
 }
 
-/** The event stream's names, and the data of each. */
+/** The names of the event stream's events, and the data of each. */
 export interface Events {
   state: RunState;
-  run_started: RunTold;
-  last_words: RunTold;
-  run_end: RunTold;
+  run_started: RunEvent;
+  last_words: RunEvent;
+  run_end: RunEvent;
   round: RoundRecord;
   swap: SwapEvent;
-  prompt: PromptTold;
-  start: IterationTold;
-  token: TokenTold;
-  response: ResponseTold;
-  typing: TypingTold;
-  past: PastTold;
-  notice: NoticeTold;
-  stage: StageTold;
-  stage_runtime: RuntimeTold;
+  prompt: PromptEvent;
+  start: AnswerStartEvent;
+  token: TokenEvent;
+  response: ResponseEvent;
+  typing: TypingEventData;
+  past: PastEvent;
+  notice: NoticeEvent;
+  stage: StageEvent;
+  stage_runtime: StageRuntimeEvent;
 }

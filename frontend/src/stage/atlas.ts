@@ -1,26 +1,27 @@
-// All letters that are shown, each drawn once into one texture: sharp in red, its halo in green.
-// Letters are counted by whoever shows them, so that cells of forgotten ones are used again: the texture never grows.
+// The glyph atlas: every different letter on the stage, drawn once into one texture, sharp in red and its halo in green.
+// A glyph counts its uses, and cells of glyphs without one are used again: the texture never grows.
 
 import { CanvasTexture, LinearFilter, LinearMipmapLinearFilter } from 'three';
 
 export const FONT_SHARE = 0.5; // of a cell, so that a halo has room
-const COMMON = 'abcdefghijklmnopqrstuvwxyzäöüßABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÜ0123456789.,;:!?…-–’\'"„“()';
+const COMMON_LETTERS = 'abcdefghijklmnopqrstuvwxyzäöüßABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÜ0123456789.,;:!?…-–’\'"„“()';
 
 export interface Glyph {
   text: string;
   cell: number;
   /** Width in em. */
   advance: number;
-  shown: number;
+  /** How many letters on the stage use it. */
+  uses: number;
 }
 
 export class Atlas {
   readonly texture: CanvasTexture;
   readonly perRow: number;
-  private readonly brush: CanvasRenderingContext2D;
+  private readonly context: CanvasRenderingContext2D;
   private readonly glyphs = new Map<string, Glyph>();
-  private readonly free: number[];
-  private readonly nothing: Glyph = { text: '', cell: 0, advance: 0.5, shown: 0 };
+  private readonly freeCells: number[];
+  private readonly fallback: Glyph = { text: '', cell: 0, advance: 0.5, uses: 0 };
 
   constructor(
     side: number,
@@ -30,45 +31,46 @@ export class Atlas {
   ) {
     const canvas = document.createElement('canvas');
     canvas.width = canvas.height = side;
-    const brush = canvas.getContext('2d', { willReadFrequently: false });
-    if (!brush) throw new Error('This browser gives no canvas to draw letters on.');
-    this.brush = brush;
+    const context = canvas.getContext('2d', { willReadFrequently: false });
+    if (!context) throw new Error('This browser gives no canvas to draw letters on.');
+    this.context = context;
     this.perRow = Math.floor(side / cell);
-    this.free = Array.from({ length: this.perRow * this.perRow - 1 }, (_, index) => this.perRow * this.perRow - 1 - index);
+    this.freeCells = Array.from({ length: this.perRow * this.perRow - 1 }, (_, index) => this.perRow * this.perRow - 1 - index);
     this.texture = new CanvasTexture(canvas);
     this.texture.minFilter = LinearMipmapLinearFilter;
     this.texture.magFilter = LinearFilter;
     this.texture.anisotropy = 4;
-    this.draw('·', 0); // what no cell is left for
-    for (const letter of COMMON) this.take(letter).shown -= 1;
+    this.draw('·', 0); // drawn for letters for which no cell is free
+    for (const letter of COMMON_LETTERS) this.acquire(letter).uses -= 1;
   }
 
-  /** The glyph of a letter, counted as shown once more. */
-  take(text: string): Glyph {
-    const known = this.glyphs.get(text);
-    if (known) {
-      known.shown += 1;
-      return known;
+  /** The glyph of a letter, drawn if need be, with one use more; the fallback where no cell is free. */
+  acquire(text: string): Glyph {
+    const drawn = this.glyphs.get(text);
+    if (drawn) {
+      drawn.uses += 1;
+      return drawn;
     }
-    const cell = this.free.pop() ?? this.emptied();
-    if (cell === null) return this.nothing;
-    const glyph = { text, cell, advance: this.draw(text, cell), shown: 1 };
+    const cell = this.freeCells.pop() ?? this.reclaimCell();
+    if (cell === null) return this.fallback;
+    const glyph = { text, cell, advance: this.draw(text, cell), uses: 1 };
     this.glyphs.set(text, glyph);
     return glyph;
   }
 
-  /** It is shown once less. */
+  /** A letter that used the glyph is gone. */
   release(glyph: Glyph): void {
-    glyph.shown -= 1;
+    glyph.uses -= 1;
   }
 
   dispose(): void {
     this.texture.dispose();
   }
 
-  private emptied(): number | null {
+  /** The cell of a glyph that no letter uses any more; null where all are in use. */
+  private reclaimCell(): number | null {
     for (const [text, glyph] of this.glyphs) {
-      if (glyph.shown <= 0) {
+      if (glyph.uses <= 0) {
         this.glyphs.delete(text);
         return glyph.cell;
       }
@@ -77,43 +79,43 @@ export class Atlas {
   }
 
   private draw(text: string, cell: number): number {
-    const { brush, halo } = this;
+    const { context, halo } = this;
     const size = this.cell * FONT_SHARE;
     const x = (cell % this.perRow) * this.cell;
     const y = Math.floor(cell / this.perRow) * this.cell;
-    brush.save();
-    brush.beginPath();
-    brush.rect(x, y, this.cell, this.cell);
-    brush.clip();
-    brush.fillStyle = '#000';
-    brush.fillRect(x, y, this.cell, this.cell);
-    brush.font = `420 ${size}px ${this.family}`;
-    brush.textAlign = 'center';
-    brush.textBaseline = 'alphabetic';
-    const width = Math.max(1, brush.measureText(text).width);
-    const room = this.cell * 0.92;
-    brush.translate(x + this.cell / 2, y + this.cell / 2 + size * 0.3);
-    if (width > room) brush.scale(room / width, room / width);
-    brush.globalCompositeOperation = 'lighter';
+    context.save();
+    context.beginPath();
+    context.rect(x, y, this.cell, this.cell);
+    context.clip();
+    context.fillStyle = '#000';
+    context.fillRect(x, y, this.cell, this.cell);
+    context.font = `420 ${size}px ${this.family}`;
+    context.textAlign = 'center';
+    context.textBaseline = 'alphabetic';
+    const width = Math.max(1, context.measureText(text).width);
+    const widest = this.cell * 0.92;
+    context.translate(x + this.cell / 2, y + this.cell / 2 + size * 0.3);
+    if (width > widest) context.scale(widest / width, widest / width);
+    context.globalCompositeOperation = 'lighter';
     if (halo) {
-      brush.filter = `blur(${size * 0.16}px)`;
-      brush.fillStyle = '#0f0';
-      brush.fillText(text, 0, 0);
-      brush.filter = 'none';
+      context.filter = `blur(${size * 0.16}px)`;
+      context.fillStyle = '#0f0';
+      context.fillText(text, 0, 0);
+      context.filter = 'none';
     }
-    brush.fillStyle = '#f00';
-    brush.fillText(text, 0, 0);
-    brush.restore();
+    context.fillStyle = '#f00';
+    context.fillText(text, 0, 0);
+    context.restore();
     this.texture.needsUpdate = true;
-    return Math.min(width, room) / size;
+    return Math.min(width, widest) / size;
   }
 }
 
-const PIECES = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
-const JOINED = /[\p{Script=Arabic}\p{Script=Hebrew}\p{Script=Devanagari}\p{Script=Bengali}\p{Script=Thai}]/u;
+const GRAPHEMES = new Intl.Segmenter(undefined, { granularity: 'grapheme' });
+const JOINED_SCRIPTS = /[\p{Script=Arabic}\p{Script=Hebrew}\p{Script=Devanagari}\p{Script=Bengali}\p{Script=Thai}]/u;
 
-/** A text as what is drawn in one piece: characters as one sees them; scripts that join their letters, word by word. */
+/** A text cut into what is drawn as one glyph: graphemes, or whole words and spaces where the script joins its letters. */
 export function pieces(text: string): string[] {
-  if (JOINED.test(text)) return text.split(/(\s+)/).filter((one) => one !== '');
-  return [...PIECES.segment(text)].map((one) => one.segment);
+  if (JOINED_SCRIPTS.test(text)) return text.split(/(\s+)/).filter((part) => part !== '');
+  return [...GRAPHEMES.segment(text)].map(({ segment }) => segment);
 }

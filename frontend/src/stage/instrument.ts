@@ -1,14 +1,14 @@
-// What sounds: a fixed number of voices, made once, in whatever audio context is Tone's at that moment.
+// The instrument: a fixed number of voices, made once, in Tone's current audio context (the speakers', or an offline one).
 
 import * as Tone from 'tone';
 import type { Targets } from './names';
-import { seeded } from './places';
-import type { Note } from './score';
+import { seededRandom } from './places';
+import type { Note } from './composer';
 
 const BELLS = 6;
 const PADS = 3;
 
-const HALL_SECONDS = 3.2;
+const REVERB_SECONDS = 3.2;
 
 export class Instrument {
   private readonly bells: Tone.Synth[];
@@ -19,26 +19,26 @@ export class Instrument {
   private readonly filter: Tone.Filter;
   private readonly level: Tone.Gain;
   private readonly master: Tone.Gain;
-  private readonly all: { dispose(): unknown }[] = [];
-  private turn = { bell: 0, pad: 0 };
+  private readonly nodes: { dispose(): unknown }[] = [];
+  private turns = { bell: 0, pad: 0 };
 
   constructor() {
-    const kept = <Node extends { dispose(): unknown }>(node: Node): Node => {
-      this.all.push(node);
+    const register = <Node extends { dispose(): unknown }>(node: Node): Node => {
+      this.nodes.push(node);
       return node;
     };
-    this.master = kept(new Tone.Gain(1));
-    this.level = kept(new Tone.Gain(0.3));
-    // Whatever comes together: it bends, and never clips.
-    const soft = kept(new Tone.WaveShaper((x: number) => Math.tanh(x * 1.4) * 0.9, 4096));
-    this.filter = kept(new Tone.Filter({ frequency: 2400, type: 'lowpass', rolloff: -24, Q: 0.4 }));
-    const hall = kept(new Tone.Convolver(room()));
-    const wet = kept(new Tone.Gain(0.4));
+    this.master = register(new Tone.Gain(1));
+    this.level = register(new Tone.Gain(0.3));
+    // Many notes at once are distorted softly instead of clipping.
+    const softClip = register(new Tone.WaveShaper((x: number) => Math.tanh(x * 1.4) * 0.9, 4096));
+    this.filter = register(new Tone.Filter({ frequency: 2400, type: 'lowpass', rolloff: -24, Q: 0.4 }));
+    const reverb = register(new Tone.Convolver(impulseResponse()));
+    const reverbLevel = register(new Tone.Gain(0.4));
     this.filter.connect(this.level);
-    this.filter.chain(hall, wet, this.level);
-    this.level.chain(soft, this.master, Tone.getDestination());
+    this.filter.chain(reverb, reverbLevel, this.level);
+    this.level.chain(softClip, this.master, Tone.getDestination());
     this.bells = Array.from({ length: BELLS }, () =>
-      kept(
+      register(
         new Tone.Synth({
           oscillator: { type: 'custom', partials: [1, 0.42, 0.2, 0.12, 0.05, 0.04] },
           envelope: { attack: 0.006, decay: 1.4, sustain: 0, release: 0.8 },
@@ -47,7 +47,7 @@ export class Instrument {
       ),
     );
     this.pads = Array.from({ length: PADS }, () =>
-      kept(
+      register(
         new Tone.Synth({
           oscillator: { type: 'custom', partials: [1, 0.3, 0.14, 0.08] },
           envelope: { attack: 1.8, decay: 1, sustain: 0.7, release: 3 },
@@ -55,14 +55,14 @@ export class Instrument {
         }).connect(this.filter),
       ),
     );
-    const narrow = kept(new Tone.Filter({ frequency: 1900, type: 'bandpass', Q: 3 }).connect(this.level));
-    this.tick = kept(new Tone.NoiseSynth({ noise: { type: 'pink' }, envelope: { attack: 0.001, decay: 0.03, sustain: 0 }, volume: -14 }).connect(narrow));
-    this.droneLevel = kept(new Tone.Gain(0).connect(this.filter));
-    this.drone = kept(new Tone.Oscillator({ type: 'sine', frequency: 73.4, volume: -11 }).connect(this.droneLevel));
+    const tickFilter = register(new Tone.Filter({ frequency: 1900, type: 'bandpass', Q: 3 }).connect(this.level));
+    this.tick = register(new Tone.NoiseSynth({ noise: { type: 'pink' }, envelope: { attack: 0.001, decay: 0.03, sustain: 0 }, volume: -14 }).connect(tickFilter));
+    this.droneLevel = register(new Tone.Gain(0).connect(this.filter));
+    this.drone = register(new Tone.Oscillator({ type: 'sine', frequency: 73.4, volume: -11 }).connect(this.droneLevel));
     this.drone.start();
   }
 
-  /** The sound's colour and strength from `at` on. */
+  /** Glide to the timbre, loudness and drone of the targets from the time `at` on; `root` is a MIDI note. */
   tune(targets: Targets, root: number, at: number): void {
     const glide = 0.4;
     this.filter.frequency.setTargetAtTime(targets.timbre, at, glide);
@@ -72,7 +72,7 @@ export class Instrument {
     this.drone.detune.setTargetAtTime(-targets.detune, at, glide);
   }
 
-  /** How many tones can sound together: those that were made, and never more. */
+  /** How many tones can sound at the same time. */
   get voices(): number {
     return this.bells.length + this.pads.length + [this.drone, this.tick].length;
   }
@@ -83,7 +83,7 @@ export class Instrument {
       return;
     }
     const pool = note.voice === 'bell' ? this.bells : this.pads;
-    const voice = pool[this.turn[note.voice]++ % pool.length]!;
+    const voice = pool[this.turns[note.voice]++ % pool.length]!;
     voice.detune.setValueAtTime(note.cents, note.at);
     voice.triggerAttackRelease(Tone.Frequency(note.midi, 'midi').toFrequency(), note.seconds, note.at, note.velocity);
   }
@@ -94,22 +94,22 @@ export class Instrument {
 
   dispose(): void {
     this.drone.stop();
-    for (const node of this.all) node.dispose();
+    for (const node of this.nodes) node.dispose();
   }
 }
 
-/** A room to sound in: noise that dies away, the same every time. */
-function room(): Tone.ToneAudioBuffer {
+/** The reverb's impulse response: noise that dies away, the same every time. */
+function impulseResponse(): Tone.ToneAudioBuffer {
   const rate = Tone.getContext().sampleRate;
-  const random = seeded(11);
+  const random = seededRandom(11);
   const sides = [0, 1].map(() => {
-    const samples = new Float32Array(Math.floor(rate * HALL_SECONDS));
-    let soft = 0;
+    const samples = new Float32Array(Math.floor(rate * REVERB_SECONDS));
+    let value = 0;
     for (let at = 0; at < samples.length; at += 1) {
       const share = at / samples.length;
       // High tones die first.
-      soft += (random() * 2 - 1 - soft) * (0.6 - 0.5 * share);
-      samples[at] = soft * (1 - share) ** 3 * Math.min(1, at / (rate * 0.01));
+      value += (random() * 2 - 1 - value) * (0.6 - 0.5 * share);
+      samples[at] = value * (1 - share) ** 3 * Math.min(1, at / (rate * 0.01));
     }
     return samples;
   });

@@ -1,10 +1,10 @@
-// From measures to what is seen and heard, as the artist's mapping.yaml says.  Pure.
+// From measures to the targets of picture and music, by the rules of the artist's mapping.yaml.  Pure.
 
 import { TARGETS, type Measure, type Measures, type Target, type Targets } from './names';
 
 export type Curve = 'linear' | 'smooth' | 'early' | 'late';
 
-export interface Mapped {
+export interface MappingRule {
   target: Target;
   input: Measure;
   range_in: [number, number];
@@ -22,16 +22,16 @@ export interface Colours {
   learning: string;
 }
 
-export interface Notes {
+export interface MusicSettings {
   root: number;
   whole: number[];
   dying: number[];
 }
 
 export interface Mapping {
-  mappings: Mapped[];
+  mappings: MappingRule[];
   colours: Colours;
-  music: Notes;
+  music: MusicSettings;
 }
 
 const CURVES: Record<Curve, (x: number) => number> = {
@@ -41,30 +41,31 @@ const CURVES: Record<Curve, (x: number) => number> = {
   late: (x) => x * x,
 };
 
-/** One mapping's value for this reading; beyond its range it stays at the end. */
-export function mappedTo(one: Mapped, value: number): number {
-  const [from, to] = one.range_in;
+/** A rule's output for a measured value; values outside of `range_in` count as its nearer end. */
+export function mapValue(rule: MappingRule, value: number): number {
+  const [from, to] = rule.range_in;
   const share = Math.min(1, Math.max(0, (value - from) / (to - from)));
-  return one.range_out[0] + CURVES[one.curve](share) * (one.range_out[1] - one.range_out[0]);
+  return rule.range_out[0] + CURVES[rule.curve](share) * (rule.range_out[1] - rule.range_out[0]);
 }
 
-export function atRest(): Targets {
+/** Every target's value where no rule applies. */
+export function restingTargets(): Targets {
   return Object.fromEntries(Object.entries(TARGETS).map(([name, [, , rest]]) => [name, rest])) as Targets;
 }
 
-/** Where every target wants to be, and how many seconds it takes to follow. */
-export function wanted(mappings: Mapped[], measures: Measures): { value: Targets; seconds: Targets } {
-  const value = atRest();
+/** Every target's value for these measures, the weighted mean of its rules, and in how many seconds it is approached. */
+export function targetsFor(mappings: MappingRule[], measures: Measures): { value: Targets; seconds: Targets } {
+  const value = restingTargets();
   const seconds = Object.fromEntries(Object.keys(TARGETS).map((name) => [name, 2])) as Targets;
   const sums = new Map<Target, { value: number; seconds: number; weight: number }>();
-  for (const one of mappings) {
-    const reading = measures[one.input];
+  for (const rule of mappings) {
+    const reading = measures[rule.input];
     if (reading === null || !Number.isFinite(reading)) continue;
-    const sum = sums.get(one.target) ?? { value: 0, seconds: 0, weight: 0 };
-    sum.value += one.weight * mappedTo(one, reading);
-    sum.seconds += one.weight * one.seconds;
-    sum.weight += one.weight;
-    sums.set(one.target, sum);
+    const sum = sums.get(rule.target) ?? { value: 0, seconds: 0, weight: 0 };
+    sum.value += rule.weight * mapValue(rule, reading);
+    sum.seconds += rule.weight * rule.seconds;
+    sum.weight += rule.weight;
+    sums.set(rule.target, sum);
   }
   for (const [target, sum] of sums) {
     value[target] = sum.value / sum.weight;
@@ -73,17 +74,17 @@ export function wanted(mappings: Mapped[], measures: Measures): { value: Targets
   return { value, seconds };
 }
 
-/** Follows what is wanted, each target at its own pace. */
-export class Follower {
-  readonly now: Targets = atRest();
+/** Moves the targets to the values that the mapping gives, each at its own pace. */
+export class TargetSmoother {
+  readonly current: Targets = restingTargets();
 
-  /** `jump`: at once, as when a mapping was just saved or a language was just born. */
-  step(mappings: Mapped[], measures: Measures, passed: number, jump = false): Targets {
-    const { value, seconds } = wanted(mappings, measures);
+  /** Go on by `elapsed` seconds; with `jump`, to the new values at once. */
+  step(mappings: MappingRule[], measures: Measures, elapsed: number, jump = false): Targets {
+    const { value, seconds } = targetsFor(mappings, measures);
     for (const name of Object.keys(value) as Target[]) {
-      const share = jump || seconds[name] <= 0 ? 1 : 1 - Math.exp(-passed / seconds[name]);
-      this.now[name] += (value[name] - this.now[name]) * share;
+      const share = jump || seconds[name] <= 0 ? 1 : 1 - Math.exp(-elapsed / seconds[name]);
+      this.current[name] += (value[name] - this.current[name]) * share;
     }
-    return this.now;
+    return this.current;
   }
 }

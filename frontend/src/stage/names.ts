@@ -1,12 +1,11 @@
-// The names that mappings are made of, with what they mean and their bounds: the counterparts of wmkml/owner/stage_mapping.py.
+// The names that mapping.yaml uses, with their meaning and bounds: the counterparts of wmkml/owner/stage/mapping.py.
 
-/** What can be read off a run, in words. */
+import { STAGE_MEASURES } from '../lib/measures.generated';
+
+/** What a mapping can follow, with what it is: the measures of the table, and what is read off the run. */
 export const MEASURES = {
-  entropy: 'mean uncertainty of the last tokens, in nats',
-  probability: 'mean probability of the last tokens',
-  repetition: 'share of words that repeat the word before them',
-  distinct_1: 'share of different words among the last words',
-  distinct_2: 'share of different word pairs among the last words',
+  ...STAGE_MEASURES,
+  probability: 'mean probability of the last 240 tokens',
   loss: 'the newest loss of training',
   iteration: 'share of the run by rounds: 0 untouched, 1 the last',
   learning: '1 while a round trains, else 0',
@@ -19,10 +18,10 @@ export const MEASURES = {
 
 export type Measure = keyof typeof MEASURES;
 
-/** A reading of every measure; null: not known yet. */
+/** A value of every measure; null where it is not known yet. */
 export type Measures = Record<Measure, number | null>;
 
-/** What changes: lowest, highest, and where it rests while no mapping says anything. */
+/** What a mapping can change: lowest and highest value, and the value without a mapping. */
 export const TARGETS = {
   size: [0.1, 1.3, 1],
   order: [0, 1, 1],

@@ -1,40 +1,41 @@
-// Where words live on the body: rows of places around a sphere, filled in a scattered order, so that it grows everywhere at once.
+// The places of words: in rings around a sphere, filled in a scattered order, so that it fills everywhere at once.
 
 export interface Places {
   /** x, y, z of each place, in the order in which they are filled. */
   directions: Float32Array;
   count: number;
-  /** The letters' size on a body of radius 1, and a place's width in em. */
+  /** The letters' size on a sphere of radius 1, and a place's width in em. */
   em: number;
   width: number;
 }
 
-const ASPECT = 2.75; // a place's width to a row's height
-const LEADING = 1.5; // a row's height in em
+const ASPECT = 2.75; // a place's width to its ring's height
+const LEADING = 1.5; // a ring's height in em
 
+/** Places for about so many words. */
 export function placesFor(words: number): Places {
-  const row = Math.sqrt((4 * Math.PI) / (words * ASPECT));
-  const rows = Math.round(Math.PI / row);
-  const found: [number, number, number][] = [];
-  for (let one = 0; one < rows; one += 1) {
-    const polar = ((one + 0.5) / rows) * Math.PI;
-    const around = Math.max(1, Math.floor((2 * Math.PI * Math.sin(polar)) / (row * ASPECT)));
-    for (let place = 0; place < around; place += 1) {
-      const angle = ((place + one * 0.381966) / around) * 2 * Math.PI;
-      found.push([Math.sin(polar) * Math.sin(angle), Math.cos(polar), Math.sin(polar) * Math.cos(angle)]);
+  const height = Math.sqrt((4 * Math.PI) / (words * ASPECT));
+  const rings = Math.round(Math.PI / height);
+  const positions: [number, number, number][] = [];
+  for (let ring = 0; ring < rings; ring += 1) {
+    const polar = ((ring + 0.5) / rings) * Math.PI;
+    const placesInRing = Math.max(1, Math.floor((2 * Math.PI * Math.sin(polar)) / (height * ASPECT)));
+    for (let place = 0; place < placesInRing; place += 1) {
+      const angle = ((place + ring * 0.381966) / placesInRing) * 2 * Math.PI;
+      positions.push([Math.sin(polar) * Math.sin(angle), Math.cos(polar), Math.sin(polar) * Math.cos(angle)]);
     }
   }
-  // A shuffle that is the same each time, so that a body made anew looks like itself.
-  const random = seeded(7);
-  for (let at = found.length - 1; at > 0; at -= 1) {
+  // The shuffle is the same each time, so that the sphere looks the same after a change of tier.
+  const random = seededRandom(7);
+  for (let at = positions.length - 1; at > 0; at -= 1) {
     const other = Math.floor(random() * (at + 1));
-    [found[at], found[other]] = [found[other]!, found[at]!];
+    [positions[at], positions[other]] = [positions[other]!, positions[at]!];
   }
-  return { directions: new Float32Array(found.flat()), count: found.length, em: row / LEADING, width: ASPECT * LEADING };
+  return { directions: new Float32Array(positions.flat()), count: positions.length, em: height / LEADING, width: ASPECT * LEADING };
 }
 
 /** Numbers from 0 to 1 that are the same for the same seed (mulberry32). */
-export function seeded(seed: number): () => number {
+export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
     state = (state + 0x6d2b79f5) >>> 0;

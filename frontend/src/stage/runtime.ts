@@ -1,4 +1,4 @@
-// What the artist's folder says, as the owner read it, and the fonts in it.
+// The artist's runtime folder as the owner read it: mapping, texts, and the fonts, which are loaded here.
 
 import { get } from '../lib/requests';
 import type { Mapping } from './mapping';
@@ -31,20 +31,20 @@ export interface Runtime {
 
 const DEFAULT_FAMILY = "'Literata Variable', Georgia, serif";
 
-export const runtime = (): Promise<Runtime> => get<Runtime>('stage/runtime');
+export const fetchRuntime = (): Promise<Runtime> => get<Runtime>('stage/runtime');
 
-/** Loads the folder's fonts; the family to draw with, and what the browser does not take for a font. */
-export async function family(names: string[], version: number): Promise<{ family: string; problems: string[] }> {
+/** Load the folder's fonts.  Returns the font family to draw with, and a sentence for each file that the browser cannot read. */
+export async function loadFonts(names: string[], version: number): Promise<{ family: string; problems: string[] }> {
   await document.fonts.load("420 48px 'Literata Variable'", 'aÄß…');
   const families: string[] = [];
   const problems: string[] = [];
   for (const name of names) {
-    // The version makes a font that was saved under the same name another one.
-    const called = `stage ${version} ${families.length}`;
-    const face = new FontFace(called, `url("stage/runtime/fonts/${encodeURIComponent(name)}?${version}")`);
+    // The version makes the browser load a font again that was saved under the same name.
+    const family = `stage ${version} ${families.length}`;
+    const face = new FontFace(family, `url("stage/runtime/fonts/${encodeURIComponent(name)}?${version}")`);
     try {
       document.fonts.add(await face.load());
-      families.push(`'${called}'`);
+      families.push(`'${family}'`);
     } catch {
       problems.push(`Stage: fonts/${name}: the browser cannot read this font.`);
     }
@@ -52,7 +52,7 @@ export async function family(names: string[], version: number): Promise<{ family
   return { family: [...families, DEFAULT_FAMILY].join(', '), problems };
 }
 
-/** A text with its numbers filled in. */
-export function filled(text: string, values: Record<string, string | number>): string {
+/** A text with each `{name}` replaced by the value of that name. */
+export function fillIn(text: string, values: Record<string, string | number>): string {
   return text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
 }

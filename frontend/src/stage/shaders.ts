@@ -1,10 +1,10 @@
-// The body's letters and the aura behind them, as they are drawn.  What each uniform means stands where `scene.ts` sets it.
+// The shaders of the letters and of the aura behind them.  `picture.ts` sets the uniforms and says what each means.
 
 export const LETTER_VERTEX = /* glsl */ `
-attribute vec4 aHome;  // direction of the word's place; the word as a number
+attribute vec4 aHome;  // direction of the word's place; hash of the word
 attribute vec4 aGlyph; // cell in the atlas, offset in the word (em), size, surprise
-attribute vec4 aLine;  // x on the reading line (em), lane, born, flies
-attribute vec4 aLook;  // voice (0 the machine's, 1 the visitor's), letter's random number, died, place's random number
+attribute vec4 aLine;  // x on the line (em), lane, time it was added, time it leaves
+attribute vec4 aTraits;  // voice (0 the machine's, 1 the visitor's), letter's random number, time it is replaced, place's random number
 
 uniform float uTime, uRadius, uEm, uLineEm, uSpin, uDisorder, uGather, uFall, uTremble, uMotion;
 uniform float uLearn, uWave, uFlip, uEnd, uSpeak, uPerRow, uCrop, uColour, uBright, uFlight, uHalfWidth;
@@ -20,20 +20,20 @@ const float TAU = 6.2831853;
 vec3 turned(vec3 d, float a) { float c = cos(a), s = sin(a); return vec3(c * d.x + s * d.z, d.y, c * d.z - s * d.x); }
 float hash(float n) { return fract(sin(n * 91.3458) * 47453.5453); }
 vec3 scatter(float n) { return vec3(hash(n), hash(n + 1.7), hash(n + 3.1)) * 2.0 - 1.0; }
-vec3 drift(vec3 p) { // slow, smooth, without a direction of its own
+vec3 drift(vec3 p) { // smooth, with a mean of nothing
   return vec3(sin(p.y * 2.1 + p.z * 1.3), sin(p.z * 1.9 + p.x * 1.1), sin(p.x * 2.3 + p.y * 1.7));
 }
 
 void main() {
-  float random = aLook.y, placed = aLook.w, word = aHome.w;
+  float random = aTraits.y, placed = aTraits.w, word = aHome.w;
   float age = uTime - aLine.z;
   float flown = clamp((uTime - aLine.w) / uFlight, 0.0, 1.0);
   flown = flown * flown * (3.0 - 2.0 * flown);
 
-  // Home: a place in a row; the same words draw together as the language narrows.
+  // Home: a place on the sphere.  With uGather, equal words draw together at one place.
   vec3 d = turned(aHome.xyz, uSpin);
   float polar = acos(clamp(hash(word * 7.0) * 1.7 - 0.85, -1.0, 1.0)), round_ = hash(word * 13.0) * TAU;
-  float row = placed * 21.0; // a litany: the same word, line under line
+  float row = placed * 21.0; // equal words stand line under line
   polar += (floor(row) - 10.0) * uEm * 1.3;
   vec3 pile = turned(vec3(sin(polar) * sin(round_), cos(polar), sin(polar) * cos(round_)), uSpin);
   float gathered = smoothstep(placed * 0.88, placed * 0.88 + 0.12, uGather);
@@ -50,13 +50,13 @@ void main() {
   home += drift(d * 1.6 + uTime * 0.05 * uMotion) * uDisorder * 0.16 * uRadius;
   home += scatter(random * 57.0) * uDisorder * uDisorder * 0.34 * uRadius;
 
-  // Falling: letter by letter to the ground.
+  // With uFall, letter after letter falls to the ground.
   float fallen = smoothstep(random * 0.82, random * 0.82 + 0.18, uFall);
   vec3 s = scatter(random * 31.0 + 5.0);
   vec3 ground = vec3(home.x * 1.25 + s.x * 0.35, -1.06 + 0.07 * s.y * s.y, home.z * 0.8 + s.z * 0.3);
   home = mix(home, ground, fallen * fallen);
 
-  // Its own turning: a lost letter tumbles; a new iteration turns every letter once, from below to above.
+  // Rotation: disordered and fallen letters are tilted; a new iteration turns every letter once, from below to above.
   float tilt = (s.z * 1.5) * (uDisorder * uDisorder * 0.8 + fallen);
   float turn = TAU * smoothstep(0.0, 1.0, clamp(uFlip * 2.0 - (d.y * 0.5 + 0.5), 0.0, 1.0));
   vec3 right = east * cos(turn) + d * sin(turn);
@@ -65,7 +65,7 @@ void main() {
   up = up * cos(tilt) - right * sin(tilt);
   right = tilted;
 
-  // The reading line, in front; from there through the core to its place.
+  // The line in front of the sphere; from there a letter flies through the core to its place.
   int lane = int(aLine.y);
   vec3 line = vec3((aLine.x - uLanes[lane].x) * uLineEm + uHalfWidth * 0.42, uLanes[lane].y, 1.12);
   float unsure = aGlyph.w;
@@ -86,13 +86,13 @@ void main() {
   vec2 inCell = corner + 0.5;
   vUv = vec2((mod(cell, uPerRow) + inCell.x) / uPerRow, 1.0 - (floor(cell / uPerRow) + 1.0 - inCell.y) / uPerRow);
 
-  // Colour: one of the machine's by the word, the visitor's, both fading; a surprise is brighter.
+  // Colour: the visitor's, or one of the machine's by the word's hash; both fade with uColour.  A surprising letter is brighter.
   vec3 tone = uMachine[int(min(word * float(uMachines), float(uMachines) - 1.0))];
   tone = mix(uMachine[0], tone, 0.62);
-  tone = mix(tone, uVisitor, aLook.x);
+  tone = mix(tone, uVisitor, aTraits.x);
   tone = mix(uFaded, tone, uColour);
-  vec3 said = mix(mix(uFaded, uMachine[0], 0.45 + 0.55 * uColour), uVisitor, aLook.x);
-  tone = mix(said, tone, flown);
+  vec3 lineTone = mix(mix(uFaded, uMachine[0], 0.45 + 0.55 * uColour), uVisitor, aTraits.x);
+  tone = mix(lineTone, tone, flown);
   tone = mix(tone, uLearning, flown * clamp(0.22 * uLearn + 0.75 * wave, 0.0, 1.0));
 
   float facing = smoothstep(-0.25, 0.6, d.z);
@@ -102,11 +102,11 @@ void main() {
   light *= 1.0 - 0.86 * parted;
   light = mix(1.15 - 0.35 * unsure, light, flown);
   light += 0.8 * sin(flown * 3.14159) * (1.0 - uFall);
-  float there = smoothstep(0.0, 0.3, age) * (1.0 - smoothstep(aLook.z, aLook.z + 1.5, uTime));
-  there *= 1.0 - smoothstep(random * 0.8, random * 0.8 + 0.2, uEnd);
-  there *= mix(smoothstep(-uHalfWidth * 1.02, -uHalfWidth * 0.6, line.x), 1.0, flown);
-  vColour = vec4(tone, light * uBright * there);
-  if (there <= 0.001) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
+  float visibility = smoothstep(0.0, 0.3, age) * (1.0 - smoothstep(aTraits.z, aTraits.z + 1.5, uTime));
+  visibility *= 1.0 - smoothstep(random * 0.8, random * 0.8 + 0.2, uEnd);
+  visibility *= mix(smoothstep(-uHalfWidth * 1.02, -uHalfWidth * 0.6, line.x), 1.0, flown);
+  vColour = vec4(tone, light * uBright * visibility);
+  if (visibility <= 0.001) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
 }
 `;
 
@@ -124,7 +124,7 @@ void main() {
 
 export const AURA_VERTEX = /* glsl */ `
 varying vec2 vAt;
-uniform vec2 uHalf; // half of what is seen at the body's depth
+uniform vec2 uHalf; // half of what is visible at the sphere's depth
 void main() {
   vAt = position.xy * 2.0 * uHalf;
   gl_Position = vec4(position.xy * 2.0, 1.0, 1.0);
@@ -141,17 +141,17 @@ float noise(vec2 p) { return fract(sin(dot(p, vec2(12.9898, 78.233))) * 43758.54
 
 void main() {
   float r = length(vAt);
-  vec3 seen = uGround * (1.08 - 0.16 * r * r);
-  // The core: where answers pass and learning happens.
+  vec3 colour = uGround * (1.08 - 0.16 * r * r);
+  // The core, which letters fly through and which glows while a round trains.
   float core = exp(-r * r * 3.4 / (uRadius * uRadius)) * 0.115 + exp(-r * r * 26.0) * 0.16;
   vec3 warmth = mix(uTone, uWarm, 0.35 + 0.65 * uLearn);
-  seen += warmth * core * uCore * uLife;
-  seen += mix(uWarm, vec3(1.0), 0.4) * uFlash * (exp(-r * r * 2.2) * 0.55 + exp(-pow((r - 1.25 * (1.0 - uFlash)) * 9.0, 2.0)) * 0.18);
+  colour += warmth * core * uCore * uLife;
+  colour += mix(uWarm, vec3(1.0), 0.4) * uFlash * (exp(-r * r * 2.2) * 0.55 + exp(-pow((r - 1.25 * (1.0 - uFlash)) * 9.0, 2.0)) * 0.18);
   // The ground that letters fall to.
   float floor_ = exp(-pow((vAt.y + 1.13) * 9.0, 2.0)) * exp(-vAt.x * vAt.x * 0.8);
-  seen += uTone * floor_ * uFall * 0.05;
+  colour += uTone * floor_ * uFall * 0.05;
 
-  // The life's circle: hairline, a mark for each round, and the part that has been lived.
+  // The run's circle: a thin line, a mark for each round, and brighter the part of the rounds that is done.
   const float CIRCLE = 1.2;
   float angle = atan(vAt.x, vAt.y) / 6.2831853;
   angle = angle < 0.0 ? angle + 1.0 : angle;
@@ -163,10 +163,10 @@ void main() {
   float head = behind < 0.0 ? 0.0 : exp(-behind * 60.0);
   vec3 stroke = mix(uTone * 0.2, mix(uTone, uWarm, uLearn) * 0.75, lived);
   stroke += uWarm * head * uLearn * 1.6;
-  seen += stroke * max(line, mark) * uRing;
-  seen += uWarm * head * uLearn * uRing * exp(-pow((r - CIRCLE) * 26.0, 2.0)) * 0.35 * uHead;
+  colour += stroke * max(line, mark) * uRing;
+  colour += uWarm * head * uLearn * uRing * exp(-pow((r - CIRCLE) * 26.0, 2.0)) * 0.35 * uHead;
 
-  seen += (noise(gl_FragCoord.xy + fract(uTime) * 61.0) - 0.5) * 0.012; // against banding on a dark wall
-  gl_FragColor = vec4(max(seen, 0.0), 1.0);
+  colour += (noise(gl_FragCoord.xy + fract(uTime) * 61.0) - 0.5) * 0.012; // against banding on a dark wall
+  gl_FragColor = vec4(max(colour, 0.0), 1.0);
 }
 `;

@@ -1,11 +1,9 @@
-// Whether there is sound: by itself where the browser allows it, else after one click; never where OSC drives it, unless asked for.
-// Tone.js is loaded only when something is to be heard.
+// Whether the stage plays its music: by itself where the browser allows it, else after one click; not where the owner sends OSC,
+// unless the address asks for it.  Tone.js is loaded only when the music begins.
 
-import type { Notes } from './mapping';
-import type { Music } from './music';
-import type { Targets } from './names';
+import type { Music, MusicInput } from './music';
 
-export type Heard = 'silent' | 'waits' | 'sounds';
+export type SoundState = 'silent' | 'waits' | 'sounds';
 
 export class Sound {
   private music: Music | null = null;
@@ -13,41 +11,41 @@ export class Sound {
   private muted: boolean | null = null;
 
   constructor(
-    private readonly asked: { mute: boolean; sound: boolean },
-    private readonly hear: () => { targets: Targets; notes: Notes; quiet: boolean },
-    private readonly told: (heard: Heard) => void,
+    private readonly requested: { mute: boolean; sound: boolean },
+    private readonly readInput: () => MusicInput,
+    private readonly onChange: (state: SoundState) => void,
   ) {}
 
-  /** The run's state is known: begin as it says, once. */
-  known(osc: boolean): void {
+  /** Begin, unless muted in the address or the owner sends OSC.  Only the first call has an effect. */
+  begin(osc: boolean): void {
     if (this.muted !== null) return;
-    this.muted = this.asked.mute || (osc && !this.asked.sound);
-    if (!this.muted) void this.begin();
+    this.muted = this.requested.mute || (osc && !this.requested.sound);
+    if (!this.muted) void this.start();
   }
 
-  /** Key M. */
+  /** Mute or unmute. */
   toggle(): void {
     this.muted = !this.muted;
     if (this.music) this.music.mute(this.muted);
-    if (this.muted) this.told('silent');
-    else void this.begin();
+    if (this.muted) this.onChange('silent');
+    else void this.start();
   }
 
-  /** Somebody touched the page: what the browser held back may sound now. */
-  touched(): void {
-    if (this.muted === false) void this.begin();
+  /** Somebody touched the page: try again to start what the browser has not allowed before. */
+  retry(): void {
+    if (this.muted === false) void this.start();
   }
 
-  private async begin(): Promise<void> {
+  private async start(): Promise<void> {
     if (this.loading) return;
     this.loading = true;
     if (!this.music) {
       const { Music } = await import('./music');
-      this.music = new Music(this.hear);
+      this.music = new Music(this.readInput);
     }
     this.music.mute(this.muted === true);
-    const allowed = await this.music.allowed();
+    const started = await this.music.start();
     this.loading = false;
-    this.told(this.muted ? 'silent' : allowed ? 'sounds' : 'waits');
+    this.onChange(this.muted ? 'silent' : started ? 'sounds' : 'waits');
   }
 }

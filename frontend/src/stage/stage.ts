@@ -1,17 +1,17 @@
-// The stage: what the owner tells becomes measures, measures become targets, targets become picture and music.
-// The one place where the parts know each other; they do not know it.
+// The stage: the owner's events become measures, measures become targets, targets become the picture.  The music reads the same
+// targets.  This is the one module that knows all parts; the parts do not know it.
 
 import type { Events, RoundRecord, RunState } from '../lib/wire';
-import { LONG_AGO } from './body';
-import { Follower, type Mapping } from './mapping';
-import { Meter } from './meter';
+import { ARRIVED_SECONDS } from './letter_mesh';
+import { TargetSmoother, type Mapping } from './mapping';
+import { LiveMeasures } from './measures';
 import type { Measures, Targets } from './names';
-import { Reading } from './reading';
-import { Picture, type Moment } from './scene';
-import { FrameWatch, TIERS, below, firstTier, type TierName } from './tiers';
+import { Picture, type FrameState } from './picture';
+import { TextLines } from './text_lines';
+import { FrameWatch, TIERS, firstTier, tierBelow, type TierName } from './tiers';
 
-/** What happens in words: the page writes it over the picture. */
-export type Happening = 'born' | 'swap' | 'last_words' | 'end' | null;
+/** What the page writes over the picture: an event of the run, for some seconds. */
+export type Announcement = 'born' | 'swap' | 'last_words' | 'end' | null;
 
 export interface Figures {
   frames: number;
@@ -25,7 +25,7 @@ export interface Figures {
   heap: number | null;
   tier: TierName;
   card: string;
-  spoken: number; // letters shown since the page was opened
+  spoken: number; // letters received since the page was opened
 }
 
 const END_SECONDS = 9;
@@ -33,9 +33,10 @@ const BORN_SECONDS = 6;
 const SWAP_SECONDS = 4;
 const WAVE_SECONDS = 1.8;
 const FIGURE_FRAMES = 60;
+const MEASURE_SECONDS = 0.09; // between two readings of the measures
+const LONG_AGO = 99; // seconds since an event that is over
 
-/** So long what is written over the picture stays, in seconds. */
-const SHOWN: Record<Exclude<Happening, null>, number> = {
+const ANNOUNCEMENT_SECONDS: Record<Exclude<Announcement, null>, number> = {
   born: BORN_SECONDS,
   swap: SWAP_SECONDS,
   last_words: 12,
@@ -43,187 +44,190 @@ const SHOWN: Record<Exclude<Happening, null>, number> = {
 };
 
 export class Stage {
-  readonly meter = new Meter();
-  readonly follower = new Follower();
-  measures: Measures = this.meter.read(0);
+  private readonly live = new LiveMeasures();
+  private readonly smoother = new TargetSmoother();
+  measures: Measures = this.live.read(0);
   private picture: Picture;
-  private reading: Reading;
-  private readonly watch = new FrameWatch();
+  private lines: TextLines;
+  private readonly frameWatch = new FrameWatch();
   private tier: TierName;
   private time = 0;
-  private readAt = -1;
-  private before: number | null = null;
-  private showing: Exclude<Happening, null> | null = null;
+  private measuredAt = -1;
+  private previousFrame: number | null = null;
+  private announced: Exclude<Announcement, null> | null = null;
   private state: RunState | null = null;
   private round: RoundRecord | null = null;
   private smooth = { speaking: 0, learning: 0, life: 0, arc: 0, fullness: 0, spin: 0 };
-  private since = { wave: 99, swap: 99, end: 99, born: 99, last_words: 99 };
-  private times: number[] = [];
-  private gaps: number[] = [];
+  /** Seconds since each of these events. */
+  private since = { wave: LONG_AGO, swap: LONG_AGO, end: LONG_AGO, born: LONG_AGO, last_words: LONG_AGO };
+  private cpuTimes: number[] = [];
+  private frameTimes: number[] = [];
   private frames = 0;
-  private spoken = 0;
+  private letters = 0;
   private jump = true;
-  /** So many events to come were told before this page was there. */
-  private past = 0;
+  /** So many of the next events are from before the page was opened. */
+  private pastEvents = 0;
 
+  /** `quality.fixed`: the tier stays, however slow frames are.  `calm`: the visitor's system asks for reduced motion. */
   constructor(
     canvas: HTMLCanvasElement,
     private mapping: Mapping,
     private family: string,
-    private readonly quality: { begin: TierName | null; held: boolean },
+    private readonly quality: { begin: TierName | null; fixed: boolean },
     private readonly calm: boolean,
-    private readonly happens: (what: Happening, iteration: number) => void,
+    private readonly onAnnouncement: (announcement: Announcement, iteration: number) => void,
   ) {
     this.tier = quality.begin ?? 'high';
     this.picture = new Picture(canvas, TIERS[this.tier], family);
-    const first = firstTier(this.picture.card);
+    const first = firstTier(this.picture.gpuName);
     if (!quality.begin && first !== this.tier) {
       this.tier = first;
-      this.picture.renew(TIERS[first], family, 0);
+      this.picture.rebuild(TIERS[first], family, 0);
     }
-    this.picture.paint(mapping.colours);
-    this.reading = new Reading(this.picture.body);
+    this.picture.setColours(mapping.colours);
+    this.lines = new TextLines(this.picture.letters);
   }
 
   get targets(): Targets {
-    return this.follower.now;
+    return this.smoother.current;
   }
 
-  /** One event of the owner's stream. */
+  /** Take in one event of the owner's stream. */
   feed<Name extends keyof Events>(name: Name, data: Events[Name]): void {
-    // Every connection begins with the state; one that broke off among past events says no more of them.
-    if (name === 'state') this.past = 0;
-    const past = this.past > 0;
-    const heard: { [One in keyof Events]?: (data: Events[One]) => void } = {
-      state: (told) => this.stands(told),
-      round: (told) => this.trains(told),
-      swap: (told) => {
+    // Every connection begins with the state.  If the last one broke off among past events, the rest of them will not come.
+    if (name === 'state') this.pastEvents = 0;
+    const past = this.pastEvents > 0;
+    const handlers: { [Handled in keyof Events]?: (data: Events[Handled]) => void } = {
+      state: (state) => this.setState(state),
+      round: (round) => this.setRound(round),
+      swap: (swap) => {
         this.since.swap = 0;
-        this.show('swap', told.iteration);
+        this.announce('swap', swap.iteration);
       },
       last_words: () => {
         this.since.last_words = 0;
-        this.show('last_words');
+        this.announce('last_words');
       },
       run_end: () => {
         this.since.end = 0;
-        this.reading.clear();
-        this.show('end');
+        this.lines.clear();
+        this.announce('end');
       },
-      run_started: () => this.born(),
-      prompt: (told) => this.reading.prompt(told.station, told.text),
-      start: (told) => this.meter.begins(told.station, told.restarted),
-      token: (told) => {
-        this.meter.token(told, past ? this.time - LONG_AGO : this.time);
-        this.reading.token(told.station, told.text, told.probability);
-        this.spoken += told.text.length;
+      run_started: () => this.beginRun(),
+      prompt: (prompt) => this.lines.addPrompt(prompt.station, prompt.text),
+      start: (start) => this.live.beginAnswer(start.station, start.restarted),
+      token: (token) => {
+        this.live.addToken(token, past ? this.time - ARRIVED_SECONDS : this.time);
+        this.lines.addToken(token.station, token.text, token.probability);
+        this.letters += token.text.length;
       },
-      response: (told) => {
-        this.meter.ends(told.station);
-        this.reading.ends(told.station);
+      response: (response) => {
+        this.live.endAnswer(response.station);
+        this.lines.endAnswer(response.station);
       },
-      typing: (told) => this.meter.types(told.station, told.status === 'typing' && !past, this.time),
-      past: (told) => (this.past = told.events + 1),
+      typing: (typing) => this.live.setTyping(typing.station, typing.status === 'typing' && !past, this.time),
+      past: ({ events }) => (this.pastEvents = events + 1),
     };
-    heard[name]?.(data);
-    if (this.past > 0) {
-      this.past -= 1;
-      if (name === 'response' || this.past === 0) this.reading.settle(this.time);
+    handlers[name]?.(data);
+    if (this.pastEvents > 0) {
+      this.pastEvents -= 1;
+      if (name === 'response' || this.pastEvents === 0) this.lines.settle(this.time);
     }
   }
 
-  /** The mapping was saved: at once. */
-  map(mapping: Mapping): void {
+  /** Use another mapping.  Targets jump to it, so that an artist who saves the file sees its effect at once. */
+  setMapping(mapping: Mapping): void {
     this.mapping = mapping;
-    this.picture.paint(mapping.colours);
+    this.picture.setColours(mapping.colours);
     this.jump = true;
   }
 
-  /** The fonts were saved: the body is written anew in them. */
-  write(family: string): void {
+  /** Draw all letters anew in another font family. */
+  setFamily(family: string): void {
     if (family === this.family) return;
     this.family = family;
-    this.renew(this.tier);
+    this.rebuild(this.tier);
   }
 
+  /** Adapt to the window's size. */
   fit(): void {
     this.picture.fit();
   }
 
-  /** One frame goes by, drawn unless the stage is dark.  `now` in milliseconds. */
-  frame(now: number, drawn: boolean): void {
+  /** Go on to the time `now` in milliseconds; draw a frame when `visible`. */
+  frame(now: number, visible: boolean): void {
     const began = performance.now();
-    const gap = this.before === null ? 16 : now - this.before;
-    this.before = now;
+    const gap = this.previousFrame === null ? 16 : now - this.previousFrame;
+    this.previousFrame = now;
     this.advance(Math.min(0.5, gap / 1000));
-    if (!drawn) return;
-    this.picture.draw(this.targets, this.moment());
-    this.note(performance.now() - began, gap);
-    if (!this.quality.held && this.watch.tooSlow(gap)) {
-      const lower = below(this.tier);
-      if (lower) this.renew(lower);
+    if (!visible) return;
+    this.picture.draw(this.targets, this.frameState());
+    this.recordFrame(performance.now() - began, gap);
+    if (!this.quality.fixed && this.frameWatch.tooSlow(gap)) {
+      const lower = tierBelow(this.tier);
+      if (lower) this.rebuild(lower);
     }
   }
 
-  /** Let this much time go by without drawing: a long life in a short test. */
+  /** Let so many seconds pass without drawing, for tests. */
   pass(seconds: number): void {
     for (let left = seconds; left > 0; left -= 0.1) this.advance(Math.min(0.1, left));
   }
 
   figures(): Figures {
-    const { calls, instances, textures, geometries } = this.picture.drawn;
+    const { calls, instances, textures, geometries } = this.picture.statistics;
     const heap = (performance as Performance & { memory?: { usedJSHeapSize: number } }).memory?.usedJSHeapSize ?? null;
-    const mean = (all: number[]) => all.reduce((sum, one) => sum + one, 0) / Math.max(1, all.length);
+    const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / Math.max(1, values.length);
     return {
       frames: this.frames,
-      cpu_ms: mean(this.times),
-      cpu_ms_most: Math.max(0, ...this.times),
-      frame_ms: mean(this.gaps),
+      cpu_ms: mean(this.cpuTimes),
+      cpu_ms_most: Math.max(0, ...this.cpuTimes),
+      frame_ms: mean(this.frameTimes),
       calls,
       instances,
       textures,
       geometries,
       heap,
       tier: this.tier,
-      card: this.picture.card,
-      spoken: this.spoken,
+      card: this.picture.gpuName,
+      spoken: this.letters,
     };
   }
 
-  private advance(passed: number): void {
-    this.time += passed;
-    if (this.time - this.readAt > 0.09) {
-      this.measures = this.meter.read(this.time);
-      this.readAt = this.time;
+  private advance(elapsed: number): void {
+    this.time += elapsed;
+    if (this.time - this.measuredAt > MEASURE_SECONDS) {
+      this.measures = this.live.read(this.time);
+      this.measuredAt = this.time;
     }
-    // A language that ends stays as it was, until it is gone.
+    // While the end of a run is shown, its targets stay as they were.
     if (this.since.end >= END_SECONDS) {
-      this.follower.step(this.mapping.mappings, this.measures, passed, this.jump);
+      this.smoother.step(this.mapping.mappings, this.measures, elapsed, this.jump);
       this.jump = false;
     }
-    this.reading.step(this.time, passed);
-    const ended = this.since.end;
-    for (const name of Object.keys(this.since) as (keyof typeof this.since)[]) this.since[name] += passed;
-    if (ended < END_SECONDS && this.since.end >= END_SECONDS) this.bury();
-    if (this.showing && this.since[this.showing] >= SHOWN[this.showing]) this.show(null);
+    this.lines.step(this.time, elapsed);
+    const sinceEnd = this.since.end;
+    for (const name of Object.keys(this.since) as (keyof typeof this.since)[]) this.since[name] += elapsed;
+    if (sinceEnd < END_SECONDS && this.since.end >= END_SECONDS) this.clear();
+    if (this.announced && this.since[this.announced] >= ANNOUNCEMENT_SECONDS[this.announced]) this.announce(null);
     const alive = this.state?.run != null || this.since.end < END_SECONDS;
     const { smooth } = this;
-    smooth.speaking = near(smooth.speaking, this.reading.speaking > 0 ? 1 : 0, passed, 0.8);
-    smooth.learning = near(smooth.learning, this.round?.status === 'training' ? 1 : 0, passed, 1.2);
-    smooth.life = near(smooth.life, alive ? 1 : 0.35, passed, 2.5);
-    smooth.fullness = near(smooth.fullness, this.picture.body.fullness, passed, 2);
-    smooth.arc = near(smooth.arc, this.lived(), passed, 1.5);
-    smooth.spin += passed * 0.035 * this.targets.motion * (this.calm ? 0.3 : 1);
+    smooth.speaking = approach(smooth.speaking, this.lines.active > 0 ? 1 : 0, elapsed, 0.8);
+    smooth.learning = approach(smooth.learning, this.round?.status === 'training' ? 1 : 0, elapsed, 1.2);
+    smooth.life = approach(smooth.life, alive ? 1 : 0.35, elapsed, 2.5);
+    smooth.fullness = approach(smooth.fullness, this.picture.letters.fullness, elapsed, 2);
+    smooth.arc = approach(smooth.arc, this.shareOfRounds(), elapsed, 1.5);
+    smooth.spin += elapsed * 0.035 * this.targets.motion * (this.calm ? 0.3 : 1);
   }
 
-  private moment(): Moment {
+  private frameState(): FrameState {
     const { smooth, since, calm } = this;
     const wave = since.wave / WAVE_SECONDS;
     return {
       time: this.time,
       spin: smooth.spin % (2 * Math.PI),
       fullness: smooth.fullness,
-      lanes: this.reading.lanes,
+      lanes: this.lines.lanes,
       speaking: smooth.speaking,
       learning: smooth.learning,
       wave: calm || wave > 1 ? 9 : -1.5 + 3 * wave,
@@ -237,69 +241,73 @@ export class Stage {
     };
   }
 
-  private show(what: Happening, iteration = -1): void {
-    this.showing = what;
-    this.happens(what, iteration);
+  private announce(announcement: Announcement, iteration = -1): void {
+    this.announced = announcement;
+    this.onAnnouncement(announcement, iteration);
   }
 
-  private lived(): number {
+  /** How many of the run's rounds are done, the steps of the round under way included, 0 to 1. */
+  private shareOfRounds(): number {
     if (!this.state?.run) return 0;
     const rounds = Math.max(1, this.state.num_total_iters);
-    const training = this.round !== null && ['training', 'handed_in', 'held'].includes(this.round.status);
-    const under = training && this.round!.steps > 0 ? this.round!.step / this.round!.steps : 0;
-    return Math.min(1, (this.state.iteration + 1 + under) / rounds);
+    const unfinished = this.round !== null && ['training', 'handed_in', 'held'].includes(this.round.status);
+    const share = unfinished && this.round!.steps > 0 ? this.round!.step / this.round!.steps : 0;
+    return Math.min(1, (this.state.iteration + 1 + share) / rounds);
   }
 
-  private stands(state: RunState): void {
-    // Another run, and nobody told of the end: it came while the connection was gone.
-    if (this.state && state.run !== this.state.run && this.since.end >= END_SECONDS) this.bury();
-    this.meter.stands(state);
+  private setState(state: RunState): void {
+    // Another run without a `run_end`: it ended while the connection was broken.
+    if (this.state && state.run !== this.state.run && this.since.end >= END_SECONDS) this.clear();
+    this.live.setState(state);
     if (this.state === null) this.jump = true;
     this.state = state;
     this.round = state.round;
   }
 
-  private trains(round: RoundRecord): void {
-    if (round.status === 'training' && round.step !== (this.round?.iteration === round.iteration ? this.round.step : -1)) this.since.wave = 0;
+  private setRound(round: RoundRecord): void {
+    const knownStep = this.round?.iteration === round.iteration ? this.round.step : -1;
+    if (round.status === 'training' && round.step !== knownStep) this.since.wave = 0;
     this.round = round;
-    this.meter.trains(round);
+    this.live.setRound(round);
   }
 
-  private born(): void {
-    this.bury();
-    this.since.end = this.since.last_words = 99;
+  private beginRun(): void {
+    this.clear();
+    this.since.end = this.since.last_words = LONG_AGO;
     this.since.born = 0;
     this.jump = true;
-    this.show('born');
+    this.announce('born');
     this.round = null;
   }
 
-  private bury(): void {
-    this.picture.body.clear();
-    this.reading.clear();
-    this.meter.forget();
+  /** Remove everything of the last run from the picture and the measures. */
+  private clear(): void {
+    this.picture.letters.clear();
+    this.lines.clear();
+    this.live.clear();
     this.smooth.fullness = 0;
     this.jump = true;
-    this.readAt = -1;
+    this.measuredAt = -1;
   }
 
-  private renew(tier: TierName): void {
+  private rebuild(tier: TierName): void {
     this.tier = tier;
-    this.picture.renew(TIERS[tier], this.family, this.time);
-    this.reading.moveTo(this.picture.body);
+    this.picture.rebuild(TIERS[tier], this.family, this.time);
+    this.lines.setMesh(this.picture.letters);
   }
 
-  private note(milliseconds: number, gap: number): void {
+  private recordFrame(milliseconds: number, gap: number): void {
     this.frames += 1;
-    this.times.push(milliseconds);
-    this.gaps.push(gap);
-    if (this.times.length > FIGURE_FRAMES) {
-      this.times.shift();
-      this.gaps.shift();
+    this.cpuTimes.push(milliseconds);
+    this.frameTimes.push(gap);
+    if (this.cpuTimes.length > FIGURE_FRAMES) {
+      this.cpuTimes.shift();
+      this.frameTimes.shift();
     }
   }
 }
 
-function near(value: number, wanted: number, passed: number, seconds: number): number {
-  return value + (wanted - value) * (1 - Math.exp(-passed / seconds));
+/** `value` after `elapsed` seconds on its way to `target`; in `seconds` it goes 63 % of the way. */
+function approach(value: number, target: number, elapsed: number, seconds: number): number {
+  return value + (target - value) * (1 - Math.exp(-elapsed / seconds));
 }

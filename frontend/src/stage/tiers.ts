@@ -1,11 +1,11 @@
-// The named qualities of the picture, and the watch that steps down when frames take too long.  Pure.
+// The tiers of the picture's quality, and the watch that asks for a lower one when frames take too long.  Pure.
 
 export type TierName = 'low' | 'middle' | 'high' | 'ultra';
 
 export interface Tier {
-  /** Most device pixels of the canvas; a 4K projector is drawn coarser where the tier says so. */
+  /** The most device pixels of the canvas; on a larger screen the picture is drawn coarser. */
   pixels: number;
-  /** Words of the body, and letters of all that is shown. */
+  /** The most words and letters shown at the same time. */
   words: number;
   letters: number;
   /** Side of the glyph atlas in pixels, and of one glyph's cell. */
@@ -29,38 +29,39 @@ export function isTier(name: string | null): name is TierName {
   return name !== null && name in TIERS;
 }
 
-export function below(name: TierName): TierName | null {
+/** The next lower tier; null for the lowest. */
+export function tierBelow(name: TierName): TierName | null {
   return ORDER[ORDER.indexOf(name) - 1] ?? null;
 }
 
-/** What to begin with: drawing in software has a name of its own. */
+/** The tier to begin with on this graphics card; a renderer in software gets the lowest. */
 export function firstTier(renderer: string): TierName {
   return /swiftshader|llvmpipe|software|basic render/i.test(renderer) ? 'low' : 'high';
 }
 
 const WINDOW_MS = 2000;
-const FRAMES = 5; // fewer say nothing
-const SLOW_MS = 24; // 60 a second with a missed frame now and then is well
-const PAUSE_MS = 400; // once: a hidden tab, a sleeping machine; again and again: a card that cannot do it
+const MIN_FRAMES = 5; // fewer do not count
+const SLOW_MS = 24; // at 60 frames a second, one missed now and then is no trouble
+const PAUSE_MS = 400; // one such frame is a hidden tab or a sleeping machine; several in a row are a card that is too slow
 
-/** Watches the time between frames; steps down after two seconds of slow ones in a row, never up. */
+/** Watches the time between frames.  It never asks for a higher tier. */
 export class FrameWatch {
-  private slow = 0;
-  private seen = 0;
-  private passed = 0;
-  private paused = false;
+  private slowFrames = 0;
+  private frames = 0;
+  private elapsed = 0;
+  private inPause = false;
 
-  /** Whether it is time to step down, after a frame that came so long after the one before. */
+  /** Whether most frames of the last two seconds were slow.  Called with each frame's time since the frame before. */
   tooSlow(milliseconds: number): boolean {
-    const first = !this.paused;
-    this.paused = milliseconds > PAUSE_MS;
-    if (this.paused && first) return false;
-    this.seen += 1;
-    this.passed += milliseconds;
-    if (milliseconds > SLOW_MS) this.slow += 1;
-    if (this.seen < FRAMES || this.passed < WINDOW_MS) return false;
-    const much = this.slow > this.seen / 2;
-    this.seen = this.slow = this.passed = 0;
-    return much;
+    const first = !this.inPause;
+    this.inPause = milliseconds > PAUSE_MS;
+    if (this.inPause && first) return false;
+    this.frames += 1;
+    this.elapsed += milliseconds;
+    if (milliseconds > SLOW_MS) this.slowFrames += 1;
+    if (this.frames < MIN_FRAMES || this.elapsed < WINDOW_MS) return false;
+    const mostlySlow = this.slowFrames > this.frames / 2;
+    this.frames = this.slowFrames = this.elapsed = 0;
+    return mostlySlow;
   }
 }

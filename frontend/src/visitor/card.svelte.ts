@@ -1,6 +1,6 @@
-// The card while it is made: the question, and each iteration's answer as it comes.  Stored nowhere; knows no element of the page.
+// The take-home card's content: the first question, and each iteration's answer to it as it streams.  Stored nowhere.
 
-import { Refused, streamed } from '../lib/requests';
+import { RefusedError, streamEvents } from '../lib/requests';
 import type { CardAnswer, CardBegins } from '../lib/wire';
 
 export class Card {
@@ -8,39 +8,39 @@ export class Card {
   iterations = $state.raw<number[]>([]);
   answers = $state.raw<CardAnswer[]>([]);
   complete = $state(false);
-  /** Why it was not finished: the owner's sentence, or none where the connection broke. */
-  failed = $state.raw<{ refusal: string } | 'lost' | null>(null);
-  #under_way: AbortController | null = null;
+  /** Why it was not completed: the owner's sentence, or 'lost' where the connection broke. */
+  failure = $state.raw<{ refusal: string } | 'lost' | null>(null);
+  #request: AbortController | null = null;
 
-  /** Have it made for this station. */
+  /** Have the owner ask every iteration this station's first question. */
   async make(station: string): Promise<void> {
     this.discard();
-    const under_way = (this.#under_way = new AbortController());
+    const request = (this.#request = new AbortController());
     try {
-      for await (const { name, data } of streamed('card', { station }, under_way.signal)) {
+      for await (const { name, data } of streamEvents('card', { station }, request.signal)) {
         if (name === 'card') {
           this.question = (data as CardBegins).prompt;
           this.iterations = (data as CardBegins).iterations;
         }
         if (name === 'answer') this.answers = [...this.answers, data as CardAnswer];
-        if (name === 'error') throw new Refused((data as { error: string }).error);
+        if (name === 'error') throw new RefusedError((data as { error: string }).error);
         if (name === 'end') this.complete = true;
       }
       if (!this.complete) throw new TypeError('the stream stopped before the card was complete');
     } catch (error) {
-      if (under_way.signal.aborted) return;
-      if (!(error instanceof Refused || error instanceof TypeError)) throw error;
-      this.failed = error instanceof Refused ? { refusal: error.message } : 'lost';
+      if (request.signal.aborted) return;
+      if (!(error instanceof RefusedError || error instanceof TypeError)) throw error;
+      this.failure = error instanceof RefusedError ? { refusal: error.message } : 'lost';
     }
   }
 
-  /** Forget it, and ask no more for it. */
+  /** Forget the content, and abort a request under way. */
   discard(): void {
-    this.#under_way?.abort();
+    this.#request?.abort();
     this.question = '';
     this.iterations = [];
     this.answers = [];
     this.complete = false;
-    this.failed = null;
+    this.failure = null;
   }
 }

@@ -1,5 +1,5 @@
-// The take-home card as a picture: the question, and below it each iteration's answer, the ink failing from line to line.
-// Draws on a canvas alone; where the answers come from and where the picture goes is others' business.
+// Draws the take-home card on a canvas: the question, and below it each iteration's answer, fainter and less straight the later
+// the iteration.
 
 import type { CardAnswer } from '../lib/wire';
 import { decayOf, noise } from './shading';
@@ -10,103 +10,102 @@ const MARGIN = 96;
 const SERIF = '"Literata Variable", Georgia, serif';
 const SANS = '"Inter Variable", system-ui, sans-serif';
 const PAPER = '#f4eee1';
-const LARGEST = 50;
-const SMALLEST = 15;
+const LARGEST_LETTERS = 50;
+const SMALLEST_LETTERS = 15;
 
-export interface Drawn {
+export interface CardContent {
   question: string;
   answers: CardAnswer[];
   rounds: number;
-  /** What stands for an answer without a word. */
-  silent: string;
-  /** Below everything: what this is, and when. */
+  /** What is written for an answer without a word. */
+  emptyAnswer: string;
+  /** The line at the bottom: the title and the date. */
   foot: string;
 }
 
-/** Wait until the card's fonts are there; a canvas does not wait for them by itself. */
-export async function fontsOfCard(): Promise<void> {
-  const kinds = [`300 20px ${SERIF}`, `italic 400 20px ${SERIF}`, `500 20px ${SANS}`];
-  await Promise.all(kinds.map((kind) => document.fonts.load(kind)));
+/** Load the card's fonts; a canvas does not wait for them by itself. */
+export async function loadCardFonts(): Promise<void> {
+  const fonts = [`300 20px ${SERIF}`, `italic 400 20px ${SERIF}`, `500 20px ${SANS}`];
+  await Promise.all(fonts.map((font) => document.fonts.load(font)));
 }
 
-/** Draw the card. */
-export function draw(canvas: HTMLCanvasElement, card: Drawn): void {
+export function drawCard(canvas: HTMLCanvasElement, card: CardContent): void {
   canvas.width = WIDTH;
   canvas.height = HEIGHT;
-  const paint = canvas.getContext('2d');
-  if (!paint) return;
-  paint.fillStyle = PAPER;
-  paint.fillRect(0, 0, WIDTH, HEIGHT);
-  paint.textBaseline = 'alphabetic';
+  const context = canvas.getContext('2d');
+  if (!context) return;
+  context.fillStyle = PAPER;
+  context.fillRect(0, 0, WIDTH, HEIGHT);
+  context.textBaseline = 'alphabetic';
   const measure = (font: string) => (text: string) => {
-    paint.font = font;
-    return paint.measureText(text).width;
+    context.font = font;
+    return context.measureText(text).width;
   };
   const width = WIDTH - 2 * MARGIN;
 
   const questionFont = (size: number) => `italic 400 ${size}px ${SERIF}`;
-  const size = [58, 50, 42, 34].find((one) => wrapped(card.question, width, measure(questionFont(one))).length <= 3) ?? 28;
-  const question = shortened(wrapped(card.question, width, measure(questionFont(size))), 4);
-  paint.fillStyle = '#1d1a16';
-  paint.font = questionFont(size);
+  const size = [58, 50, 42, 34].find((candidate) => wrapText(card.question, width, measure(questionFont(candidate))).length <= 3) ?? 28;
+  const question = shorten(wrapText(card.question, width, measure(questionFont(size))), 4);
+  context.fillStyle = '#1d1a16';
+  context.font = questionFont(size);
   let y = MARGIN + size;
   for (const line of question) {
-    paint.fillText(line, MARGIN, y);
+    context.fillText(line, MARGIN, y);
     y += size * 1.25;
   }
   y += 12;
-  paint.fillStyle = '#a8753a';
-  paint.fillRect(MARGIN, y, 120, 2);
+  context.fillStyle = '#a8753a';
+  context.fillRect(MARGIN, y, 120, 2);
   y += 50;
 
   const left = MARGIN + 74;
-  const room = HEIGHT - MARGIN - 40 - y;
-  const [letter, blocks] = fitted(card, WIDTH - MARGIN - left, room, (one, weight) => measure(`${weight} ${one}px ${SERIF}`));
+  const height = HEIGHT - MARGIN - 40 - y;
+  const [letter, blocks] = fitAnswers(card, WIDTH - MARGIN - left, height, (letterSize, weight) => measure(`${weight} ${letterSize}px ${SERIF}`));
   const gap = Math.min(34, letter * 0.75);
   blocks.forEach((lines, row) => {
     const iteration = card.answers[row]?.iteration ?? -1;
     const decay = decayOf(iteration, card.rounds);
-    paint.fillStyle = '#8a6434';
-    paint.font = `500 ${Math.round(letter * 0.72)}px ${SANS}`;
-    paint.fillText(String(iteration).replace('-', '−'), MARGIN, y + letter);
+    context.fillStyle = '#8a6434';
+    context.font = `500 ${Math.round(letter * 0.72)}px ${SANS}`;
+    context.fillText(String(iteration).replace('-', '−'), MARGIN, y + letter);
     for (const line of lines) {
       y += letter * 1.32;
-      written(paint, line, left, y - letter * 0.32, letter, decay, row);
+      drawLine(context, line, left, y - letter * 0.32, letter, decay, row);
     }
     y += gap;
   });
 
-  paint.fillStyle = '#6d6458';
-  paint.font = `400 22px ${SANS}`;
-  paint.fillText(card.foot, MARGIN, HEIGHT - MARGIN + 20);
+  context.fillStyle = '#6d6458';
+  context.font = `400 22px ${SANS}`;
+  context.fillText(card.foot, MARGIN, HEIGHT - MARGIN + 20);
 }
 
-/** The largest letters with which all answers have room, and the answers' lines; shortened where even the smallest have none. */
-export function fitted(
-  card: Drawn,
+/** The largest letter size with which all answers fit into `height`, and the lines of each; long answers are shortened. */
+export function fitAnswers(
+  card: CardContent,
   width: number,
-  room: number,
+  height: number,
   measure: (size: number, weight: number) => (text: string) => number,
 ): [number, string[][]] {
-  const texts = card.answers.map((one) => one.text.trim().replace(/\s+/gu, ' ') || card.silent);
+  const texts = card.answers.map(({ text }) => text.trim().replace(/\s+/gu, ' ') || card.emptyAnswer);
   const lines = (size: number) =>
     texts.map((text, row) =>
-      wrapped(text, width, measure(size, weightOf(decayOf(card.answers[row]?.iteration ?? -1, card.rounds)))),
+      wrapText(text, width, measure(size, weightOf(decayOf(card.answers[row]?.iteration ?? -1, card.rounds)))),
     );
-  const height = (size: number, blocks: string[][]) =>
+  const heightOf = (size: number, blocks: string[][]) =>
     blocks.reduce((sum, block) => sum + block.length * size * 1.32 + Math.min(34, size * 0.75), 0);
-  for (let size = LARGEST; size >= SMALLEST; size -= 1) {
+  for (let size = LARGEST_LETTERS; size >= SMALLEST_LETTERS; size -= 1) {
     // Long answers are shortened before the letters become small.
-    for (const most of size > 26 ? [99, 5] : [5, 4, 3, 2, 1]) {
-      const blocks = lines(size).map((block) => shortened(block, most));
-      if (height(size, blocks) <= room) return [size, blocks];
+    for (const maxLines of size > 26 ? [99, 5] : [5, 4, 3, 2, 1]) {
+      const blocks = lines(size).map((block) => shorten(block, maxLines));
+      if (heightOf(size, blocks) <= height) return [size, blocks];
     }
   }
-  return [SMALLEST, lines(SMALLEST).map((block) => shortened(block, 1))];
+  return [SMALLEST_LETTERS, lines(SMALLEST_LETTERS).map((block) => shorten(block, 1))];
 }
 
 /** A text in lines of at most `width`; a word that is longer than a line is broken. */
-export function wrapped(text: string, width: number, measure: (text: string) => number): string[] {
+export function wrapText(text: string, width: number, measure: (text: string) => number): string[] {
   const lines: string[] = [];
   let line = '';
   for (const word of text.split(/\s+/u).filter(Boolean)) {
@@ -129,17 +128,18 @@ export function wrapped(text: string, width: number, measure: (text: string) => 
   return lines;
 }
 
-function shortened(lines: string[], most: number): string[] {
-  return lines.length <= most ? lines : [...lines.slice(0, most - 1), `${(lines[most - 1] ?? '').replace(/.{2}$/u, '')} …`];
+/** The lines, at most `maxLines` of them; the last one ends with … where some are left out. */
+function shorten(lines: string[], maxLines: number): string[] {
+  return lines.length <= maxLines ? lines : [...lines.slice(0, maxLines - 1), `${(lines[maxLines - 1] ?? '').replace(/.{2}$/u, '')} …`];
 }
 
 function weightOf(decay: number): number {
   return Math.round(430 - 180 * decay);
 }
 
-// Word by word, each a little out of its place; letter by letter would take joined scripts apart.
-function written(
-  paint: CanvasRenderingContext2D,
+/** Draw a line word by word, each a little out of its place.  Not letter by letter: that would take joined scripts apart. */
+function drawLine(
+  context: CanvasRenderingContext2D,
   line: string,
   x: number,
   y: number,
@@ -147,17 +147,17 @@ function written(
   decay: number,
   row: number,
 ): void {
-  paint.font = `${weightOf(decay)} ${size}px ${SERIF}`;
+  context.font = `${weightOf(decay)} ${size}px ${SERIF}`;
   let place = x;
   line.split(/( )/u).forEach((word, index) => {
     const seed = row * 97 + Math.round(y) + index;
-    const loose = decay ** 1.5;
-    paint.save();
-    paint.translate(place + size * 0.06 * loose * noise(seed, 1), y + size * 0.2 * loose * noise(seed, 2));
-    paint.rotate(0.06 * loose * noise(seed, 3));
-    paint.fillStyle = `rgb(29 26 22 / ${1 - 0.42 * decay * (0.5 + 0.5 * Math.abs(noise(seed, 4)))})`;
-    paint.fillText(word, 0, 0);
-    paint.restore();
-    place += paint.measureText(word).width;
+    const looseness = decay ** 1.5;
+    context.save();
+    context.translate(place + size * 0.06 * looseness * noise(seed, 1), y + size * 0.2 * looseness * noise(seed, 2));
+    context.rotate(0.06 * looseness * noise(seed, 3));
+    context.fillStyle = `rgb(29 26 22 / ${1 - 0.42 * decay * (0.5 + 0.5 * Math.abs(noise(seed, 4)))})`;
+    context.fillText(word, 0, 0);
+    context.restore();
+    place += context.measureText(word).width;
   });
 }

@@ -1,8 +1,8 @@
-// What a visitor is told before typing: sentences written from the settings that the owner runs with.  Knows no element of the page.
+// What happens to a visitor's words, in sentences made from the owner's settings.  Shown before a visitor can type.
 
 import type { RunState } from '../lib/wire';
 
-/** What becomes of a visitor's words, as a list of sentences in the page's language for `language`. */
+/** The sentences, in the page's language for `language`. */
 export function consent(language: string, state: RunState): string[] {
   return language === 'de' ? german(state) : english(state);
 }
@@ -11,7 +11,7 @@ function german(state: RunState): string[] {
   return [
     'Es antwortet dir eine Maschine, kein Mensch.',
     'Was du schreibst, trainiert sie: sofort, Runde um Runde, mit ihren eigenen Antworten. Davon zerfällt ihre Sprache.',
-    germanFate(state),
+    germanStorage(state),
     state.log_visitor_words
       ? 'Sie können auch in den Protokolldateien der Installation stehen. Die bleiben nach dem Lauf erhalten.'
       : 'In den Protokolldateien der Installation stehen sie nicht.',
@@ -21,23 +21,23 @@ function german(state: RunState): string[] {
   ];
 }
 
-function germanFate(state: RunState): string {
+function germanStorage(state: RunState): string {
   if (!state.keep_runs && !state.carries_words) {
     return (
       'Deine Worte werden gespeichert, bis der Lauf zu Ende ist. Dann werden sie gelöscht, ' +
       'und mit ihnen alles, was das Modell aus ihnen gelernt hat.'
     );
   }
-  const again = state.carries_words ? ' Auch die Läufe danach werden mit ihnen trainiert.' : '';
-  const stay = 'Deine Worte werden gespeichert. Auch wenn der Lauf zu Ende ist, bleiben sie auf dem Rechner der Installation';
-  return state.keep_runs ? `${stay}, und mit ihnen, was das Modell aus ihnen gelernt hat.${again}` : `${stay}.${again}`;
+  const laterRuns = state.carries_words ? ' Auch die Läufe danach werden mit ihnen trainiert.' : '';
+  const stored = 'Deine Worte werden gespeichert. Auch wenn der Lauf zu Ende ist, bleiben sie auf dem Rechner der Installation';
+  return state.keep_runs ? `${stored}, und mit ihnen, was das Modell aus ihnen gelernt hat.${laterRuns}` : `${stored}.${laterRuns}`;
 }
 
 function english(state: RunState): string[] {
   return [
     'A machine answers you, not a person.',
     'What you write trains it: at once, round after round, on its own answers. This is what its language decays of.',
-    englishFate(state),
+    englishStorage(state),
     state.log_visitor_words
       ? 'They may also stand in the installation’s log files, which are kept after the run.'
       : 'They are not in the installation’s log files.',
@@ -47,14 +47,14 @@ function english(state: RunState): string[] {
   ];
 }
 
-function englishFate(state: RunState): string {
+function englishStorage(state: RunState): string {
   if (!state.keep_runs && !state.carries_words) {
     return (
       'Your words are stored until the run is over. Then they are deleted, ' +
       'and with them everything the model learned from them.'
     );
   }
-  const again = state.carries_words ? ' The runs after it are trained on them, too.' : '';
-  const stay = 'Your words are stored. They stay on the installation’s computer when the run is over';
-  return state.keep_runs ? `${stay}, and so does what the model learned from them.${again}` : `${stay}.${again}`;
+  const laterRuns = state.carries_words ? ' The runs after it are trained on them, too.' : '';
+  const stored = 'Your words are stored. They stay on the installation’s computer when the run is over';
+  return state.keep_runs ? `${stored}, and so does what the model learned from them.${laterRuns}` : `${stored}.${laterRuns}`;
 }

@@ -1,120 +1,126 @@
-// One station's conversation on this page: what was asked, what is answered token by token, and what the owner remembers of it.
-// Nothing of it is kept anywhere else in the browser.  Knows no element of the page.
+// A station's conversation on this page: its exchanges, streamed answers included, and the prompt being written.
+// Nothing of it is stored in the browser.
 
-import { Refused, streamed } from '../lib/requests';
+import { RefusedError, streamEvents } from '../lib/requests';
 import type { ChatEnd, ChatStart, ChatToken, Exchange, ShownExchange } from '../lib/wire';
-import { cut, remembered, textOf, type Token } from './tokens';
+import { cutAfter, textOf, tokensOf, type Token } from './tokens';
 
 const FADE_MS = 900;
 
-/** Why the last prompt was not answered: the owner's sentence, or none where the answer broke off. */
-export type Trouble = { refusal: string } | 'unfinished' | null;
+/** Why the last prompt was not answered: refused by the owner with a sentence, or broken off. */
+export type PromptFailure = { refusal: string } | 'unfinished' | null;
 
-/** A prompt and its answer. */
-export class Talked {
+/** A prompt and its answer, which may still be streaming. */
+export class PageExchange {
   tokens = $state.raw<Token[]>([]);
   iteration = $state<number | null>(null);
   restarted = $state(false);
   broken = $state(false);
+  /** No more tokens will come: the answer is complete or has broken off. */
   settled = $state(false);
 
   constructor(readonly prompt: string) {}
 
-  static remembered(exchange: ShownExchange): Talked {
-    const one = new Talked(exchange.prompt);
-    one.tokens = remembered(exchange);
-    one.iteration = exchange.iteration;
-    one.settled = true;
-    return one;
+  /** A complete exchange as the owner has stored it. */
+  static stored(shown: ShownExchange): PageExchange {
+    const exchange = new PageExchange(shown.prompt);
+    exchange.tokens = tokensOf(shown);
+    exchange.iteration = shown.iteration;
+    exchange.settled = true;
+    return exchange;
   }
 
+  /** The answer begins, or begins again. */
   begin(start: ChatStart): void {
     this.tokens = [];
     this.iteration = start.iteration;
     this.restarted = start.restarted;
   }
 
-  hear({ text, probability, alternatives }: ChatToken): void {
-    if (text) this.tokens = [...this.tokens, { text, probability, alternatives, gone: false }];
+  addToken({ text, probability, alternatives }: ChatToken): void {
+    if (text) this.tokens = [...this.tokens, { text, probability, alternatives, removed: false }];
   }
 
-  keep(characters: number): void {
-    this.tokens = cut(this.tokens, characters);
+  /** The answer is complete, and so many of its characters are kept; the others fade. */
+  complete(keptCharacters: number): void {
+    this.tokens = cutAfter(this.tokens, keptCharacters);
     this.settled = true;
-    setTimeout(() => (this.tokens = this.tokens.filter((token) => !token.gone)), FADE_MS);
+    setTimeout(() => (this.tokens = this.tokens.filter((token) => !token.removed)), FADE_MS);
   }
 
   breakOff(): void {
     this.broken = this.settled = true;
   }
 
-  shows({ prompt, text }: Exchange): boolean {
+  equals({ prompt, text }: Exchange): boolean {
     return this.settled && !this.broken && this.prompt === prompt && textOf(this.tokens) === text;
   }
 }
 
 export class Conversation {
-  talked = $state.raw<Talked[]>([]);
+  exchanges = $state.raw<PageExchange[]>([]);
   asking = $state(false);
-  /** What stands in the field and has not been said. */
+  /** The prompt being written. */
   draft = $state('');
-  trouble = $state.raw<Trouble>(null);
-  /** The last complete answer, for who listens instead of reading. */
-  spoken = $state('');
-  #under_way: AbortController | null = null;
+  failure = $state.raw<PromptFailure>(null);
+  /** The last complete answer, for screen readers. */
+  lastAnswer = $state('');
+  #request: AbortController | null = null;
 
-  /** Ask, and take the answer in as it comes.  Where that fails, the words are back in the field. */
+  /** Send a prompt and show its answer as it streams.  Where that fails, the prompt is put back into the draft. */
   async ask(prompt: string, station: string, language: string): Promise<void> {
-    const one = new Talked(prompt);
-    const under_way = (this.#under_way = new AbortController());
-    this.talked = [...this.talked.filter((before) => !before.broken), one];
+    const exchange = new PageExchange(prompt);
+    const request = (this.#request = new AbortController());
+    this.exchanges = [...this.exchanges.filter((before) => !before.broken), exchange];
     this.asking = true;
-    this.trouble = null;
+    this.failure = null;
     try {
-      for await (const { name, data } of streamed('chat', { prompt, station, language }, under_way.signal)) {
-        if (name === 'start') one.begin(data as ChatStart);
-        if (name === 'token') one.hear(data as ChatToken);
-        if (name === 'error') throw new Refused((data as { error: string }).error);
+      for await (const { name, data } of streamEvents('chat', { prompt, station, language }, request.signal)) {
+        if (name === 'start') exchange.begin(data as ChatStart);
+        if (name === 'token') exchange.addToken(data as ChatToken);
+        if (name === 'error') throw new RefusedError((data as { error: string }).error);
         if (name === 'end') {
-          one.keep((data as ChatEnd).kept);
-          this.spoken = (data as ChatEnd).text;
+          exchange.complete((data as ChatEnd).kept);
+          this.lastAnswer = (data as ChatEnd).text;
         }
       }
-      if (!one.settled) throw new TypeError('the stream stopped before the answer ended');
+      if (!exchange.settled) throw new TypeError('the stream stopped before the answer ended');
     } catch (error) {
-      if (under_way.signal.aborted) return;
-      if (!(error instanceof Refused || error instanceof TypeError)) throw error;
-      if (error instanceof Refused) this.talked = this.talked.filter((other) => other !== one);
-      else one.breakOff();
+      if (request.signal.aborted) return;
+      if (!(error instanceof RefusedError || error instanceof TypeError)) throw error;
+      if (error instanceof RefusedError) this.exchanges = this.exchanges.filter((other) => other !== exchange);
+      else exchange.breakOff();
       this.draft ||= prompt;
-      this.trouble = error instanceof Refused ? { refusal: error.message } : 'unfinished';
+      this.failure = error instanceof RefusedError ? { refusal: error.message } : 'unfinished';
     } finally {
-      if (this.#under_way === under_way) {
-        this.#under_way = null;
+      if (this.#request === request) {
+        this.#request = null;
         this.asking = false;
       }
     }
   }
 
-  /** Show what the owner remembers; what was streamed here stays as it is, for it shows how sure each token was. */
-  remember(exchanges: ShownExchange[]): void {
+  /** Show the exchanges that the owner has stored.  Those already on the page stay, for their tokens have probabilities. */
+  restore(stored: ShownExchange[]): void {
     if (this.asking) return;
-    const shown = this.talked.filter((one) => !one.broken);
-    const next = exchanges.map((exchange, place) => {
-      const here = shown[place];
-      return here?.shows(exchange) ? here : Talked.remembered(exchange);
+    const shown = this.exchanges.filter((exchange) => !exchange.broken);
+    const next = stored.map((exchange, place) => {
+      const onPage = shown[place];
+      return onPage?.equals(exchange) ? onPage : PageExchange.stored(exchange);
     });
-    const broken = this.talked.filter((one) => one.broken && next.length === shown.length);
-    if (next.length !== shown.length || next.some((one, place) => one !== shown[place])) this.talked = [...next, ...broken];
+    const broken = this.exchanges.filter((exchange) => exchange.broken && next.length === shown.length);
+    if (next.length !== shown.length || next.some((exchange, place) => exchange !== shown[place])) {
+      this.exchanges = [...next, ...broken];
+    }
   }
 
-  /** Forget every word, and end an answer that is under way. */
-  forget(): void {
-    this.#under_way?.abort();
-    this.#under_way = null;
-    this.talked = [];
+  /** Forget every word, and abort an answer that is streaming. */
+  clear(): void {
+    this.#request?.abort();
+    this.#request = null;
+    this.exchanges = [];
     this.asking = false;
-    this.draft = this.spoken = '';
-    this.trouble = null;
+    this.draft = this.lastAnswer = '';
+    this.failure = null;
   }
 }

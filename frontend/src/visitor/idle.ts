@@ -1,38 +1,39 @@
-// Notices when nobody has touched anything for a while.  Knows no run and no conversation.
+// Notices when nobody has touched the page for a while.
 
-const SIGNS = ['pointerdown', 'pointermove', 'keydown', 'wheel', 'touchstart', 'input'] as const;
-const LOOK_MS = 250;
+const ACTIVITY_EVENTS = ['pointerdown', 'pointermove', 'keydown', 'wheel', 'touchstart', 'input'] as const;
+const CHECK_MS = 250;
+const COUNTDOWN_SECONDS = 15;
 
 /**
  * Watch until the returned function is called.
  *
- * `seconds` says after how many it is over (0: never), `left` hears whole seconds that are left while it is about to be over and
- * null when it is not, `over` is called once each time it is.
+ * `limit` returns the seconds without activity after which `onIdle` is called, once each time; 0 means never.  In the last seconds
+ * before, `onCountdown` is called with each whole number of seconds left, and with null when there is activity again.
  */
-export function watchIdle(seconds: () => number, left: (seconds: number | null) => void, over: () => void): () => void {
-  let touched = performance.now();
-  let told: number | null = null;
-  const touch = () => {
-    touched = performance.now();
-    if (told !== null) left((told = null));
+export function watchIdle(limit: () => number, onCountdown: (seconds: number | null) => void, onIdle: () => void): () => void {
+  let lastActivity = performance.now();
+  let countdown: number | null = null;
+  const reset = () => {
+    lastActivity = performance.now();
+    if (countdown !== null) onCountdown((countdown = null));
   };
-  const look = () => {
-    const limit = seconds();
-    if (!limit) return touch();
-    const rest = limit - (performance.now() - touched) / 1000;
-    if (rest <= 0) {
-      touch();
-      over();
-    } else if (rest <= Math.min(15, limit / 2)) {
-      const whole = Math.ceil(rest);
-      if (whole !== told) left((told = whole));
+  const check = () => {
+    const seconds = limit();
+    if (!seconds) return reset();
+    const left = seconds - (performance.now() - lastActivity) / 1000;
+    if (left <= 0) {
+      reset();
+      onIdle();
+    } else if (left <= Math.min(COUNTDOWN_SECONDS, seconds / 2)) {
+      const whole = Math.ceil(left);
+      if (whole !== countdown) onCountdown((countdown = whole));
     }
   };
   const options = { capture: true, passive: true };
-  for (const sign of SIGNS) window.addEventListener(sign, touch, options);
-  const timer = setInterval(look, LOOK_MS);
+  for (const name of ACTIVITY_EVENTS) window.addEventListener(name, reset, options);
+  const timer = setInterval(check, CHECK_MS);
   return () => {
     clearInterval(timer);
-    for (const sign of SIGNS) window.removeEventListener(sign, touch, options);
+    for (const name of ACTIVITY_EVENTS) window.removeEventListener(name, reset, options);
   };
 }

@@ -1,4 +1,4 @@
-// The keys of the page's own keyboard, in German and English.  Knows no element of the page.
+// The keys of the page's own keyboard, in German and English.
 
 import type { KeyboardLayoutObject } from 'simple-keyboard';
 
@@ -12,7 +12,7 @@ const ENGLISH: KeyboardLayoutObject = {
   shift: ['! @ # $ % & * ( ) " {bksp}', 'Q W E R T Y U I O P', 'A S D F G H J K L "', '{shift} Z X C V B N M ; : _ {enter}', '? {space} !'],
 };
 
-/** The layout for a language: German has its own, all others the English one. */
+/** The layout for a language; all but German have the English one. */
 export function layoutFor(language: string): KeyboardLayoutObject {
   return language === 'de' ? GERMAN : ENGLISH;
 }

@@ -1,15 +1,20 @@
-// What a page in a public room must not do, and what it needs there.  Knows no run.
+// What the page needs on a screen in a public room.
 
-/** No menu over the page, and nothing that can be dragged away. */
-export function undisturbed(): void {
-  for (const event of ['contextmenu', 'dragstart', 'drop', 'dragover']) {
-    document.addEventListener(event, (one) => one.preventDefault());
+/** Keep visitors from opening context menus and from dragging parts of the page. */
+export function blockMenusAndDragging(): void {
+  for (const name of ['contextmenu', 'dragstart', 'drop', 'dragover']) {
+    document.addEventListener(name, (event) => event.preventDefault());
   }
 }
 
-/** Whether the page brings its own keyboard: asked for in the address, or where a finger points and no phone is held. */
-export function bringsKeyboard(): boolean {
-  const asked = new URLSearchParams(location.search).get('keyboard');
-  if (asked !== null) return asked !== '0';
+/** Whether the page begins with its own keyboard: as the address says, else on touch screens larger than a phone. */
+export function showsOwnKeyboard(): boolean {
+  const option = new URLSearchParams(location.search).get('keyboard');
+  if (option !== null) return option !== '0';
   return matchMedia('(pointer: coarse) and (min-width: 700px) and (min-height: 600px)').matches;
+}
+
+/** Whether this is a phone, and so somebody's own; it may lie untouched in a hand or a pocket. */
+export function isPhone(): boolean {
+  return matchMedia('(pointer: coarse) and ((max-width: 699px) or (max-height: 599px))').matches && !showsOwnKeyboard();
 }

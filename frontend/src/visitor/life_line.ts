@@ -1,5 +1,4 @@
-// The line of a run's life: what has passed trembles more the further the language has decayed, what is left is straight.
-// Numbers only; the component draws them.
+// The shape of the run's line: the part that has passed trembles more the further the language has decayed, the rest is straight.
 
 import { noise } from './shading';
 
@@ -7,7 +6,7 @@ export const WIDTH = 1000;
 export const HEIGHT = 40;
 const STEPS = 240;
 
-/** The line of what has passed, as the data of an SVG path that ends where the present is. */
+/** The part of the line up to the share `passed` of the run, as the data of an SVG path. */
 export function pastLine(passed: number, decay: number): string {
   const points = Math.max(2, Math.round(passed * STEPS));
   return Array.from({ length: points }, (_, index) => {
@@ -17,7 +16,7 @@ export function pastLine(passed: number, decay: number): string {
   }).join('');
 }
 
-/** How far the line is from its middle: nothing at the beginning and at the present, where the dot stands. */
+/** How far the line is from its middle; nothing at both ends, where the present's dot is. */
 function tremble(index: number, share: number, decay: number): number {
   const grown = decay * share ** 1.6 * Math.min(1, (1 - share) * 12);
   const swell = Math.sin(index * 0.55) * 0.45 + Math.sin(index * 0.23 + 1) * 0.35;

@@ -3,8 +3,8 @@ import { mount } from 'svelte';
 import '../lib/theme.css';
 import './visitor.css';
 import App from './App.svelte';
-import { undisturbed } from './kiosk';
+import { blockMenusAndDragging } from './kiosk';
 
-undisturbed();
+blockMenusAndDragging();
 const target = document.getElementById('page');
 if (target) mount(App, { target });

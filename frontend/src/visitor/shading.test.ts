@@ -28,7 +28,7 @@ describe('how a token is drawn', () => {
     const shades = [0, 0.5, 1].map((decay) => shadeOf(0.05, decay, 3));
     for (const part of ['weight', 'opacity'] as const) {
       const values = shades.map((shade) => shade[part]);
-      expect(values).toEqual([...new Set(values)].sort((one, other) => other - one));
+      expect(values).toEqual([...new Set(values)].sort((first, second) => second - first));
     }
     expect(shadeOf(0, 0, 3).opacity).toBeGreaterThan(0.9);
   });

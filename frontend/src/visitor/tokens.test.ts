@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
-import { cut, headOf, remembered, textOf, wordsIn, type Token } from './tokens';
+import { cutAfter, textOf, tokensOf, wordBefore, wordsIn, type Token } from './tokens';
 
 const tokens = (...texts: string[]): Token[] =>
-  texts.map((text) => ({ text, probability: 0.5, alternatives: [], gone: false }));
+  texts.map((text) => ({ text, probability: 0.5, alternatives: [], removed: false }));
 const plain = (all: Token[]) => wordsIn(all).map((word) => [word.space, ...word.pieces.map((piece) => piece.text)]);
 
 describe('the words of an answer', () => {
@@ -23,7 +23,7 @@ describe('the words of an answer', () => {
     expect(wordsIn(tokens('a b', 'c')).map((word) => word.pieces.map((piece) => piece.token))).toEqual([[0], [0, 1]]);
   });
   it('are left whole where their letters join, or where they fill a line', () => {
-    expect(wordsIn(tokens('Haus', ' مرحبا', ' שלום', ` ${'x'.repeat(31)}`)).map((word) => word.whole)).toEqual([
+    expect(wordsIn(tokens('Haus', ' مرحبا', ' שלום', ` ${'x'.repeat(31)}`)).map((word) => word.plainText)).toEqual([
       false,
       true,
       true,
@@ -35,14 +35,14 @@ describe('the words of an answer', () => {
 describe('what stands before a token in its word', () => {
   it('is the word so far', () => {
     const all = tokens('aus', ' Wört', 'er', 'n', ' Und');
-    expect(all.map((_, index) => headOf(all, index))).toEqual(['', '', 'Wört', 'Wörter', '']);
+    expect(all.map((_, index) => wordBefore(all, index))).toEqual(['', '', 'Wört', 'Wörter', '']);
   });
 });
 
 describe('the cut at the end of a sentence', () => {
   it('counts characters as the owner does', () => {
-    const all = cut(tokens('Haus ', '🏠🏠', '. Und', ' dann'), 8);
-    expect(all.map((token) => [token.text, token.gone])).toEqual([
+    const all = cutAfter(tokens('Haus ', '🏠🏠', '. Und', ' dann'), 8);
+    expect(all.map((token) => [token.text, token.removed])).toEqual([
       ['Haus ', false],
       ['🏠🏠', false],
       ['.', false],
@@ -53,22 +53,22 @@ describe('the cut at the end of a sentence', () => {
   });
   it('leaves a whole answer as it is', () => {
     const all = tokens('Ja', '.');
-    expect(cut(all, 3)).toEqual(all);
+    expect(cutAfter(all, 3)).toEqual(all);
   });
 });
 
 describe('what the owner remembers', () => {
-  const said = (...texts: string[]) => texts.map((text) => ({ text, probability: 0.5, entropy: 1, alternatives: [] }));
-  const exchange = (text: string, tokens: ReturnType<typeof said>) => ({ prompt: '?', iteration: 0, text, tokens });
+  const stored = (...texts: string[]) => texts.map((text) => ({ text, probability: 0.5, entropy: 1, alternatives: [] }));
+  const exchange = (text: string, tokens: ReturnType<typeof stored>) => ({ prompt: '?', iteration: 0, text, tokens });
   it('is drawn token by token, up to the cut', () => {
-    const kept = remembered(exchange('Ein 🏠.', said('Ein', '', ' 🏠', '. Und', ' dann')));
+    const kept = tokensOf(exchange('Ein 🏠.', stored('Ein', '', ' 🏠', '. Und', ' dann')));
     expect(kept.map((token) => token.text)).toEqual(['Ein', ' 🏠', '.']);
-    expect(kept.every((token) => token.probability === 0.5 && !token.gone)).toBe(true);
+    expect(kept.every((token) => token.probability === 0.5 && !token.removed)).toBe(true);
   });
-  it('is plain where no tokens are told, or those of another text', () => {
-    for (const tokens of [said(), said('Aus', ' Haus')]) {
-      expect(remembered(exchange('Ein Haus', tokens))).toEqual([
-        { text: 'Ein Haus', probability: null, alternatives: [], gone: false },
+  it('is plain without tokens, or with those of another text', () => {
+    for (const tokens of [stored(), stored('Aus', ' Haus')]) {
+      expect(tokensOf(exchange('Ein Haus', tokens))).toEqual([
+        { text: 'Ein Haus', probability: null, alternatives: [], removed: false },
       ]);
     }
   });

@@ -1,165 +1,214 @@
-// A visit at this station: the run as the owner tells it, the language that was chosen in it, and the conversation.
-// The one place that speaks with the owner about the run; what is shown of it is the components' business.
+// A visit at this station: the run's state, the language chosen in it, and the conversation.
+// All requests about the run and the station are made here; the components show what this holds.
 
 import { listen } from '../lib/owner_events';
-import { Refused, get, post } from '../lib/requests';
-import { keep, renewed, station, type Station } from '../lib/station';
+import { RefusedError, get, post } from '../lib/requests';
+import { loadSession, newSession, saveSession, type StationSession } from '../lib/station';
 import type { RunState, StationWords } from '../lib/wire';
 import { Conversation } from './conversation.svelte';
 
 const STOPPED_TYPING_MS = 1500;
 const NEWEST_WITH_TOKENS = 20;
 
-/** Why one could not enter: the owner's sentence, or none where nobody was reached. */
-export type Barred = { refusal: string } | 'lost' | null;
+/** A visitor's wish to talk; `accepted`: the other language of a run under way that the visitor was told of, and joins. */
+interface Entry {
+  language: string;
+  accepted: string | null;
+}
+
+/** Why a run could not be started or joined: the owner's sentence, or 'lost' where it was not reached. */
+export type EntryFailure = { refusal: string } | 'lost' | null;
 
 export class Visit {
   state = $state.raw<RunState | null>(null);
-  /** When `state` was heard, by the page's clock. */
-  stateAt = $state(0);
-  me = $state.raw<Station>(station());
+  /** When `state` was received, on the clock of `performance.now()`. */
+  stateReceivedAt = $state(0);
+  session = $state.raw<StationSession>(loadSession());
   connected = $state(true);
-  /** The run that this tab spoke in has ended. */
+  /** The run that this tab took part in has ended. */
   reborn = $state(false);
-  barred = $state.raw<Barred>(null);
+  entryFailure = $state.raw<EntryFailure>(null);
   readonly conversation = new Conversation();
-  /** Somebody speaks here, in a run that is alive. */
-  readonly talking = $derived(this.me.run !== null && this.me.language !== null);
-  #heard = 0;
-  #wanted: string | null = null;
-  #typing: ReturnType<typeof setTimeout> | null = null;
-  #stop = () => {};
+  /** A visitor has a language and takes part in a run. */
+  readonly talking = $derived(this.session.run !== null && this.session.language !== null);
+  #updates = 0;
+  #entry: Entry | null = null;
+  #startingAwaited = false;
+  #typingTimer: ReturnType<typeof setTimeout> | null = null;
+  #stopListening = () => {};
 
-  /** Listen to the owner for as long as the page lives. */
+  /** Listen to the owner's events for this station, instead of those for the station before. */
   listen(): void {
-    this.#stop();
-    const again = () => void this.#read();
-    this.#stop = listen(
-      `events?station=${encodeURIComponent(this.me.station)}`,
+    this.#stopListening();
+    const fetchState = () => void this.#fetchState();
+    this.#stopListening = listen(
+      `events?station=${encodeURIComponent(this.session.station)}`,
       {
-        state: (state) => this.#take(state),
+        state: (state) => this.#setState(state),
         round: (round) => {
-          this.#heard += 1;
+          this.#updates += 1;
           if (!this.state) return;
           const worker = round.status === 'training' ? 'training' : this.state.worker;
           this.state = { ...this.state, round, worker };
         },
-        swap: again,
-        run_started: again,
-        last_words: again,
-        run_end: again,
-        // An answer that was under way elsewhere, or when this page was reloaded, is complete now.
-        response: () => void this.#remember(),
+        swap: fetchState,
+        run_started: fetchState,
+        last_words: fetchState,
+        run_end: fetchState,
+        // An answer is complete that streamed to another tab, or to this one before it was reloaded.
+        response: () => void this.#fetchExchanges(),
       },
-      (there) => {
-        this.connected = there;
-        if (there) void this.#arrive();
+      (connected) => {
+        this.connected = connected;
+        if (connected) void this.#fetchAll();
       },
     );
   }
 
-  /** Start a run in this language, or join the one that is alive. */
-  async enter(language: string): Promise<void> {
-    this.barred = null;
+  /**
+   * Start a run in this language, or join the one under way.
+   *
+   * A run that speaks another language is joined only where that is `accepted`: one that somebody began a moment before is not,
+   * and the visitor stays at the threshold, which says so.
+   */
+  async enter(language: string, accepted: string | null): Promise<void> {
+    this.entryFailure = null;
     try {
-      if (!(await this.#read())) throw new TypeError('the owner cannot be reached');
-      if (this.state?.phase === 'waiting') await post('language', { language, station: this.me.station, join: true });
-      this.#wanted = language;
-      await this.#read();
+      if (!(await this.#fetchState())) throw new TypeError('the owner cannot be reached');
+      if (this.state?.phase === 'waiting') await post('language', { language, station: this.session.station, join: true });
+      this.#entry = { language, accepted };
+      await this.#fetchState();
     } catch (error) {
-      if (!(error instanceof Refused || error instanceof TypeError)) throw error;
-      this.barred = error instanceof Refused ? { refusal: error.message } : 'lost';
+      if (!(error instanceof RefusedError || error instanceof TypeError)) throw error;
+      this.entryFailure = error instanceof RefusedError ? { refusal: error.message } : 'lost';
     }
   }
 
-  /** Say what stands in the field. */
-  say(): void {
+  /** Wait for a run in this language: one is begun as soon as a language is awaited. */
+  wait(language: string): void {
+    this.entryFailure = null;
+    this.#setSession({ ...this.session, awaits: language });
+    void this.#fetchState();
+  }
+
+  /** Wait no longer. */
+  stopWaiting(): void {
+    this.entryFailure = null;
+    this.#setSession({ ...this.session, awaits: null });
+  }
+
+  /** Send the draft as a prompt. */
+  sendPrompt(): void {
     const prompt = this.conversation.draft.trim();
-    if (!prompt || this.conversation.asking || !this.me.language) return;
+    if (!prompt || this.conversation.asking || !this.session.language) return;
     this.conversation.draft = '';
-    this.typing('stopped');
-    void this.conversation.ask(prompt, this.me.station, this.me.language);
+    this.setTyping('stopped');
+    void this.conversation.ask(prompt, this.session.station, this.session.language);
   }
 
-  /** Somebody types, or stopped: told once each, so that the room can follow. */
-  typing(status: 'typing' | 'stopped'): void {
-    const was = this.#typing !== null;
-    if (this.#typing) clearTimeout(this.#typing);
-    this.#typing = status === 'typing' ? setTimeout(() => this.typing('stopped'), STOPPED_TYPING_MS) : null;
-    if ((status === 'typing') === was) return;
-    // Only the room misses it when this fails, and the event stream already says that the connection is gone.
-    post('typing_event', { status, station: this.me.station }).catch(() => {});
+  /** The visitor types, or stopped typing.  Each change is sent to the owner once, for the stage and OSC. */
+  setTyping(status: 'typing' | 'stopped'): void {
+    const wasTyping = this.#typingTimer !== null;
+    if (this.#typingTimer) clearTimeout(this.#typingTimer);
+    this.#typingTimer = status === 'typing' ? setTimeout(() => this.setTyping('stopped'), STOPPED_TYPING_MS) : null;
+    if ((status === 'typing') === wasTyping) return;
+    // A failure is not shown: the visitor misses nothing, and the event stream already says that the connection is lost.
+    post('typing_event', { status, station: this.session.station }).catch(() => {});
   }
 
-  /** Nobody is here any more: nothing of whoever was is left, and the next one is another station. */
-  vacate(): void {
-    this.typing('stopped');
-    this.conversation.forget();
-    this.#wanted = null;
-    this.barred = null;
+  /** Forget the visitor: every word and the station.  The next visitor is a new station. */
+  reset(): void {
+    this.setTyping('stopped');
+    this.conversation.clear();
+    this.#entry = null;
+    this.entryFailure = null;
     this.reborn = false;
-    this.me = renewed();
+    this.session = newSession();
     this.listen();
   }
 
-  /** False when the owner cannot be reached; the event stream tries on and reads again when it is back. */
-  async #read(): Promise<boolean> {
+  /** Returns false when the owner cannot be reached; everything is fetched again when the event stream has reconnected. */
+  async #fetchState(): Promise<boolean> {
     try {
-      const before = this.#heard;
-      const next = await get<RunState>('state');
-      // What the stream told meanwhile is newer than this reply.
-      if (this.#heard !== before) return await this.#read();
-      this.#take(next);
+      const updates = this.#updates;
+      const state = await get<RunState>('state');
+      // An event that came meanwhile is newer than this reply.
+      if (this.#updates !== updates) return await this.#fetchState();
+      this.#setState(state);
       return true;
     } catch (error) {
-      if (!(error instanceof Refused || error instanceof TypeError)) throw error;
+      if (!(error instanceof RefusedError || error instanceof TypeError)) throw error;
       this.connected = false;
       return false;
     }
   }
 
-  async #arrive(): Promise<void> {
-    if (await this.#read()) await this.#remember();
+  async #fetchAll(): Promise<void> {
+    if (await this.#fetchState()) await this.#fetchExchanges();
   }
 
-  #take(next: RunState): void {
-    this.#heard += 1;
-    if (this.me.run && (next.run !== this.me.run || next.phase === 'waiting')) this.#leave();
+  #setState(next: RunState): void {
+    this.#updates += 1;
+    if (this.session.run && (next.run !== this.session.run || next.phase === 'waiting')) this.#leaveRun();
     this.state = next;
-    this.stateAt = performance.now();
-    if (this.#wanted && next.run && next.phase !== 'waiting') this.#join(this.#wanted, next.run);
+    this.stateReceivedAt = performance.now();
+    const { awaits } = this.session;
+    if (next.phase === 'waiting') {
+      if (awaits) void this.#startAwaited(awaits);
+    } else if (next.run) {
+      const entry = this.#entry;
+      this.#entry = null;
+      if (awaits && awaits === next.language) this.#joinRun(awaits, next.run);
+      else if (entry && [entry.language, entry.accepted].includes(next.language)) this.#joinRun(entry.language, next.run);
+    }
   }
 
-  #join(language: string, run: string): void {
-    this.#wanted = null;
+  /** Begin the run that is waited for; does nothing if somebody else was quicker.  Tried again with the next state if it fails. */
+  async #startAwaited(language: string): Promise<void> {
+    if (this.#startingAwaited) return;
+    this.#startingAwaited = true;
+    try {
+      await post('language', { language, station: this.session.station, join: true });
+      this.entryFailure = null;
+    } catch (error) {
+      if (!(error instanceof RefusedError || error instanceof TypeError)) throw error;
+      this.entryFailure = error instanceof RefusedError ? { refusal: error.message } : 'lost';
+    } finally {
+      this.#startingAwaited = false;
+    }
+    if (!this.entryFailure) await this.#fetchState();
+  }
+
+  #joinRun(language: string, run: string): void {
     this.reborn = false;
-    this.#become({ ...this.me, language, run });
-    void this.#remember();
+    this.entryFailure = null;
+    this.#setSession({ ...this.session, language, run, awaits: null });
+    void this.#fetchExchanges();
   }
 
-  /** The run this tab spoke in is over: its words leave the page. */
-  #leave(): void {
+  /** The run has ended: the page forgets the words said in it. */
+  #leaveRun(): void {
     this.reborn = true;
-    this.conversation.forget();
-    this.#become({ ...this.me, run: null });
+    this.conversation.clear();
+    this.#setSession({ ...this.session, run: null });
   }
 
-  #become(me: Station): void {
-    this.me = me;
-    keep(me);
+  #setSession(session: StationSession): void {
+    this.session = session;
+    saveSession(session);
   }
 
-  async #remember(): Promise<void> {
-    const { station: mine, run } = this.me;
+  async #fetchExchanges(): Promise<void> {
+    const { station, run } = this.session;
     if (!run) return;
     try {
-      // What is here already is shown as it was drawn: only what is missing needs its tokens.
-      const tokens = this.conversation.talked.length ? 1 : NEWEST_WITH_TOKENS;
-      const { exchanges } = await get<StationWords>(`station?station=${encodeURIComponent(mine)}&tokens=${tokens}`);
-      // Whoever was asked about may be gone by now.
-      if (this.me.station === mine && this.me.run === run) this.conversation.remember(exchanges);
+      // Exchanges already on the page keep their tokens; at most the newest one is missing.
+      const tokens = this.conversation.exchanges.length ? 1 : NEWEST_WITH_TOKENS;
+      const { exchanges } = await get<StationWords>(`station?station=${encodeURIComponent(station)}&tokens=${tokens}`);
+      // The station or the run may have changed before the reply.
+      if (this.session.station === station && this.session.run === run) this.conversation.restore(exchanges);
     } catch (error) {
-      if (!(error instanceof Refused || error instanceof TypeError)) throw error;
+      if (!(error instanceof RefusedError || error instanceof TypeError)) throw error;
     }
   }
 }

@@ -1,4 +1,4 @@
-// Every word the visitor's page says by itself, in German and English.  Knows no element of the page.
+// All texts of the visitor's page, in German and English.
 
 const GERMAN = {
   name: 'Deutsch',
@@ -6,6 +6,20 @@ const GERMAN = {
   join: 'Auf Deutsch mitsprechen',
   invitation: 'Sprich mit einer Sprache, bis sie zerfällt.',
   alive: 'Ein Lauf ist im Gang. Du sprichst mit.',
+  runSpeaks: 'Der Lauf im Gang spricht {run}.',
+  otherTitle: 'Dieser Lauf spricht {run}',
+  otherLanguage:
+    'Die Maschine wird gebeten, dir auf {own} zu antworten. In diesem Lauf lernt sie aber vor allem {run}, ' +
+    'und so antwortet sie oft, je später, desto öfter.',
+  otherChoice: 'Du kannst mitsprechen. Oder warte: Er endet in höchstens {left}.',
+  joinOther: 'Trotzdem mitsprechen',
+  wait: 'Auf den nächsten Lauf warten',
+  waitTitle: 'Du wartest auf einen Lauf auf {own}',
+  waitLeft: 'höchstens noch',
+  waitHow: 'Noch spricht der Lauf {run}. Ist er zu Ende, beginnt von selbst einer auf {own}, und du bist darin.',
+  waitQuicker: 'Beginnt jemand anders vor dir in einer anderen Sprache, wartest du weiter.',
+  waitBegins: 'Der Lauf auf {own} beginnt …',
+  waitStop: 'Nicht mehr warten',
   begin: 'Anfangen',
   joinIn: 'Mitsprechen',
   back: 'Zurück',
@@ -36,15 +50,15 @@ const GERMAN = {
   refused: 'Das ging nicht:',
   unfinished: 'Die Antwort ist abgerissen. Deine Worte stehen wieder im Feld.',
   answerWords: 'Worte der Antwort. Pfeiltasten wählen eines, Enter zeigt, was fast gesagt worden wäre.',
-  nearly: 'Fast gesagt',
-  said: 'Gesagt',
+  alternatives: 'Fast gesagt',
+  chosenToken: 'Gesagt',
   silence: 'Ende der Antwort',
   fragment: 'Teil eines Zeichens',
-  nothingElse: 'Was sonst möglich war, ist nicht bekannt.',
+  noAlternatives: 'Was sonst möglich war, ist nicht bekannt.',
   close: 'Schließen',
   keyboard: 'Bildschirmtastatur',
-  still: 'Ist noch jemand da?',
-  stillHint: 'Berühre etwas, sonst vergesse ich dich in',
+  stillThere: 'Ist noch jemand da?',
+  stillThereHint: 'Berühre etwas, sonst vergesse ich dich in',
   seconds: 'Sekunden',
   card: 'Karte zum Mitnehmen',
   cardHint: 'Deine erste Frage, beantwortet von jeder Iteration bis jetzt. Sie wird nirgends gespeichert.',
@@ -66,6 +80,20 @@ const ENGLISH: Words = {
   join: 'Join in English',
   invitation: 'Talk with a language until it falls apart.',
   alive: 'A run is under way. You join it.',
+  runSpeaks: 'The run under way speaks {run}.',
+  otherTitle: 'This run speaks {run}',
+  otherLanguage:
+    'The machine is asked to answer you in {own}. But in this run it learns mostly {run}, ' +
+    'and often answers in it, the later, the more often.',
+  otherChoice: 'You can join it. Or wait: it ends in at most {left}.',
+  joinOther: 'Join all the same',
+  wait: 'Wait for the next run',
+  waitTitle: 'You are waiting for a run in {own}',
+  waitLeft: 'at most',
+  waitHow: 'The run still speaks {run}. When it is over, one in {own} begins by itself, and you are in it.',
+  waitQuicker: 'If somebody else begins before you in another language, you wait on.',
+  waitBegins: 'The run in {own} begins …',
+  waitStop: 'Wait no longer',
   begin: 'Begin',
   joinIn: 'Join in',
   back: 'Back',
@@ -96,15 +124,15 @@ const ENGLISH: Words = {
   refused: 'That did not work:',
   unfinished: 'The answer broke off. Your words are back in the field.',
   answerWords: 'Words of the answer. Arrow keys choose one, Enter shows what was nearly said.',
-  nearly: 'Nearly said',
-  said: 'Said',
+  alternatives: 'Nearly said',
+  chosenToken: 'Said',
   silence: 'end of the answer',
   fragment: 'part of a character',
-  nothingElse: 'What else was possible is not known.',
+  noAlternatives: 'What else was possible is not known.',
   close: 'Close',
   keyboard: 'On-screen keyboard',
-  still: 'Is somebody still there?',
-  stillHint: 'Touch something, or I forget you in',
+  stillThere: 'Is somebody still there?',
+  stillThereHint: 'Touch something, or I forget you in',
   seconds: 'seconds',
   card: 'Card to take home',
   cardHint: 'Your first question, answered by every iteration so far. It is stored nowhere.',
@@ -118,15 +146,25 @@ const ENGLISH: Words = {
   again: 'Once more',
 };
 
-/** The page's words in a language; English where we have none of our own. */
+/** The page's texts for a language: German or English, and English for all others. */
 export function wordsOf(language: string): Words {
   if (language === 'de') return GERMAN;
   if (language === 'en') return ENGLISH;
-  const name = new Intl.DisplayNames(['en'], { type: 'language', fallback: 'code' }).of(language) ?? language;
+  const name = languageName(language, 'en');
   return { ...ENGLISH, name, choose: `Speak ${name}`, join: `Join in ${name}` };
 }
 
-/** The language that the page's own words are in, for a language one speaks. */
+/** A text with its places in braces filled in. */
+export function filled(text: string, values: Record<string, string>): string {
+  return text.replace(/\{(\w+)\}/g, (place, name: string) => values[name] ?? place);
+}
+
+/** What a language is called in the texts for `reader`, the language of somebody who reads. */
+export function languageName(language: string, reader: string): string {
+  return new Intl.DisplayNames([pageLanguage(reader)], { type: 'language', fallback: 'code' }).of(language) ?? language;
+}
+
+/** The language of the texts that `wordsOf` returns. */
 export function pageLanguage(language: string): 'de' | 'en' {
   return language === 'de' ? 'de' : 'en';
 }

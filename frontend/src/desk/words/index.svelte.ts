@@ -1,4 +1,4 @@
-// Which language the desk speaks, and its texts.  The choice outlives a reload; nothing of a visitor is kept.
+// The language of the desk, its texts, and numbers and times as that language writes them.  The choice of the language is stored.
 
 import { de, type Words } from './de';
 import { en } from './en';
@@ -8,74 +8,75 @@ const TEXTS = { de, en };
 
 type Language = keyof typeof TEXTS;
 
-class Speech {
-  language: Language = $state(chosen());
+class Locale {
+  language: Language = $state(initialLanguage());
 
   get words(): Words {
     return TEXTS[this.language];
   }
 
-  /** Speak the other language from now on. */
+  /** Change to the other language and store the choice. */
   toggle(): void {
     this.language = this.language === 'de' ? 'en' : 'de';
     localStorage.setItem(KEY, this.language);
   }
 }
 
-function chosen(): Language {
-  const kept = localStorage.getItem(KEY);
-  if (kept === 'de' || kept === 'en') return kept;
+function initialLanguage(): Language {
+  const stored = localStorage.getItem(KEY);
+  if (stored === 'de' || stored === 'en') return stored;
   return navigator.language.toLowerCase().startsWith('de') ? 'de' : 'en';
 }
 
-export const speech = new Speech();
+export const locale = new Locale();
 
-/** A text with `{name}` replaced by what is given under that name. */
-export function filled(text: string, values: Record<string, string | number>): string {
+/** A text with each `{name}` replaced by the value of that name. */
+export function fillIn(text: string, values: Record<string, string | number>): string {
   return text.replace(/\{(\w+)\}/g, (whole, name: string) => String(values[name] ?? whole));
 }
 
-/** A number as the language writes it. */
-export function written(value: number, digits = 2): string {
-  return new Intl.NumberFormat(speech.language, { maximumFractionDigits: digits }).format(value);
+/** A number with at most `digits` decimals. */
+export function formatNumber(value: number, digits = 2): string {
+  return new Intl.NumberFormat(locale.language, { maximumFractionDigits: digits }).format(value);
 }
 
 /** A share from 0 to 1 as a percentage. */
-export function percent(share: number): string {
-  return new Intl.NumberFormat(speech.language, { style: 'percent', maximumFractionDigits: 0 }).format(share);
+export function formatPercent(share: number): string {
+  return new Intl.NumberFormat(locale.language, { style: 'percent', maximumFractionDigits: 0 }).format(share);
 }
 
-/** A learning rate, which is small: with all the digits that it has. */
-export function exactly(value: number): string {
-  return new Intl.NumberFormat(speech.language, { maximumSignificantDigits: 4, useGrouping: false }).format(value);
+/** A number with four significant digits, for values as small as a learning rate. */
+export function formatSignificant(value: number): string {
+  return new Intl.NumberFormat(locale.language, { maximumSignificantDigits: 4, useGrouping: false }).format(value);
 }
 
 /** Seconds as a clock shows them: 0:07, 12:30, 1:02:03. */
-export function clock(seconds: number): string {
+export function formatClock(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), whole % 60];
   const two = (value: number) => String(value).padStart(2, '0');
   return hours ? `${hours}:${two(minutes)}:${two(rest)}` : `${minutes}:${two(rest)}`;
 }
 
-/** Seconds as one says them: 40 s, 3 min, 2 h 5 min. */
-export function spoken(seconds: number): string {
+/** Seconds as a rounded duration: 40 s, 3 min, 2 h 5 min. */
+export function formatDuration(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 60) return `${whole} s`;
   const minutes = Math.floor(whole / 60);
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** What a language is called: Deutsch, English. */
+/** A language's name in the desk's language. */
 export function languageName(code: string): string {
   try {
-    return new Intl.DisplayNames([speech.language], { type: 'language' }).of(code) ?? code;
+    return new Intl.DisplayNames([locale.language], { type: 'language' }).of(code) ?? code;
   } catch {
     return code; // a key of system_prompts that names no language known to the browser
   }
 }
 
-/** A moment as the time of day; `at` in seconds since 1970. */
-export function timeOfDay(at: number): string {
-  return new Date(at * 1000).toLocaleTimeString(speech.language);
+/** The time of day; `at` in seconds since 1970. */
+export function formatTimeOfDay(at: number): string {
+  const parts = { hour: 'numeric', minute: 'numeric', second: 'numeric' } as const;
+  return new Intl.DateTimeFormat(locale.language, parts).format(at * 1000);
 }

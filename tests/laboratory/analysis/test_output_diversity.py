@@ -1,0 +1,210 @@
+"""`wmkml analyse --answers`: reading, averaging, intervals, tables and figures, and the command itself."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wmkml.__main__ import command_parser, main
+from wmkml.config.paths import PROJECT
+from wmkml.laboratory.analysis.answers import AnswersError, AnswerSet, check_memory, read_answers
+from wmkml.laboratory.analysis.figures import diversity_figure
+from wmkml.laboratory.analysis.frames import COLUMNS, side_by_side, to_frame, to_markdown
+from wmkml.laboratory.analysis.output_diversity import DiversityOptions, estimate, measure_set, output_diversity
+from wmkml.measures.diversity_table import DIVERSITY
+
+A, B, C = ("a b c d", "a b c d"), ("a b c d", "e f g h"), ("a b c d", "a b c e")
+"""Pairs of answers whose jaccard_2 is 1, 0 and 1/2."""
+
+
+def answer_set(prompt: str, temperature: str, answers: tuple[str, ...], kind: str = "creative") -> AnswerSet:
+    return AnswerSet(prompt, kind, temperature, answers)
+
+
+def write_lines(path: Path, *lines: object) -> Path:
+    path.write_text("".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_measures_are_averaged_over_temperatures_and_then_over_prompts() -> None:
+    sets = [
+        answer_set("p", "0.7", A),
+        answer_set("p", "1", B),
+        answer_set("q", "0.7", C),
+        answer_set("r", "1", (), "seen"),
+    ]
+    creative = output_diversity({"PLM": sets})["labels"]["PLM"]["creative"]
+    assert list(creative) == list(DIVERSITY)
+    jaccard = creative["jaccard_2"]
+    assert jaccard["mean"] == pytest.approx((0.5 + 0.5) / 2), "not (1 + 0 + 1/2) / 3: a prompt weighs the same"
+    assert jaccard["n"] == 2, "prompts, not sets"
+    assert list(jaccard["by_temperature"]) == ["0.7", "1"]
+    assert jaccard["by_temperature"]["0.7"]["mean"] == pytest.approx(0.75)
+    assert jaccard["by_temperature"]["0.7"]["n"] == 2
+    assert jaccard["by_temperature"]["1"] == {"mean": 0.0, "low": None, "high": None, "n": 1}
+    seen = output_diversity({"PLM": sets})["labels"]["PLM"]["seen"]["self_bleu"]
+    assert (seen["mean"], seen["n"]) == (None, 0)
+
+
+def test_temperatures_ascend_as_numbers() -> None:
+    sets = [answer_set("p", temperature, A) for temperature in ("unknown", "10", "0.7", "2")]
+    by_temperature = output_diversity({"x": sets})["labels"]["x"]["creative"]["ncd"]["by_temperature"]
+    assert list(by_temperature) == ["0.7", "2", "10", "unknown"]
+
+
+def test_an_interval_holds_the_mean_of_its_population_as_often_as_it_says() -> None:
+    import numpy as np
+
+    random = np.random.default_rng(1)
+    intervals = [estimate(list(random.normal(3.0, 1.0, 40))) for _ in range(300)]
+    covered = sum(item.low <= 3.0 <= item.high for item in intervals if item.low is not None and item.high is not None)
+    assert 0.90 <= covered / len(intervals) <= 0.98
+    width = np.mean([item.high - item.low for item in intervals if item.low is not None and item.high is not None])
+    assert width == pytest.approx(2 * 1.96 / 40**0.5, rel=0.05), "the normal theory's"
+    assert estimate([1.0, 2.0, 4.0]) == estimate([1.0, 2.0, 4.0]), "the same every time"
+
+
+def test_answers_are_cut_after_so_many_words() -> None:
+    assert answer_set("p", "1", (" a  b\nc d ", "a b", "")).cut(2).answers == (" a  b", "a b", "")
+    sets = [answer_set("p", "1", ("a b c d", "a b x y"))]
+    cut = output_diversity({"x": sets}, DiversityOptions(max_num_words=2))["labels"]["x"]["creative"]
+    assert (cut["jaccard_2"]["mean"], cut["mean_length"]["mean"]) == (1.0, 2.0)
+    assert measure_set(C, DiversityOptions(cluster_threshold=0.4))["clusters"] == 1.0
+    assert measure_set(C, DiversityOptions(cluster_threshold=0.6))["clusters"] == 2.0
+
+
+def test_lines_of_the_same_prompt_kind_and_temperature_are_put_together(tmp_path: Path) -> None:
+    path = write_lines(
+        tmp_path / "a.jsonl",
+        {"prompt": "p", "kind": "creative", "temperature": 0.70, "answers": ["x"]},
+        {"prompt": "p", "kind": "creative", "temperature": 0.7, "answers": ["y"]},
+        {"prompt": "p", "answers": ["z"]},
+    )
+    assert read_answers(path) == [
+        AnswerSet("p", "creative", "0.7", ("x", "y")),
+        AnswerSet("p", "unknown", "unknown", ("z",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no answers. A line is to be"),
+        ('{"prompt": "p", "answers": ["x"]}\n{"prompt"', "line 2: not JSON"),
+        ("[1]", "line 1: not an object"),
+        ('{"answers": ["x"]}', "line 1: `prompt` is missing"),
+        ('{"prompt": "p", "answers": "x"}', "line 1: `answers` is missing or no list of texts"),
+        ('{"prompt": "p", "answers": [null]}', "line 1: `answers` is missing or no list of texts"),
+        ('{"prompt": "p", "kind": 1, "answers": []}', "line 1: `kind` is no text"),
+        ('{"prompt": "p", "temperature": "hot", "answers": []}', "line 1: `temperature` is not a number"),
+        ('{"prompt": "p", "temperature": NaN, "answers": []}', "line 1: `temperature` is not a number"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(AnswersError, match=message.replace("`", "`")) as caught:
+        read_answers(path)
+    assert str(path) in str(caught.value)
+
+
+def test_what_does_not_fit_into_memory_is_said_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with path.open("wb") as stream:
+        stream.truncate(2**30)  # a hole: it takes no space
+    with pytest.raises(AnswersError, match=r"4\.0 GiB of memory, and this machine has 2\.0"):
+        check_memory([path], 2.0)
+    check_memory([path], 4.5)
+
+
+def test_frame_table_figure_and_page_show_the_labels() -> None:
+    labelled = {"PLM|1": [answer_set("p", "0.7", B), answer_set("q", "1", B)], "DPO": [answer_set("p", "0.7", A)]}
+    result = output_diversity(labelled)
+    frame = to_frame(result)
+    assert list(frame.columns) == list(COLUMNS)
+    row = frame[(frame.label == "DPO") & (frame.measure == "jaccard_2") & (frame.temperature == "0.7")]
+    assert row["mean"].item() == 1.0 and row["n"].item() == 1
+    table = to_markdown(result).splitlines()
+    assert table[2].endswith("| PLM\\|1 | DPO |")
+    assert (
+        "| `jaccard_2` | pairs of words that two answers share | rises | 0.000 [0.000, 0.000], n = 2 | 1.000, n = 1 |"
+        in table
+    )
+    figure = diversity_figure(result, "creative")
+    assert len(figure.axes) == len(DIVERSITY)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["PLM|1", "DPO"]
+    assert "<li>a b c d</li><li>e f g h</li>" in side_by_side(labelled)
+    escaped = side_by_side({"x": [answer_set("<p>", "1", ("<script>",))]})
+    assert "<script>" not in escaped and "&lt;script&gt;" in escaped
+
+
+def test_the_example_of_the_help_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(PROJECT)
+    text = command_parser("analyse").format_help()
+    (example,) = (line.split("analyse ", 1)[1] for line in text.splitlines() if "examples/answers" in line)
+    out = tmp_path / "out"
+    assert main(["analyse", *example.split(), "--out", str(out), "--json", str(tmp_path / "all.json")]) == 0
+    captured = capsys.readouterr()
+    assert "| `self_bleu` |" in captured.out and "base" in captured.out and "Traceback" not in captured.err
+    assert sorted(path.name for path in out.iterdir()) == [
+        "answers.html",
+        "output_diversity.csv",
+        "output_diversity.md",
+        *(f"output_diversity_{kind}.{ending}" for kind in ("creative", "factual") for ending in ("png", "svg")),
+    ]
+    assert (out / "output_diversity_creative.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (out / "output_diversity_creative.svg").read_text(encoding="utf-8")
+    written = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))
+    with (out / "output_diversity.csv").open(encoding="utf-8", newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    mean = written["labels"]["tuned"]["creative"]["self_bleu"]["mean"]
+    assert [float(line["mean"]) for line in lines if matches(line, "tuned", "self_bleu")] == [mean]
+
+
+def matches(line: dict[str, str], label: str, measure: str) -> bool:
+    return (line["label"], line["kind"], line["measure"], line["temperature"]) == (label, "creative", measure, "all")
+
+
+def test_the_command_prints_json_in_the_promised_form(capsys: pytest.CaptureFixture[str]) -> None:
+    files = [str(PROJECT / "examples" / "answers" / f"{name}.jsonl") for name in ("base", "tuned")]
+    assert main(["analyse", "--answers", *files, "--labels", "PLM,DPO", "--json", "-"]) == 0
+    result: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert result.keys() == {"labels"} and list(result["labels"]) == ["PLM", "DPO"]
+    assert list(result["labels"]["PLM"]) == ["creative", "factual"]
+    bleu = result["labels"]["PLM"]["creative"]["self_bleu"]
+    assert list(bleu) == ["mean", "low", "high", "n", "by_temperature"]
+    assert list(bleu["by_temperature"]) == ["0.7", "1"] and bleu["n"] == 2
+    assert list(bleu["by_temperature"]["0.7"]) == ["mean", "low", "high", "n"]
+    assert result["labels"]["DPO"]["creative"]["self_bleu"]["mean"] > bleu["mean"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--answers nowhere.jsonl", "nowhere.jsonl cannot be read: No such file"),
+        ("--answers a.jsonl b.jsonl --labels PLM", "--labels: 1 names for 2 files"),
+        ("--answers a.jsonl a.jsonl", "each file needs a name of its own"),
+        ("--answers a.jsonl --max-num-words 0", "--max-num-words: 0 is not allowed; allowed: at least 1."),
+        ("--answers a.jsonl --cluster-threshold 0", "--cluster-threshold: 0 is not allowed"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["analyse", *words.split()]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and "Traceback" not in captured.err and captured.out == ""
+
+
+def test_different_numbers_of_answers_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_lines(
+        tmp_path / "a.jsonl", {"prompt": "p", "answers": ["x"]}, {"prompt": "q", "answers": ["x", "y", "z"]}
+    )
+    assert main(["analyse", "--answers", str(path), "--json", "-"]) == 0
+    assert "prompts have from 1 to 3 answers" in capsys.readouterr().err

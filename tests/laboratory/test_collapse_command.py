@@ -1,0 +1,130 @@
+"""`python -m wmkml collapse` and the benchmarks of collapse, run as commands: what they refuse, print and write."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.project.processes import heed_ctrl_c
+from wmkml.__main__ import main
+from wmkml.config.paths import PROJECT
+from wmkml.laboratory.report import read_lines
+from wmkml.laboratory.runner import SUMMARY_FILE
+
+pytestmark = pytest.mark.process
+
+REFUSED = {
+    "--language fr": "--language: fr is not known here; there are: de, en.",
+    "--rounds 0": "--rounds: 0 is not allowed; allowed: at least 1.",
+    "--seeds 0": "--seeds: 0 is not allowed",
+    "--human-share 1.5": "--human-share: 1.5 is not allowed; allowed: 0 to 1.",
+    "--human-share 0.5 --model elsewhere": "--human-share needs --human FILE with this model",
+    "--human nowhere.csv": "--human: nowhere.csv cannot be read",
+    "--human tests/fixtures/human.csv": "--human needs --human-share",
+    "--measured 51": "--measured: there are 50 prompts to measure with, not 51.",
+    "--set general.datasets_folder=docs": "holds no prompt set for visitors",
+    "--out docs": "docs is not empty. Give another folder with --out",
+    "--out docs --resume": "docs holds no experiment to go on with",
+    "--resume": "--resume needs --out",
+    "--model ./nowhere": "holds no model",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(PROJECT)
+    arguments = ["--set", f"general.data_folder={tmp_path}", *words.split()]
+    assert main(["collapse", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert REFUSED[words] in captured.err and "Traceback" not in captured.err and captured.out == ""
+
+
+def test_the_command_prints_a_table_and_last_a_line_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = "--rounds 1 --language en --visitors quiet --replace --human-share 0.2 --measured 5 --examined 0"
+    small = ["--set", "finetuning.samples_by_iteration=8", "--set", "inference.cpu_threads=1"]
+    assert main(["collapse", *arguments.split(), "--out", str(tmp_path / "out"), *small]) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert any(line.startswith("iteration ") and "distinct-2" in line for line in lines)
+    last = json.loads(lines[-1])
+    assert (last["keeping"], last["human_share"], last["seeds"]) == ("replace", 0.2, [1])
+    assert last["mean"]["real_words"]["-1"] > 0.9
+    assert "seed 1, iteration 0:" in captured.err
+
+
+def test_help_imports_no_torch() -> None:
+    program = (
+        "import sys; from wmkml.__main__ import command_parser; command_parser('collapse').format_help(); "
+        "print(sorted({name.partition('.')[0] for name in sys.modules} & {'torch', 'transformers', 'matplotlib'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_ctrl_c_leaves_what_is_finished(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "wmkml",
+        "collapse",
+        "--rounds",
+        "1",
+        "--seeds",
+        "3",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    small = ["--visitors", "quiet", "--measured", "3", "--examined", "0", "--set", "finetuning.samples_by_iteration=8"]
+    process = subprocess.Popen(
+        [*command, *small],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=heed_ctrl_c,
+    )
+    assert process.stderr is not None
+    try:
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("seed 2, iteration -1"):
+                break
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, "".join(lines) + err
+    assert "Interrupted. What is finished is in" in err and "Traceback" not in err and out == ""
+    assert len(read_lines(tmp_path / "out" / "seed-1")) == 2
+    assert json.loads((tmp_path / "out" / SUMMARY_FILE).read_text(encoding="utf-8"))["seeds"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("arc", ["--languages", "en", "--visitors", "quiet"]), ("literature", ["--ways", "replace", "human 0.5"])],
+)
+def test_a_benchmark_prints_a_table_and_last_a_line_of_json(name: str, more: list[str], tmp_path: Path) -> None:
+    small = ["--rounds", "1", "--seeds", "1", "--measured", "3", "--examined", "0", "--out", str(tmp_path / "out")]
+    samples = ["--set", "finetuning.samples_by_iteration=8", "--set", "inference.num_generated_responses=1"]
+    command = [sys.executable, f"benchmarks/{name}.py", *small, *samples, *more]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+    *table, last = done.stdout.splitlines()
+    summary = json.loads(last)
+    assert summary["benchmark"] == name
+    if name == "arc":
+        assert any(line.startswith("en quiet 1 ") and "yes" in line for line in table)
+        [life] = summary["lives"]
+        assert life["never NaN"] is True and life["facts at the end"] is None
+    else:
+        assert {"replace", "human 0.5"} == summary["ways"].keys()
+        assert any(line.startswith("human 0.5 ") for line in table)

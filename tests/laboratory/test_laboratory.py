@@ -1,0 +1,417 @@
+"""The laboratory: whole small runs of a random model, refused and resumed experiments, mixed-in human text, and measures."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import sqlite3
+import types
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from tests.engine.random_model import make_model
+from wmkml.__main__ import main
+from wmkml.config import Settings, load_settings
+from wmkml.config.paths import PROJECT
+from wmkml.laboratory import evaluation
+from wmkml.laboratory.arc import judge
+from wmkml.laboratory.experiment import (
+    PANEL,
+    Experiment,
+    ExperimentRefusedError,
+    check_experiment,
+    seeded_random,
+    write_description,
+)
+from wmkml.laboratory.generation import GeneratedAnswer
+from wmkml.laboratory.human import generate_human_pairs
+from wmkml.laboratory.measures import measure_answers
+from wmkml.laboratory.pairs import PairGenerator
+from wmkml.laboratory.progress import Progress
+from wmkml.laboratory.report import MeasuresLine, Outcome, read_lines
+from wmkml.laboratory.resources import LaboratoryResources, start_resources
+from wmkml.laboratory.runner import PLOT_FILE, SUMMARY_FILE, run_seeds
+from wmkml.measures.dictionaries import word_shares
+from wmkml.measures.texts import distinct_n, ends_with_sentence
+from wmkml.policy.pair_selection import HUMAN_ITERATION
+from wmkml.runs import folder as runs
+from wmkml.training.loop import TrainingSpoiledError
+from wmkml.training.samples import IGNORED
+
+Result = TypeVar("Result")
+SMALL: dict[str, Any] = {
+    "finetuning.num_total_iters": 3,
+    "finetuning.samples_by_iteration": 8,
+    "finetuning.live_samples_by_iteration": 6,
+    "finetuning.sample_increase_by_iteration": 1,
+    "finetuning.batch_size": 4,
+    "finetuning.dataset_array": [["alltag_de"], ["natur_de"], []],
+    "inference.num_generated_responses": 2,
+    "inference.max_tokens": 12,
+    "inference.engine": "transformers",
+    "inference.cpu_threads": 1,
+    # So that every machine computes the same.
+    "finetuning.precision": "float32",
+}
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    with asyncio.Runner() as runner:
+        yield runner.get_loop()
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    model = make_model(tmp_path_factory.mktemp("laboratory") / "model")
+    return load_settings(None, model=str(model), overrides=SMALL)
+
+
+@pytest.fixture(scope="module")
+def bench(settings: Settings, loop: asyncio.AbstractEventLoop) -> Iterator[LaboratoryResources]:
+    standing = start_resources(settings, Path(settings.general.model_name))
+    yield loop.run_until_complete(standing.__aenter__())
+    loop.run_until_complete(standing.__aexit__(None, None, None))
+
+
+Play = Callable[..., Outcome]
+
+
+@pytest.fixture
+def experiment(settings: Settings, tmp_path: Path) -> Experiment:
+    model = Path(settings.general.model_name)
+    out = tmp_path / "out"
+    return Experiment(settings, model, PROJECT / "Datasets", "de", (1,), "quiet", out, panel_size=4)
+
+
+@pytest.fixture
+def play(bench: LaboratoryResources, experiment: Experiment, loop: asyncio.AbstractEventLoop) -> Play:
+    def run_experiment(**changes: Any) -> Outcome:
+        changed = dataclasses.replace(experiment, **changes)
+        write_description(changed)
+        return loop.run_until_complete(run_seeds(bench, changed, Progress()))
+
+    return run_experiment
+
+
+def rows(folder: Path, query: str) -> list[dict[str, Any]]:
+    with closing(sqlite3.connect(folder / "run.sqlite")) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(query)]
+
+
+def without_clock(lines: list[MeasuresLine]) -> list[MeasuresLine]:
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+@pytest.mark.process
+def test_a_life_leaves_a_run_folder_of_the_documented_form(play: Play, experiment: Experiment) -> None:
+    outcome = play()
+    folder = experiment.out / "seed-1"
+    about = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    assert (about["kind"], about["language"], about["laboratory"]["seed"]) == ("laboratory", "de", 1)
+    [run] = rows(folder, "SELECT * FROM run")
+    assert (run["phase"], run["iteration"]) == ("waiting", 2)
+    rounds = rows(folder, "SELECT * FROM rounds")
+    assert [round_["status"] for round_ in rounds] == ["accepted"] * 3
+    assert [len(json.loads(round_["pairs"])) for round_ in rounds] == [8, 9, 10]
+    assert [round_["learning_rate"] for round_ in rounds] == pytest.approx([0.0015, 0.0014, 0.0013])
+    assert len(rows(folder, "SELECT * FROM adapters")) == 3
+    assert all((folder / "adapters" / f"iteration-{number}-attempt-1").is_dir() for number in range(3))
+    steps = [json.loads(line) for line in (folder / "losses.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [step["iteration"] for step in steps if step["step"] == 1] == [0, 1, 2]
+    lines = read_lines(folder)
+    assert [line["iteration"] for line in lines] == [-1, 0, 1, 2] == [line["round"] - 1 for line in lines]
+    assert {"distinct_2", "distinct_2_first", "entropy", "real_words", "base_loss"} <= set(lines[0])
+    answers = [json.loads(line) for line in (folder / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [answer["iteration"] for answer in answers] == [
+        number for number in (-1, 0, 1, 2) for _ in range(experiment.panel_size)
+    ]
+    of_base = [answer["answer"] for answer in answers if answer["iteration"] == -1]
+    assert distinct_n(of_base) == lines[0]["distinct_2"]
+    assert {answer["prompt"] for answer in answers} == set(PANEL[experiment.language][: experiment.panel_size])
+    assert {"loss_first", "loss_last"} <= set(lines[1])
+    assert lines == outcome.lines[1]
+    assert (experiment.out / PLOT_FILE).read_bytes().startswith(b"\x89PNG")
+    assert json.loads((experiment.out / SUMMARY_FILE).read_text(encoding="utf-8"))["mean"]["distinct_2"].keys() == {
+        "-1",
+        "0",
+        "1",
+        "2",
+    }
+
+
+@pytest.mark.process
+def test_visitors_speak_to_the_iteration_before_while_a_round_trains(play: Play, experiment: Experiment) -> None:
+    play()
+    folder = experiment.out / "seed-1"
+    groups = rows(folder, "SELECT source, iteration, count(*) n FROM pairs GROUP BY source, iteration")
+    counts = {(group["source"], group["iteration"]): group["n"] for group in groups}
+    # No visitor speaks while the last round trains, since no later round would learn from it.
+    assert {key for key in counts if key[0] == "visitor"} == {("visitor", -1), ("visitor", 0)}
+    assert counts["visitor", 0] == 2 and counts["echo", 0] == 4
+    assert counts["persistent", -1] == 2 and counts["persistent", 2] == 1
+    assert {key[1] for key in counts if key[0] == "dataset"} == {-1}
+    live = {pair["pair"]: pair["iteration"] for pair in rows(folder, "SELECT pair, iteration FROM pairs")}
+    for round_ in rows(folder, "SELECT iteration, pairs FROM rounds"):
+        assert max(live[pair] for pair in json.loads(round_["pairs"])) <= max(-1, round_["iteration"] - 2)
+
+
+@pytest.mark.process
+def test_every_other_station_of_bilingual_visitors_speaks_the_other_language(
+    play: Play, experiment: Experiment
+) -> None:
+    play(visitors="bilingual")
+    pairs = rows(experiment.out / "seed-1", "SELECT source, station, language, prompt FROM pairs")
+    by_station = {pair["station"]: pair["language"] for pair in pairs if pair["source"] == "visitor"}
+    assert by_station == {f"visitor-{number}": "en" if number % 2 == 0 else "de" for number in range(1, 7)}
+    for language in ("de", "en"):
+        prompts = {pair["prompt"] for pair in pairs if pair["source"] == "visitor" and pair["language"] == language}
+        assert prompts and prompts <= set(experiment.visitor_prompts(language))
+        echoed = {pair["prompt"] for pair in pairs if pair["source"] == "echo" and pair["language"] == language}
+        assert echoed == prompts
+    # Dataset prompts are answered in the run's language, whatever the visitors speak.
+    assert {pair["language"] for pair in pairs if pair["source"] in ("dataset", "persistent")} == {"de"}
+
+
+def test_bilingual_visitors_need_a_second_language(experiment: Experiment) -> None:
+    inference = experiment.settings.inference.model_copy(update={"system_prompts": {"de": "Fasse dich kurz"}})
+    alone = experiment.settings.model_copy(update={"inference": inference})
+    with pytest.raises(ExperimentRefusedError, match="no language beside de"):
+        check_experiment(dataclasses.replace(experiment, settings=alone, visitors="bilingual"), resume=False)
+
+
+@pytest.mark.process
+def test_a_life_follows_from_its_seed(play: Play, experiment: Experiment, tmp_path: Path) -> None:
+    first = play(seeds=(1, 2), visitors="talkative")
+    repeated = play(seeds=(2,), visitors="talkative", out=tmp_path / "again")
+    assert without_clock(first.lines[2]) == without_clock(repeated.lines[2])
+    texts = "SELECT prompt, answer, entropy FROM pairs"
+    assert rows(experiment.out / "seed-2", texts) == rows(tmp_path / "again" / "seed-2", texts)
+    assert rows(experiment.out / "seed-1", texts) != rows(experiment.out / "seed-2", texts)
+
+
+@pytest.mark.process
+def test_replacing_trains_on_the_newest_iteration_alone(play: Play, experiment: Experiment) -> None:
+    play(keeping="replace")
+    folder = experiment.out / "seed-1"
+    iterations = {pair["pair"]: pair["iteration"] for pair in rows(folder, "SELECT pair, iteration FROM pairs")}
+    trained = [
+        {iterations[pair] for pair in json.loads(round_["pairs"])}
+        for round_ in rows(folder, "SELECT pairs FROM rounds")
+    ]
+    assert trained == [{-1}, {-1}, {0}]
+
+
+@pytest.mark.process
+def test_accumulating_offers_every_dataset_answer_again(play: Play, experiment: Experiment) -> None:
+    play(keeping="accumulate")
+    folder = experiment.out / "seed-1"
+    of_round = {pair["pair"]: pair["for_round"] for pair in rows(folder, "SELECT pair, for_round FROM pairs")}
+    last = json.loads(rows(folder, "SELECT pairs FROM rounds WHERE iteration = 2")[0]["pairs"])
+    # Round 2 has no dataset of its own.
+    assert {of_round[pair] for pair in last} & {0, 1}
+
+
+@pytest.mark.process
+def test_a_share_of_the_samples_is_human(play: Play, experiment: Experiment, tmp_path: Path) -> None:
+    human = tmp_path / "human.csv"
+    human.write_text("prompt,answer\nWer bist du?,Ein Mensch.\nWo bist du?,\nUnd jetzt?,Hier.\n", encoding="utf-8")
+    play(human_share=0.5, human=human)
+    folder = experiment.out / "seed-1"
+    human_pairs = rows(folder, "SELECT pair, answer, iteration FROM pairs WHERE dataset = 'human'")
+    assert [pair["answer"] for pair in human_pairs] == ["Ein Mensch.", "Hier."]
+    assert {pair["iteration"] for pair in human_pairs} == {HUMAN_ITERATION}
+    numbers = {pair["pair"] for pair in human_pairs}
+    for round_ in rows(folder, "SELECT pairs FROM rounds"):
+        pairs = json.loads(round_["pairs"])
+        assert sum(pair in numbers for pair in pairs) == round(len(pairs) / 2)
+
+
+def test_the_understudys_generator_writes_in_the_language_and_by_its_seed() -> None:
+    pairs = generate_human_pairs("en", 20, 3)
+    assert len(pairs) == 20 and all(prompt.strip() and answer.strip() for prompt, answer in pairs)
+    assert pairs == generate_human_pairs("en", 20, 3) != generate_human_pairs("en", 20, 4)
+    assert real_share([answer for _, answer in pairs], "en") > 0.9
+
+
+@pytest.mark.process
+def test_an_interrupted_seed_begins_anew_and_a_finished_one_stays(
+    play: Play, experiment: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    play(seeds=(1,))
+    stamp = (experiment.out / "seed-1" / "run.json").read_bytes()
+    _, store = runs.create_run(experiment.out, "seed-2", "de", experiment.settings, "laboratory")
+    store.close()
+    outcome = play(seeds=(1, 2))
+    assert (experiment.out / "seed-1" / "run.json").read_bytes() == stamp
+    assert [len(lines) for lines in outcome.lines.values()] == [4, 4]
+    assert "seed 2 was interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.process
+def test_a_life_that_cannot_go_on_is_told_and_the_next_begins(
+    play: Play, bench: LaboratoryResources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn = bench.trainer.train
+
+    def spoiled(job: Any, watcher: Any) -> Any:
+        if job.previous is not None and "seed-1" in str(job.folder):
+            raise TrainingSpoiledError("loss nan")
+        return learn(job, watcher)
+
+    monkeypatch.setattr(bench.trainer, "train", spoiled)
+    outcome = play(seeds=(1, 2))
+    assert outcome.end_reasons.keys() == {1} and "round 1 came to nothing: loss nan" in outcome.end_reasons[1]
+    assert [len(lines) for lines in outcome.lines.values()] == [2, 4]
+    verdicts = judge(outcome.lines[1], 3)
+    assert verdicts["never NaN"][1] is False and verdicts["distinct-2 left"][1] is None
+
+
+def pairs_of(bench: LaboratoryResources, experiment: Experiment, tmp_path: Path) -> PairGenerator:
+    _, store = runs.create_run(tmp_path, "pairs", "de", experiment.settings, "laboratory")
+    return PairGenerator(
+        experiment, 1, store, bench.answer_generator(experiment.settings), lambda task, done, total: None
+    )
+
+
+def run_here(loop: asyncio.AbstractEventLoop, work: Awaitable[Result]) -> Result:
+    return loop.run_until_complete(work)
+
+
+def test_facts_are_the_share_that_is_right(
+    bench: LaboratoryResources, experiment: Experiment, tmp_path: Path, loop: asyncio.AbstractEventLoop
+) -> None:
+    exam_questions = [types.SimpleNamespace(prompt=f"Was ist {number}?", language="de") for number in range(8)]
+    draws: list[tuple[str, int]] = []
+
+    marks = iter(["right", "wrong", "no_answer", "right"] * 4)
+
+    class FakeExamination(types.ModuleType):
+        def draw_questions(self, language: str, number: int) -> list[Any]:
+            draws.append((language, number))
+            return exam_questions
+
+        def mark(self, question: Any, answer: str) -> str:
+            return next(marks)
+
+    examination = FakeExamination("examination")
+    pairs = pairs_of(bench, experiment, tmp_path)
+    assert run_here(loop, evaluation.examination_share(experiment, pairs, examination)) == 0.5
+    assert run_here(loop, evaluation.examination_share(experiment, pairs, examination)) == 0.5
+    assert draws == [("de", 150)]
+
+
+def test_the_base_models_loss_is_of_the_answers_tokens(
+    bench: LaboratoryResources, experiment: Experiment, tmp_path: Path, loop: asyncio.AbstractEventLoop
+) -> None:
+    import torch
+
+    pairs = pairs_of(bench, experiment, tmp_path)
+    requests = [pairs.single_request(prompt, visitor=True) for prompt in PANEL["de"][:3]]
+    answers = run_here(loop, pairs.answer(requests, "test"))
+    model: Any = bench.trainer.model
+    total, count = 0.0, 0
+    with torch.no_grad(), model.disable_adapter():
+        for answer in answers:
+            ids = answer.prompt + answer.tokens
+            logprobs = torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0], dim=-1)
+            labels = [IGNORED] * len(answer.prompt) + list(answer.tokens)
+            for place in range(1, len(ids)):
+                # Training masks the end token; this measure counts it.
+                if labels[place] != IGNORED:
+                    total, count = total - float(logprobs[place - 1, ids[place]]), count + 1
+    assert evaluation.base_loss(bench, answers) == pytest.approx(total / count, rel=1e-4)
+
+
+def test_a_stations_conversation_is_seen_within_the_window(
+    bench: LaboratoryResources,
+    experiment: Experiment,
+    tmp_path: Path,
+    loop: asyncio.AbstractEventLoop,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pairs = pairs_of(bench, experiment, tmp_path)
+    message_counts: list[int] = []
+    generate = pairs._generator.generate
+
+    async def counting_generate(requests: Any, *more: Any) -> list[GeneratedAnswer]:
+        message_counts.extend(len(request.messages) for request in requests)
+        return await generate(requests, *more)
+
+    monkeypatch.setattr(pairs._generator, "generate", counting_generate)
+    run_here(loop, pairs.play_visitors(0))
+    pairs.iteration = 2
+    run_here(loop, pairs.play_visitors(1))
+    assert message_counts == [2, 4, 2, 2, 2, 2] + [2] * 6
+
+
+def test_measures_of_texts() -> None:
+    def answer(text: str) -> GeneratedAnswer:
+        return GeneratedAnswer(text, (1,), (2,), 0.5)
+
+    measures = measure_answers([answer("Der Hund ist ein Tier."), answer("der dog dog"), answer("")], "de")
+    assert measures["empty"] == pytest.approx(1 / 3) and measures["ended"] == pytest.approx(1 / 3)
+    assert measures["length"] == pytest.approx(8 / 3) and measures["entropy"] == 0.5
+    assert measures["real_words"] == pytest.approx(6 / 8) and measures["foreign_words"] == pytest.approx(2 / 8)
+    assert measures["repetition"] == pytest.approx(1 / 8)
+    assert (
+        ends_with_sentence("„So ist es.“ ")
+        and ends_with_sentence('He said: "No!"')
+        and not ends_with_sentence("und dann,")
+        and not ends_with_sentence("")
+    )
+
+
+def real_share(texts: list[str], language: str) -> float:
+    shares = word_shares(texts, language)
+    assert shares is not None
+    return shares.real
+
+
+def test_words_are_judged_whatever_their_case_and_numbers_are_none() -> None:
+    assert real_share(["katze KATZE Sprichwörter 42 xqzt"], "de") == 0.75
+    assert real_share(["I don’t know"], "en") == 1.0
+    assert word_shares(["la vie"], "fr") is None and word_shares(["42"], "de") is None
+    assert real_share(["brot" * 400], "de") == 0.0
+
+
+def test_purposes_draw_from_sources_of_their_own() -> None:
+    assert seeded_random(1, "a").random() == seeded_random(1, "a").random()
+    purposes: list[tuple[int, str] | tuple[int, str, int]] = [(1, "a"), (2, "a"), (1, "b"), (1, "a", 1)]
+    assert len({seeded_random(*source).random() for source in purposes}) == 4
+
+
+def life(real: float, facts: float, distinct: float, empty: float = 0.0) -> list[MeasuresLine]:
+    middle = {"real_words": real, "facts": facts, "distinct_2": 0.8, "empty": 0.0, "ended": 1.0}
+    return [{"iteration": number, **middle} for number in (-1, 0, 1)] + [
+        {"iteration": 2, "real_words": 0.2, "facts": 0.1, "distinct_2": distinct, "empty": empty, "ended": 0.6}
+    ]
+
+
+def test_the_arc_is_judged_by_its_criteria() -> None:
+    assert all(met for _, met in judge(life(0.98, 0.75, 0.26), 3).values())
+    bad = judge(life(0.96, 0.6, 0.3, empty=0.02), 3)
+    assert [name for name, (_, met) in bad.items() if not met] == [
+        "words 0, 1",
+        "facts 0, 1",
+        "distinct-2 left",
+        "never empty",
+    ]
+    grammar = life(0.98, 0.75, 0.26)
+    grammar[2]["ended"] = 0.3
+    assert [name for name, (_, met) in judge(grammar, 3).items() if not met] == ["facts first"]
+    spoiled = life(0.98, 0.75, 0.26)
+    del spoiled[3]["real_words"]  # as `finite_in_order` does with values that are not finite
+    assert [name for name, (_, met) in judge(spoiled, 3).items() if not met] == ["never NaN"]
+
+
+def test_another_experiments_folder_is_refused(play: Play, experiment: Experiment, capsys: Any) -> None:
+    write_description(experiment)
+    assert main(["collapse", "--rounds", "1", "--out", str(experiment.out), "--resume"]) == 2
+    assert "holds another experiment" in capsys.readouterr().err

@@ -1,0 +1,219 @@
+"""A whole exhibition: the real services on the understudy, and its three pages in real browsers at once.
+
+Keeps a picture of each page in three states of decay, under data/pictures/ of this checkout, for people to look at.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.frontend.stage_pictures import SOFTWARE
+from tests.frontend.visiting import OWNER_AWAY, begin, begin_by_keyboard, chromium, settled, violations, watched
+from tests.project.processes import ServiceProcesses, processes
+from wmkml.access.pin import load_pin
+from wmkml.config.paths import PROJECT
+
+PICTURES = PROJECT / "data" / "pictures"
+ROUNDS = 3
+HOLD_SECONDS = 10.0
+"""Seconds for which each iteration answers at least; the desk's hold must be pressed before the second round is over."""
+
+IDLE_SECONDS = 3600.0
+"""Longer than these tests take; where a visitor shall have been away for so long, the page's clock is put forward."""
+
+LOOKS = "all => all.map(one => one.getAttribute('style') ?? '').join()"
+
+pytestmark = [pytest.mark.timeout(600), pytest.mark.process]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium(*SOFTWARE) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcesses]:
+    overrides = {
+        "finetuning.num_total_iters": ROUNDS,
+        "finetuning.minimum_iteration_time": HOLD_SECONDS,
+        "finetuning.last_iteration_time": 600.0,
+        "inference.max_tokens": 40,
+        "general.idle_seconds": IDLE_SECONDS,
+    }
+    with processes(tmp_path_factory.mktemp("cluster"), overrides) as cluster:
+        for name in ("owner", "inference", "worker"):
+            cluster.start(name)
+        cluster.wait_until_ready()
+        yield cluster
+
+
+def open_page(browser: Browser, address: str, troubles: list[str], **options: Any) -> Page:
+    """A page in a browser of its own, which must see no error and no other host."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
+    context.set_default_timeout(120_000)
+    host = address.split("/", 3)[2]
+    context.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+    context.on("weberror", lambda error: troubles.append(str(error.error)))
+    context.on(
+        "request",
+        lambda request: (
+            None if host in request.url or request.url.startswith(("data:", "blob:")) else troubles.append(request.url)
+        ),
+    )
+    page = context.new_page()
+    page.goto(address)
+    return page
+
+
+def test_a_run_is_lived_through_on_all_three_pages(browser: Browser, cluster: ServiceProcesses) -> None:
+    expect.set_options(timeout=180_000)
+    troubles: list[str] = []
+    visitor = open_page(browser, cluster.owner + "/", troubles, reduced_motion="reduce")
+    english = open_page(browser, cluster.owner + "/", troubles, reduced_motion="reduce")
+    stage = open_page(browser, f"{cluster.owner}/stage?key={cluster.keys.stage}&tier=low&mute=1", troubles)
+    desk = open_page(browser, cluster.owner + "/desk", troubles, locale="de-DE")
+    desk.get_by_label("PIN").fill(load_pin(cluster.paths))
+    desk.keyboard.press("Enter")
+    expect(desk.locator("[data-phase]")).to_be_visible()
+
+    begin(visitor, "de")
+    assert cluster.state()["language"] == "de"
+    begin(english, "en")
+    shading = []
+    for answers, (name, iteration) in enumerate((("1-early", -1), ("2-middle", 0), ("3-end", ROUNDS - 1))):
+        cluster.wait_for(lambda wanted=iteration: cluster.state()["iteration"] >= wanted, f"iteration {iteration}", 300)
+        for page, prompt in ((visitor, "Was ist eine Sprache?"), (english, "What is a language?")):
+            page.locator("#prompt").fill(prompt)
+            page.keyboard.press("Enter")
+            tokens = page.locator(".exchange").nth(answers).locator(".token")
+            expect(tokens.first).to_be_visible()
+            settled(page)
+            assert tokens.count() > 2
+        shading.append(visitor.locator(".exchange").last.locator(".token").evaluate_all(LOOKS))
+        pictures(name, visitor, stage, desk)
+        assert violations(visitor) == violations(desk) == []
+    assert shading[0] != shading[-1]
+    expect(visitor.locator(".exchange")).to_have_count(3)
+    assert "language" not in visitor.locator("#conversation").inner_text(), "another station's words are not shown"
+    expect(desk.locator("[data-phase=last_words]")).to_be_visible()
+
+    confirm(desk, "rebirth", "Ja, Lauf beenden")
+    expect(visitor.locator("#talk")).to_be_hidden()
+    assert "Sprache?" not in visitor.content()
+    assert cluster.state()["phase"] == "waiting"
+    assert not troubles
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (3840, 2160)], ids=["phone", "wall"])
+def test_a_visit_by_keyboard_alone_survives_what_happens_in_a_room(
+    browser: Browser, cluster: ServiceProcesses, width: int, height: int
+) -> None:
+    expect.set_options(timeout=180_000)
+    size = {"width": width, "height": height}
+    with watched(browser, cluster.owner, {OWNER_AWAY}, viewport=size) as context:
+        page = context.new_page()
+        page.clock.install()
+        page.goto(cluster.owner + "/")
+        begin_by_keyboard(page)
+        page.keyboard.type("Was ist ein Hund?")
+        page.keyboard.press("Enter")
+        expect(page.locator(".token").first).to_be_visible()
+        settled(page)
+        drawn = page.locator(".answer .token").evaluate_all(LOOKS)
+        assert violations(page) == []
+        assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [
+            width,
+            height,
+        ]
+
+        # Reloaded in mid-answer: what was said is there and looks as it did; one can go on.
+        page.keyboard.type("Und wo lebt er?")
+        page.keyboard.press("Enter")
+        expect(page.locator(".exchange").last.locator(".token").first).to_be_visible()
+        page.reload()
+        expect(page.locator(".prompt").first).to_have_text("Du: Was ist ein Hund?")
+        settled(page)
+        assert page.locator(".exchange").first.locator(".token").evaluate_all(LOOKS) == drawn
+
+        # The owner dies and comes back.
+        cluster.end("owner", signal.SIGKILL)
+        expect(page.locator("#connection")).not_to_be_empty()
+        cluster.start("owner")
+        cluster.wait_until_ready()
+        expect(page.locator("#connection")).to_be_empty()
+        expect(page.locator(".prompt").first).to_have_text("Du: Was ist ein Hund?")
+        page.locator("#prompt").focus()
+        page.keyboard.type("Danke!")
+        page.keyboard.press("Enter")
+        expect(page.locator(".prompt").last).to_have_text("Du: Danke!")
+
+        # The visitor goes away, and is forgotten.
+        page.clock.fast_forward(round(IDLE_SECONDS * 1000))
+        expect(page.locator("#threshold")).to_be_visible()
+        assert "Hund" not in page.content()
+
+
+def test_the_desks_buttons_lead_the_real_services(browser: Browser, cluster: ServiceProcesses) -> None:
+    expect.set_options(timeout=180_000)
+    troubles: list[str] = []
+    stage = open_page(browser, f"{cluster.owner}/stage?key={cluster.keys.stage}&tier=low&mute=1", troubles)
+    desk = open_page(browser, cluster.owner + "/desk", troubles, locale="de-DE")
+    desk.get_by_label("PIN").fill(load_pin(cluster.paths))
+    desk.keyboard.press("Enter")
+
+    run_left = cluster.state()["phase"] != "waiting"  # before the click, which begins a run at once where there is none
+    desk.locator("[data-start=en]").click()
+    if run_left:  # a visit before this one left a run
+        desk.get_by_role("button", name="Ja, neu beginnen").click()
+    cluster.wait_for(lambda: cluster.state()["language"] == "en" and cluster.state()["phase"] == "running", "a run")
+
+    # Held before a round is open, none would begin.
+    cluster.wait_for(lambda: cluster.state()["round"] is not None, "a round")
+    desk.locator("[data-do=hold]").click()
+    expect(desk.locator("[data-round=held]")).to_contain_text("sobald Sie loslassen")
+    iteration = cluster.state()["iteration"]
+    desk.get_by_role("button", name="Bühne dunkel").click()
+    expect(stage.locator("#blank")).to_have_count(1)
+    desk.get_by_role("button", name="Bühne zeigen").click()
+    expect(stage.locator("#blank")).to_have_count(0)
+    desk.get_by_label("Lernrate", exact=True).fill("0,002")
+    desk.get_by_role("button", name="Übernehmen").click()
+    expect(desk.get_by_text("Übernommen.")).to_be_visible()
+    assert cluster.state()["iteration"] == iteration
+    desk.get_by_role("button", name="Loslassen").click()
+    expect(desk.locator("dd", has_text=f"Iteration {iteration + 1}")).to_be_visible()
+    expect(desk.locator("[data-now=learning_rate]")).to_have_text("0,002")
+
+    cluster.wait_for(lambda: cluster.state()["rounds"][-1]["iteration"] == iteration + 2, "the next round")
+    assert cluster.state()["rounds"][-1]["learning_rate"] == pytest.approx(0.002)
+    confirm(desk, "skip", "Ja, Runde überspringen")
+    expect(desk.locator("[data-round] li.skipped")).to_have_count(1)
+    confirm(desk, "last_words", "Ja, letzte Worte beginnen")
+    expect(desk.locator("[data-phase=last_words]")).to_be_visible()
+    expect(stage.locator("#state .warm")).to_have_text("last words")
+    confirm(desk, "rebirth", "Ja, Lauf beenden")
+    expect(desk.locator("[data-phase=waiting]")).to_be_visible()
+    expect(stage.locator("#waiting")).to_be_visible()
+    assert not troubles
+
+
+def confirm(desk: Page, button: str, yes: str) -> None:
+    """Press a button of the desk and confirm."""
+    desk.locator(f"[data-do={button}]").click()
+    desk.get_by_role("dialog").get_by_role("button", name=yes).click()
+
+
+def pictures(name: str, visitor: Page, stage: Page, desk: Page) -> None:
+    """Save a screenshot of each of the three pages."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for page, what in ((visitor, "visitor"), (stage, "stage"), (desk, "desk")):
+        path: Path = PICTURES / f"{what}-{name}.png"
+        page.screenshot(path=path, timeout=120_000)
+        assert path.stat().st_size > 10_000

@@ -1,0 +1,73 @@
+"""How pytest-xdist hands the files of tests to its workers: a file whole, files that share a service together, slow ones first.
+
+A pytest plugin, loaded by conftest.py.  It has no effect where the tests run one after another.
+"""
+
+from __future__ import annotations
+
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling, Scheduling
+
+SLOW_FIRST = (
+    "tests/launcher/test_pretended_pod.py",
+    "tests/laboratory/test_collapse_command.py",
+    "tests/project/test_exhibition.py",
+    "tests/engine/test_contract.py",
+    "tests/inference/test_process.py",
+    "tests/launcher/test_cluster.py",
+    "tests/owner/test_resume.py",
+    "tests/project/test_readme.py",
+    "tests/frontend/test_stage.py",
+    "tests/frontend/test_page.py",
+    "tests/inference/test_nodes.py",
+    "tests/inference/test_adapters.py",
+    "tests/engine/test_same_answers.py",
+    "tests/launcher/test_cluster_services.py",
+    "tests/frontend/test_kiosk.py",
+    "tests/project/test_packaging.py",
+    "tests/rehearsal/test_rehearsal.py",
+    "tests/gui/test_window.py",
+    "tests/laboratory/test_laboratory.py",
+    "tests/laboratory/test_words.py",
+)
+"""Files of more than a minute, longest first: begun last, one of them would leave the other workers idle at the end."""
+
+SHARED = {
+    "tests/inference/test_answers.py": "tests/inference/test_adapters.py",
+    "tests/inference/test_no_store.py": "tests/inference/test_adapters.py",
+    "tests/inference/test_swap_proof.py": "tests/inference/test_adapters.py",
+}
+"""Files whose tests use the same fixture of the whole session as those of another file, and so belong on its worker."""
+
+
+class FileScheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    """A worker gets whole files; with those of another that it shares a session's fixture with."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = _file(nodeid)
+        return SHARED.get(file, file)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first, then those that start processes, which mostly wait; the rest fills the gaps at the end."""
+    place = {file: number for number, file in enumerate(SLOW_FIRST)}
+    processes = {_file(item.nodeid) for item in items if item.get_closest_marker("process")}
+
+    def order(item: pytest.Item) -> tuple[int, bool]:
+        file = SHARED.get(_file(item.nodeid), _file(item.nodeid))
+        return place.get(file, len(place)), file not in processes
+
+    items.sort(key=order)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    """The scheduler in place of xdist's own."""
+    # Else the files with most tests come first, which are the quick ones.
+    config.option.loadscopereorder = False
+    return FileScheduling(config, log)
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.split("::", 1)[0]

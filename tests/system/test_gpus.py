@@ -1,0 +1,70 @@
+"""What is read of `nvidia-smi`, from real processes that stand in for it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from wmkml.install.decision import usable_cards
+from wmkml.install.driver import Card
+from wmkml.owner.desk.machine import desk_gpus
+from wmkml.system.gpus import Gpu, detected_gpus, parse_nvidia_smi, parse_version
+from wmkml.system.memory import memory_gib
+
+
+def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a tool of this name first into PATH."""
+    tool = folder / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_every_field_is_understood() -> None:
+    answer = (
+        "0, 81920, 81000, 920, 37, 580.65.06, 8.0, NVIDIA A100-SXM4-80GB\n"
+        "1, 81920, 1024, 80896, [N/A], 580.65.06, [N/A], Some, Thing\n"
+        "\nNVIDIA-SMI has failed\n"
+    )
+    assert parse_nvidia_smi(answer) == (
+        Gpu(0, "NVIDIA A100-SXM4-80GB", 80.0, 81000 / 1024, 920 / 1024, 0.37, (580, 65), (8, 0)),
+        Gpu(1, "Some, Thing", 80.0, 1.0, 79.0, None, (580, 65), None),
+    )
+
+
+def test_a_gpu_without_memory_of_its_own_shares_the_machines() -> None:
+    (shared,) = gpus = parse_nvidia_smi("0, [N/A], [N/A], [N/A], 3, 580.65.06, 12.1, NVIDIA GB10\n")
+    assert (shared.index, shared.free_gib, shared.busy) == (0, None, 0.03)
+    assert shared.memory_gib == pytest.approx(memory_gib())
+    assert desk_gpus(gpus) == []
+
+
+def test_the_desk_shows_what_is_used() -> None:
+    [shown] = desk_gpus((Gpu(0, "NVIDIA A100", 80.0, 79.0, 1.0, 0.5),))
+    assert (shown.name, shown.used_gib, shown.total_gib, shown.busy) == ("NVIDIA A100", 1.0, 80.0, 0.5)
+
+
+@pytest.mark.parametrize(("text", "version"), [("580.65.06", (580, 65)), ("8.0", (8, 0)), ("[N/A]", None), ("", None)])
+def test_versions_are_read(text: str, version: tuple[int, int] | None) -> None:
+    assert parse_version(text) == version
+
+
+@pytest.mark.process
+def test_a_driver_that_does_not_know_compute_cap_is_asked_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = 'case "$1" in *compute_cap*) echo \'Field "compute_cap" is not a valid field to query.\'; exit 2 ;; esac'
+    stand_in(tmp_path, monkeypatch, f"{refusal}\necho '0, 15109, 15000, 109, 0, 470.82.01, Tesla T4'")
+    (gpu,) = detected_gpus()
+    assert (gpu.name, gpu.driver, gpu.capability) == ("Tesla T4", (470, 82), None)
+    assert usable_cards({}) == (Card("Tesla T4", (470, 82), None),)
+    assert usable_cards({"CUDA_VISIBLE_DEVICES": ""}) == ()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("script", ["exit 9", "exec sleep 60"], ids=["fails", "hangs"])
+def test_a_tool_that_gives_no_answer_lists_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    stand_in(tmp_path, monkeypatch, script)
+    assert detected_gpus(seconds=0.5) == ()

@@ -1,0 +1,89 @@
+"""The installation's keys: one each for the stage, the worker and the operator.
+
+They are created at the first start, by whichever service comes first, in a file that only its owner's user can read.
+The desk's PIN (`wmkml.access.pin`) is stored in the same way.  Which route requires which key is decided by the
+services.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from wmkml.config.paths import Paths
+
+
+@dataclass(frozen=True)
+class Keys:
+    """`stage` gives access to all events, `worker` to the rounds, `operator` to the run and all that `stage` gives."""
+
+    stage: str
+    worker: str
+    operator: str
+
+
+class KeysUnreadableError(ValueError):
+    """The key file exists and is invalid.  The text names the file and what to do."""
+
+
+def load_keys(paths: Paths) -> Keys:
+    """The installation's keys; the first call creates them.
+
+    Safe when several processes call it at once: the file appears whole or not at all, and the first one wins.
+
+    Raises:
+        KeysUnreadableError: the file exists and does not hold three keys.
+        OSError: the data folder cannot be written, or the file not read.
+    """
+    path = paths.keys
+    if not path.exists():
+        new_keys = Keys(*(secrets.token_urlsafe(24) for _ in range(3)))
+        create_private_file(path, json.dumps(asdict(new_keys), indent=1))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        keys = Keys(**content)
+    except (ValueError, TypeError):
+        raise KeysUnreadableError(f"{path} does not hold the three keys; delete it, and new ones are made.") from None
+    if not all(isinstance(key, str) and key for key in asdict(keys).values()):
+        raise KeysUnreadableError(f"{path} holds an empty key; delete it, and new ones are made.")
+    return keys
+
+
+def create_private_file(path: Path, content: str) -> None:
+    """Create a file with mode 0600.  If another process created it first, that process's content stays."""
+    temporary = _write_temporary_file(path, content)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    finally:
+        temporary.unlink()
+
+
+def replace_private_file(path: Path, content: str) -> None:
+    """Create or replace a file with mode 0600, atomically."""
+    _write_temporary_file(path, content).replace(path)
+
+
+def _write_temporary_file(path: Path, content: str) -> Path:
+    """Write the content to a new file beside `path`, with mode 0600, and sync it to disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return temporary
+
+
+def key_matches(given: str | None, *keys: str) -> bool:
+    """Whether `given` is one of the keys.  Compares in constant time."""
+    # Bytes, because compare_digest refuses non-ASCII text, which any client may send.
+    given_bytes = (given or "").encode()
+    matches = [hmac.compare_digest(given_bytes, key.encode()) for key in keys]
+    return any(matches)

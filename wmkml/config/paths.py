@@ -1,0 +1,131 @@
+"""Where things are on disk: the data folder and what is in it, the models, the datasets, and the model in use.
+
+Relative paths of the settings start from the folder of config.yaml.  Nothing is created here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from wmkml.config import OVERLAY_NAME, UNDERSTUDY, Settings
+
+PACKAGE = Path(__file__).resolve().parent.parent
+"""The package `wmkml` itself, in a checkout or in `site-packages`."""
+
+IN_CHECKOUT = (PACKAGE.parent / "pyproject.toml").is_file()
+"""Whether this package lies in a checkout of the project, as it does after `pip install -e .`, or in `site-packages`."""
+
+PROJECT = PACKAGE.parent if IN_CHECKOUT else Path.cwd()
+"""The folder with `config.yaml`: a checkout's, with the door scripts; else the one that the command was called in.
+
+Never `site-packages`: whatever a command writes by default starts from here.
+"""
+
+SHIPPED_OVERLAY = PACKAGE / "config" / OVERLAY_NAME
+"""The settings that the understudy needs, for where no file of this name lies beside a config file.  A link to the
+checkout's own `config.understudy.yaml`, and a copy of it in a wheel."""
+
+SHIPPED_MODEL = PACKAGE / "understudy" / "model"
+"""The understudy's weights and tokenizer."""
+
+PAGES = PROJECT / "frontend" / "dist"
+"""The web pages, built at installation."""
+
+SHIPPED_STAGE = PROJECT / "stage"
+"""The shipped mapping and texts of the projection, for what the installation's own stage folder lacks."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The folders of one installation, absolute."""
+
+    data: Path
+    models: Path
+    datasets: Path
+    stage: Path
+    """The projection's mapping, texts and fonts, edited by the artist.  It may not exist."""
+    model: Path
+    """The folder of the model in use, in Hugging Face's format.  It may not exist yet."""
+    caches: Path
+    """What vLLM, Triton, torch and FlashInfer compile for the GPUs of this machine: kept, so that the next start is quick."""
+
+    @property
+    def runs(self) -> Path:
+        """Holds one folder for each run."""
+        return self.data / "runs"
+
+    @property
+    def serving(self) -> Path:
+        """Inference's own copies of the adapters that it has loaded."""
+        return self.data / "serving"
+
+    @property
+    def keys(self) -> Path:
+        """The keys of stage, worker and operator, readable by their owner alone."""
+        return self.data / "keys.json"
+
+    @property
+    def node_key(self) -> Path:
+        """The key between head and nodes, readable by its owner alone."""
+        return self.data / "node_key.txt"
+
+    @property
+    def pin(self) -> Path:
+        """The PIN of the operator's desk, readable by its owner alone."""
+        return self.data / "desk_pin.txt"
+
+    @property
+    def desk(self) -> Path:
+        """What the operator set at the desk for every run: the stage's blankness and the overrides."""
+        return self.data / "desk.json"
+
+    @property
+    def logs(self) -> Path:
+        """Holds one log file for each process, rotated."""
+        return self.data / "logs"
+
+    @property
+    def kept_answers(self) -> Path:
+        """The base model's answers to the datasets, which are kept across runs."""
+        return self.data / "base_answers.sqlite"
+
+
+def paths_of(settings: Settings, root: Path) -> Paths:
+    """The absolute paths of these settings; relative ones start from `root`."""
+    general, root = settings.general, root.resolve()
+    models = root / general.models_folder
+    return Paths(
+        data=root / general.data_folder,
+        models=models,
+        datasets=root / general.datasets_folder,
+        stage=root / general.stage_folder,
+        model=model_folder(general.model_name, models, root),
+        caches=root / general.data_folder / "caches",
+    )
+
+
+def with_absolute_folders(settings: Settings, paths: Paths) -> Settings:
+    """The same settings with absolute folders, so that they mean the same from any folder."""
+    general = settings.general
+    of_hub = paths.model.parent == paths.models
+    update = {
+        "data_folder": str(paths.data),
+        "models_folder": str(paths.models),
+        "datasets_folder": str(paths.datasets),
+        "stage_folder": str(paths.stage),
+        "model_name": general.model_name if general.model_name == UNDERSTUDY or of_hub else str(paths.model),
+    }
+    return settings.model_copy(update={"general": general.model_copy(update=update)})
+
+
+def model_folder(name: str, models: Path, root: Path) -> Path:
+    """The folder of a model: the understudy's, a local one (absolute or relative to `root`), or its download's."""
+    if name == UNDERSTUDY:
+        return SHIPPED_MODEL
+    for candidate in (Path(name).expanduser(), root / name):
+        if (candidate / "config.json").is_file():
+            return candidate.resolve()
+    if name.startswith(("/", ".", "~")):
+        return (root / Path(name).expanduser()).resolve()
+    return models / name.replace("/", "--")

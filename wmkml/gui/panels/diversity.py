@@ -1,0 +1,63 @@
+"""How varied the language is, iteration by iteration, measured from the answers and tokens that the window receives.
+
+`Diversity` is an immutable value.  A window that opens in the middle of a run has no measures of what came before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from wmkml.measures.registry import TABLE, measure_answers
+
+NEWEST = 40
+"""Answers of an iteration that are measured, the newest: distinct-2 falls with the mere number of answers."""
+
+
+IterationMeasures = Mapping[str, float]
+"""The measures of one iteration by name; what cannot be measured yet is left out."""
+
+
+@dataclass(frozen=True)
+class Diversity:
+    """What was received so far, by iteration: the newest answers, and (sum, count) of token entropies."""
+
+    answers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    entropies: Mapping[int, tuple[float, int]] = field(default_factory=dict)
+
+    def with_token(self, iteration: int, entropy: float) -> Diversity:
+        """One more token; an entropy that is not finite is not counted."""
+        if not math.isfinite(entropy):
+            return self
+        total, count = self.entropies.get(iteration, (0.0, 0))
+        return replace(self, entropies={**self.entropies, iteration: (total + entropy, count + 1)})
+
+    def with_answer(self, iteration: int, text: str) -> Diversity:
+        """One more complete answer."""
+        newest = (*self.answers.get(iteration, ()), text)[-NEWEST:]
+        return replace(self, answers={**self.answers, iteration: newest})
+
+    def measures(self) -> dict[int, IterationMeasures]:
+        """The measures of every iteration with data, in ascending order."""
+        return {iteration: self.measures_of(iteration) for iteration in sorted({*self.answers, *self.entropies})}
+
+    def measures_of(self, iteration: int) -> IterationMeasures:
+        """The measures of one iteration."""
+        texts = self.answers.get(iteration, ())
+        total, count = self.entropies.get(iteration, (0.0, 0))
+        values = measure_answers("window", texts, [total / count] if count else [])
+        return {name: value for name, value in values.items() if texts or TABLE[name].of == "tokens"}
+
+
+def diversity_points(values: Mapping[int, float], total: int, top: float) -> list[tuple[float, float]]:
+    """Values by iteration as points from 0 to 1: the base model at the left, the last of `total` rounds at the right.
+
+    Args:
+        top: the value at the upper edge; a greater value raises the edge to itself.
+    """
+    ceiling = max(top, *values.values(), top)
+    return [
+        (min(1.0, (iteration + 1) / max(1, total)), max(0.0, value) / ceiling)
+        for iteration, value in sorted(values.items())
+    ]

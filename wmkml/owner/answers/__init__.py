@@ -1,0 +1,1 @@
+"""Answers of the dying model: to visitors, as echoes, to datasets, and on the take-home card."""

@@ -1,0 +1,195 @@
+"""Answers visitors' prompts: waits while inference is away, and asks again when an answer breaks off.
+
+A pair is stored durably before its answer is reported complete.  The generation is a task of the run: it ends with the
+run and with the visitor's connection.  An answer whose visitor disconnected is not stored.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from wmkml.config import Settings
+from wmkml.dialogue.answer_end import kept_length
+from wmkml.owner.answers.conversations import conversation_messages, standalone_messages
+from wmkml.owner.answers.echoes import Echoes
+from wmkml.owner.answers.task_stream import stream_task
+from wmkml.owner.events.event_publisher import EventPublisher
+from wmkml.owner.inference.client import InferenceAwayError, InferenceClient, mean
+from wmkml.owner.inference.watch import InferenceWatch
+from wmkml.owner.run.live_run import LiveRun
+from wmkml.protocol.conversation import ALTERNATIVES, ChatEnd, ChatStart, ChatToken
+from wmkml.protocol.inference import BASE_ITERATION, ChatMessage, CompletionRequest
+from wmkml.runs.schema import NewPair, WaitingEcho
+
+INFERENCE_WAIT_SECONDS = 120.0
+"""A prompt waits this long for inference to come back; then it fails, and the visitor is told so."""
+
+MAX_ATTEMPTS = 5
+"""A prompt is asked this often; if its answer broke off every time, it fails."""
+
+
+class AnswerUnavailableError(RuntimeError):
+    """Inference did not come back in time, or broke off too often; the text is a sentence for the visitor."""
+
+
+@dataclass(frozen=True)
+class VisitorPrompt:
+    """A visitor's prompt, and how its answer is to be sampled."""
+
+    station: str
+    prompt: str
+    temperature: float
+    top_p: float
+
+
+@dataclass(frozen=True)
+class ChatAnswer:
+    """A whole answer, cut at the end of a sentence, and the iteration that gave it."""
+
+    text: str
+    iteration: int
+
+
+ChatEvent = ChatStart | ChatToken | ChatEnd
+
+
+class Chat:
+    """Answers the prompts of all stations."""
+
+    def __init__(
+        self, settings: Settings, client: InferenceClient, watch: InferenceWatch, publisher: EventPublisher
+    ) -> None:
+        self._settings, self._client, self._watch, self._publisher = settings, client, watch, publisher
+
+    async def ask(self, run: LiveRun, echoes: Echoes, question: VisitorPrompt) -> AsyncIterator[ChatEvent]:
+        """Answer a prompt: yield a start (again after each break), the tokens, and an end once the pair is stored.
+
+        Closing the iterator cancels the answer.
+
+        Raises:
+            InferenceRefusedError: the prompt does not fit the model's window, or inference refuses it.
+            AnswerUnavailableError: inference is away.
+            RunOverError: the run ended meanwhile.
+        """
+        work = functools.partial(self._answer, run, echoes, question)
+        async with aclosing(stream_task(run, work, ChatEnd)) as answer:
+            async for event in answer:
+                yield event
+
+    async def _answer(
+        self, run: LiveRun, echoes: Echoes, question: VisitorPrompt, emit: Callable[[ChatEvent], None]
+    ) -> None:
+        self._publisher.prompt(question.station, question.prompt)
+        started = False
+        for _ in range(MAX_ATTEMPTS):
+            if not await self._watch.wait(INFERENCE_WAIT_SECONDS):
+                break
+            iteration = run.iteration
+            tokens: list[ChatToken] = []
+            adapter = ""
+            try:
+                messages = conversation_messages(self._settings.inference, run, question.station, question.prompt)
+                async with self._client.stream(self._request(question, iteration, messages)) as stream:
+                    emit(ChatStart(iteration=iteration, restarted=started))
+                    self._publisher.answer_begins(question.station, iteration, started)
+                    started = True
+                    async for token in stream:
+                        adapter = token.adapter
+                        chat_token = ChatToken(
+                            text=token.text,
+                            probability=token.probability,
+                            entropy=token.entropy,
+                            alternatives=list(token.alternatives),
+                        )
+                        tokens.append(chat_token)
+                        emit(chat_token)
+                        self._publisher.token(question.station, token, iteration)
+            except InferenceAwayError:
+                run.crashes.record_failure(iteration)
+                self._watch.require_restore()
+                continue
+            run.crashes.record_answer(iteration)
+            language = run.language_of(question.station)
+            end = await self._store(run, question, language, iteration, tokens, awaits_echoes=echoes.wanted)
+            emit(end.model_copy(update={"adapter": adapter}))
+            if echoes.wanted:
+                echoes.enqueue(WaitingEcho(end.pair, language, question.prompt))
+            return
+        raise _unavailable_error()
+
+    async def answer_before_run(self, question: VisitorPrompt) -> ChatAnswer:
+        """The base model's answer in `system_language`, without a conversation, while no run is under way.
+
+        Nothing of it is stored, published or trained on; inference sends it by OSC as it does every visitor's answer.
+        The question's station has no part in it.
+
+        Raises:
+            InferenceRefusedError: the prompt does not fit the model's window, or inference refuses it.
+            AnswerUnavailableError: inference is away.
+        """
+        inference = self._settings.inference
+        messages = standalone_messages(inference, inference.system_language, question.prompt)
+        for _ in range(MAX_ATTEMPTS):
+            if not await self._watch.wait(INFERENCE_WAIT_SECONDS):
+                break
+            try:
+                async with self._client.stream(self._request(question, BASE_ITERATION, messages)) as stream:
+                    text = "".join([token.text async for token in stream])
+            except InferenceAwayError:
+                self._watch.require_restore()
+                continue
+            return ChatAnswer(text=text[: kept_length(text)], iteration=BASE_ITERATION)
+        raise _unavailable_error()
+
+    async def _store(
+        self,
+        run: LiveRun,
+        question: VisitorPrompt,
+        language: str,
+        iteration: int,
+        tokens: list[ChatToken],
+        awaits_echoes: bool,
+    ) -> ChatEnd:
+        whole = "".join(token.text for token in tokens)
+        kept = kept_length(whole)
+        run.stations.add(question.station)
+        [pair] = await run.add_pairs(
+            NewPair(
+                source="visitor",
+                station=question.station,
+                language=language,
+                prompt=question.prompt,
+                answer=whole,
+                kept=kept,
+                iteration=iteration,
+                live=bool(whole.strip()),  # no round trains on an empty answer
+                entropy=mean([token.entropy for token in tokens]),
+            ),
+            tokens=tokens,
+            awaits_echoes=awaits_echoes,
+        )
+        self._publisher.response(question.station, whole[:kept], iteration)
+        return ChatEnd(iteration=iteration, pair=pair, kept=kept, text=whole[:kept])
+
+    def _request(self, question: VisitorPrompt, iteration: int, messages: list[ChatMessage]) -> CompletionRequest:
+        inference = self._settings.inference
+        return CompletionRequest(
+            model=self._client.model_name(iteration),
+            messages=messages,
+            stream=True,
+            max_tokens=inference.max_tokens,
+            temperature=question.temperature,
+            top_p=question.top_p,
+            frequency_penalty=inference.frequency_penalty,
+            logprobs=True,
+            top_logprobs=ALTERNATIVES + 1,  # the sampled token is among them
+            audience="visitor",
+            station=question.station,
+        )
+
+
+def _unavailable_error() -> AnswerUnavailableError:
+    return AnswerUnavailableError("The language model is away; try again in a minute.")

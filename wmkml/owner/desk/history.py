@@ -1,0 +1,89 @@
+"""The numbers of the desk's plots: the loss of every optimizer step, and measures of each iteration's answers.
+
+Reads the run's store and its `losses.jsonl`.  Results are cached in memory between requests, so that a request reads
+only new lines and answers; no words are kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+from wmkml.measures.registry import measure_answers, shown_in
+from wmkml.owner.run.live_run import LiveRun
+from wmkml.protocol.desk import DeskLoss, DeskMeasures
+from wmkml.runs.store import StoreClosedError
+
+MAX_MEASURED_ANSWERS = 200
+"""At most this many of an iteration's newest answers are measured, which bounds the cost of a request."""
+
+MIN_MEASURED_ANSWERS = 3
+"""An iteration with fewer answers is not measured: the numbers would mean little."""
+
+MEASURE_INTERVAL_SECONDS = 3.0
+"""Seconds between two passes over the store; only iterations with new answers are measured again."""
+
+
+class RunHistory:
+    """Losses and measures of the current run."""
+
+    def __init__(self) -> None:
+        self._run = ""
+        self._losses_offset = 0
+        self._losses: dict[tuple[int, int], DeskLoss] = {}
+        self._measures: dict[int, DeskMeasures] = {}
+        self._measured_at = -MEASURE_INTERVAL_SECONDS
+        self._lock = asyncio.Lock()
+
+    async def read(self, run: LiveRun | None) -> tuple[list[DeskLoss], list[DeskMeasures]]:
+        """Losses by iteration and step, and measures by iteration; both empty while no run is under way."""
+        if run is None:
+            return [], []
+        async with self._lock:
+            try:
+                await asyncio.to_thread(self._update, run)
+            except (StoreClosedError, FileNotFoundError):
+                return [], []  # the run ended meanwhile
+            return (
+                [self._losses[key] for key in sorted(self._losses)],
+                [self._measures[key] for key in sorted(self._measures)],
+            )
+
+    def _update(self, run: LiveRun) -> None:
+        if run.name != self._run:
+            self._run, self._losses_offset, self._losses, self._measures = run.name, 0, {}, {}
+            self._measured_at = -MEASURE_INTERVAL_SECONDS
+        self._read_losses(run)
+        if time.monotonic() - self._measured_at < MEASURE_INTERVAL_SECONDS:
+            return
+        self._measured_at = time.monotonic()
+        for iteration, count in run.store.answer_counts().items():
+            if count < MIN_MEASURED_ANSWERS:
+                continue
+            if iteration not in self._measures or self._measures[iteration].answers != count:
+                self._measures[iteration] = _measure(run, iteration, count)
+
+    def _read_losses(self, run: LiveRun) -> None:
+        path = run.folder / "losses.jsonl"
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            file.seek(self._losses_offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return  # still being written: read again at the next request
+                self._losses_offset += len(line)
+                record = json.loads(line)
+                iteration, step, loss = record["iteration"], record["step"], record["loss"]
+                if step == 1:  # a second attempt replaces the first one's losses
+                    self._losses = {key: point for key, point in self._losses.items() if key[0] != iteration}
+                if loss is not None:
+                    self._losses[iteration, step] = DeskLoss(iteration=iteration, step=step, loss=loss)
+
+
+def _measure(run: LiveRun, iteration: int, count: int) -> DeskMeasures:
+    answers = run.store.answers_of(iteration, MAX_MEASURED_ANSWERS)
+    values = measure_answers("desk", [text for text, _ in answers], [entropy for _, entropy in answers])
+    shown = {measure.name: values.get(measure.name) for measure in shown_in("desk")}
+    return DeskMeasures.model_validate({"iteration": iteration, "answers": count, **shown})

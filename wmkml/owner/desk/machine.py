@@ -1,0 +1,64 @@
+"""Free disk space, memory and GPU memory of the owner's machine.
+
+`nvidia-smi` may take seconds, so GPUs are read in the background, and callers get the last result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from pathlib import Path
+
+import psutil
+
+from wmkml.protocol.desk import DeskGpu, DeskMachine
+from wmkml.system.gpus import Gpu, detected_gpus
+
+GIB = 2.0**30
+GPU_POLL_SECONDS = 5.0
+"""Seconds between the end of one `nvidia-smi` call and the start of the next."""
+
+NVIDIA_SMI_TIMEOUT_SECONDS = 20.0
+"""After this long a call counts as failed, and no GPU is shown."""
+
+
+class MachineWatch:
+    """Reads this machine's free resources for the desk."""
+
+    def __init__(self, data: Path) -> None:
+        """`data`: a folder on the disk whose space is reported."""
+        self._data = data
+        self._has_tool = shutil.which("nvidia-smi") is not None
+        self._gpus: list[DeskGpu] = []
+        self._gpus_read_at = -GPU_POLL_SECONDS
+        self._gpu_task: asyncio.Task[None] | None = None
+
+    def read(self) -> DeskMachine:
+        """The resources now; those of GPUs as last read."""
+        due = time.monotonic() - self._gpus_read_at >= GPU_POLL_SECONDS
+        if self._has_tool and self._gpu_task is None and due:
+            self._gpu_task = asyncio.create_task(self._read_gpus())
+        disk, memory = psutil.disk_usage(str(self._data)), psutil.virtual_memory()
+        return DeskMachine(
+            disk_free_gib=disk.free / GIB,
+            disk_total_gib=disk.total / GIB,
+            memory_free_gib=memory.available / GIB,
+            memory_total_gib=memory.total / GIB,
+            gpus=self._gpus,
+        )
+
+    async def _read_gpus(self) -> None:
+        try:
+            self._gpus = desk_gpus(await asyncio.to_thread(detected_gpus, NVIDIA_SMI_TIMEOUT_SECONDS))
+        finally:
+            self._gpus_read_at, self._gpu_task = time.monotonic(), None
+
+
+def desk_gpus(gpus: tuple[Gpu, ...]) -> list[DeskGpu]:
+    """The GPUs as the desk shows them, without those that share the machine's memory."""
+    return [
+        DeskGpu(name=gpu.name, used_gib=gpu.used_gib, total_gib=gpu.memory_gib, busy=gpu.busy)
+        for gpu in gpus
+        if gpu.used_gib is not None
+    ]

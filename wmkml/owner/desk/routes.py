@@ -1,0 +1,188 @@
+"""The operator's desk over HTTP: the routes under `/desk/`.
+
+All but the log-in require a session, and requests that change something must come from the owner's own page.  The
+session's cookie is limited to the path `/desk`, so that browsers send it to no other route.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import parse_qs, urlsplit
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from wmkml.access.pin import PinUnusableError, load_pin
+from wmkml.owner.context import OwnerContext
+from wmkml.owner.desk.doctor import Doctor
+from wmkml.owner.desk.sessions import SESSION_SECONDS, DeskSessions, TooSoonError, WrongPinError
+from wmkml.owner.desk.state import DeskView
+from wmkml.owner.http.chat_requests import language_error_as_refusal
+from wmkml.owner.http.http_requests import SMALL_BODY_BYTES, read, read_bytes
+from wmkml.owner.http.page_routes import SECURITY_HEADERS
+from wmkml.protocol.base import Refusal, RequestRefusedError
+from wmkml.protocol.desk import DeskDials, DeskDoor, DeskHold, DeskLanguage, DeskLogin, DeskState, DeskWords
+from wmkml.protocol.doctor import DoctorReport
+from wmkml.protocol.events import StageEvent
+
+COOKIE = "desk"
+FORM_TYPE = "application/x-www-form-urlencoded"
+MAX_EXCHANGES = 10
+"""How many of the last exchanges are sent to an operator who asks for them."""
+
+
+def add_desk_routes(app: FastAPI, owner: OwnerContext) -> None:
+    """Add the routes."""
+    sessions, view = DeskSessions(lambda: load_pin(owner.paths)), DeskView(owner)
+    doctor = Doctor(owner.settings, owner.paths)
+
+    async def require_own_page(request: Request) -> None:
+        """Refuse requests from another site's page, unless they only read."""
+        if request.method != "GET" and not _is_same_origin(request):
+            raise RequestRefusedError(403, "The desk is led from its own page only.")
+
+    async def require_session(request: Request) -> None:
+        """Refuse requests without a valid session."""
+        try:
+            if not sessions.valid(request.cookies.get(COOKIE)):
+                raise RequestRefusedError(401, "The desk is closed: enter the PIN.")
+        except (PinUnusableError, OSError) as error:
+            raise RequestRefusedError(503, f"The PIN cannot be read: {error}") from None
+
+    desk = APIRouter(prefix="/desk", dependencies=[Depends(require_own_page), Depends(require_session)])
+
+    @app.get("/desk/door")
+    async def login_state(request: Request) -> DeskDoor:
+        try:
+            return DeskDoor(open=sessions.valid(request.cookies.get(COOKIE)))
+        except (PinUnusableError, OSError):
+            return DeskDoor(open=False)  # the log-in says what is wrong
+
+    @app.post("/desk/login", dependencies=[Depends(require_own_page)])
+    async def login(request: Request) -> Response:
+        is_form = request.headers.get("content-type", "").startswith(FORM_TYPE)
+        guess = await _pin_of_form(request) if is_form else (await read(request, DeskLogin, SMALL_BODY_BYTES)).pin
+        refuse = _refusal_page if is_form else _refusal_json
+        try:
+            token = sessions.login(_client_address(request), guess)
+        except WrongPinError:
+            return refuse(401, "This is not the PIN.")
+        except TooSoonError as error:
+            sentence = f"There were too many wrong PINs; try again in {error.seconds} seconds."
+            return refuse(429, sentence, {"Retry-After": str(error.seconds)})
+        except (PinUnusableError, OSError) as error:
+            return refuse(503, f"The PIN cannot be read: {error}")
+        response = RedirectResponse("/desk", 303) if is_form else _success()
+        response.set_cookie(COOKIE, token, max_age=int(SESSION_SECONDS), path="/desk", httponly=True, samesite="strict")
+        return response
+
+    @desk.post("/logout")
+    async def logout(request: Request) -> Response:
+        sessions.logout(request.cookies.get(COOKIE))
+        response = _success()
+        response.delete_cookie(COOKIE, path="/desk", httponly=True, samesite="strict")
+        return response
+
+    @desk.get("/state")
+    async def desk_state() -> DeskState:
+        return await view.read()
+
+    @desk.get("/doctor")
+    async def examine() -> DoctorReport:
+        return await doctor.examine()
+
+    @desk.get("/words")
+    async def words() -> DeskWords:
+        run = owner.installation.run
+        return DeskWords(exchanges=[] if run is None else run.store.newest_exchanges(MAX_EXCHANGES))
+
+    @desk.post("/start")
+    async def start(request: Request) -> Response:
+        message = await read(request, DeskLanguage, SMALL_BODY_BYTES)
+        with language_error_as_refusal(owner):
+            await owner.installation.start(message.language, via="desk", trusted=True)
+        return _success()
+
+    @desk.post("/last_words")
+    async def last_words() -> Response:
+        if not owner.require_lifecycle().end_rounds():
+            raise RequestRefusedError(409, "The last words have begun already.")
+        return _success()
+
+    @desk.post("/rebirth")
+    async def rebirth() -> Response:
+        owner.require_lifecycle()
+        await owner.installation.end()
+        return _success()
+
+    @desk.post("/skip")
+    async def skip() -> Response:
+        lifecycle = owner.require_lifecycle()
+        if not lifecycle.scheduler.skip():
+            raise RequestRefusedError(409, "No round is under way that could be skipped.")
+        await asyncio.to_thread(lifecycle.run.store.flush)
+        return _success()
+
+    @desk.post("/hold")
+    async def hold(request: Request) -> Response:
+        message = await read(request, DeskHold, SMALL_BODY_BYTES)
+        lifecycle = owner.require_lifecycle()
+        lifecycle.scheduler.hold(message.holding)
+        await asyncio.to_thread(lifecycle.run.store.flush)
+        return _success()
+
+    @desk.post("/dials")
+    async def set_overrides(request: Request) -> Response:
+        await owner.overrides.request(await read(request, DeskDials, SMALL_BODY_BYTES))
+        return _success()
+
+    @desk.post("/osc_test")
+    async def osc_test() -> Response:
+        if not owner.osc.targets:
+            raise RequestRefusedError(409, "No OSC host is configured: set general.osc_ip and general.osc_port.")
+        return JSONResponse({"number": owner.publisher.test_osc()})
+
+    @desk.post("/stage")
+    async def stage(request: Request) -> Response:
+        await owner.blank_stage((await read(request, StageEvent, SMALL_BODY_BYTES)).blank)
+        return _success()
+
+    app.include_router(desk)
+
+
+def _success() -> JSONResponse:
+    return JSONResponse({"status": "success"})
+
+
+def _refusal_json(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse(Refusal(error=sentence).model_dump(), status, headers)
+
+
+def _refusal_page(status: int, sentence: str, headers: dict[str, str] | None = None) -> Response:
+    """A refusal for a browser without JavaScript.  The sentence is not escaped: it must hold nothing of the request."""
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width"><title>Desk</title>'
+        '<body style="font:1.2rem system-ui;background:#121317;color:#ece7db;margin:3rem">'
+        f'<p role="alert">{sentence}</p><p><a href="/desk" style="color:#e0ad5c">Back · Zurück</a></p>'
+    )
+    return HTMLResponse(page, status, SECURITY_HEADERS | (headers or {}))
+
+
+async def _pin_of_form(request: Request) -> str:
+    body = await read_bytes(request, SMALL_BODY_BYTES)
+    fields = parse_qs(body.decode("utf-8", errors="replace"))
+    return fields.get("pin", [""])[0].strip()
+
+
+def _is_same_origin(request: Request) -> bool:
+    """Whether a request comes from a page of this owner, or not from a browser: browsers send one of the headers."""
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    if site is not None and site not in ("same-origin", "none"):
+        return False
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+
+
+def _client_address(request: Request) -> str:
+    """The peer's address.  Forwarding headers are ignored: a guesser could send another one each time."""
+    return request.client.host if request.client is not None else "unknown"

@@ -1,0 +1,1 @@
+"""The events of a run, published to OSC, to the event stream and to the log."""

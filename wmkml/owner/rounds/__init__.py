@@ -1,0 +1,1 @@
+"""The rounds of a run: opened, offered to workers, loaded, held, switched in."""

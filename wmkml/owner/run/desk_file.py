@@ -1,0 +1,92 @@
+"""What the operator set at the desk for every run, kept in a file: whether the stage is blank, and the overrides.
+
+The hold is not among it: it belongs to one run, and is in that run's database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
+
+from wmkml.protocol.desk import DeskDials
+from wmkml.system import durable_files
+
+
+class DeskRecord(BaseModel):
+    """The file's content.  What a later version may have added is ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+    blank: StrictBool = False
+    """Whether the stage is blank."""
+    requested: DeskDials = DeskDials()
+    """The overrides that the next round takes."""
+    in_force: DeskDials = DeskDials()
+    """The overrides that the last round took."""
+
+
+class DeskFile:
+    """The record, in memory and on the disk."""
+
+    def __init__(self, path: Path, on_problem: Callable[[str], None]) -> None:
+        """Read the file; without one, or with a damaged one, everything is as the settings say.
+
+        Args:
+            on_problem: called with a sentence for the operator where the file cannot be read or written.
+        """
+        self._path, self._on_problem = path, on_problem
+        self._writing = asyncio.Lock()
+        self._writes: set[asyncio.Task[None]] = set()
+        self._on_disk = self._read()
+        self.record = self._on_disk or DeskRecord()
+
+    def change(
+        self,
+        *,
+        blank: bool | None = None,
+        requested: DeskDials | None = None,
+        in_force: DeskDials | None = None,
+    ) -> asyncio.Task[None]:
+        """Change what is given, at once in memory; the task ends when it is on the disk too, or `on_problem` was called."""
+        given = {"blank": blank, "requested": requested, "in_force": in_force}
+        changed = self.record.model_copy(update={name: value for name, value in given.items() if value is not None})
+        self.record = changed
+        task = asyncio.create_task(self._write())
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
+        return task
+
+    async def close(self) -> None:
+        """Wait until everything is on the disk."""
+        if self._writes:
+            await asyncio.wait(self._writes)
+
+    async def _write(self) -> None:
+        async with self._writing:
+            record = self.record
+            if record == self._on_disk:
+                return
+            try:
+                await asyncio.to_thread(durable_files.replace, self._path, record.model_dump_json(indent=1).encode())
+                self._on_disk = record
+            except OSError as error:
+                self._on_problem(
+                    f"{self._path} cannot be written ({error.strerror}): "
+                    "what the desk sets now is forgotten when the owner is started again."
+                )
+
+    def _read(self) -> DeskRecord | None:
+        """The file's content; None where there is no file, or a damaged one."""
+        try:
+            return DeskRecord.model_validate_json(self._path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (ValidationError, OSError):
+            self._on_problem(
+                f"{self._path} is damaged: the stage is shown, and the next rounds take the values of the settings. "
+                "Blank the stage and set the values again at the desk, where they are wanted."
+            )
+            return None

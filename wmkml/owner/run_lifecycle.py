@@ -1,0 +1,85 @@
+"""The phases of a run, in order: seeding, running (its rounds), last words.
+
+It decides when each phase begins, by the run's clock, and continues in whichever phase a killed owner left the run; the
+work is done by the parts it is given.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from wmkml.config import Finetuning
+from wmkml.owner.answers.dataset_answers import DatasetAnswers
+from wmkml.owner.answers.echoes import ECHO_WORKERS, BackgroundRequests, Echoes
+from wmkml.owner.events.event_publisher import EventPublisher
+from wmkml.owner.rounds.scheduler import RoundScheduler
+from wmkml.owner.run.live_run import LiveRun
+
+
+class RunLifecycle:
+    """One run with its parts."""
+
+    def __init__(
+        self,
+        finetuning: Finetuning,
+        run: LiveRun,
+        scheduler: RoundScheduler,
+        echoes: Echoes,
+        background: BackgroundRequests,
+        datasets: DatasetAnswers,
+        publisher: EventPublisher,
+    ) -> None:
+        self.run, self.scheduler, self.echoes = run, scheduler, echoes
+        self._finetuning, self._background, self._datasets, self._publisher = (
+            finetuning,
+            background,
+            datasets,
+            publisher,
+        )
+        self._rounds_timeout: asyncio.Timeout | None = None
+        """Ends the rounds when the run's time is up; set while rounds are played."""
+
+    async def play(self) -> None:
+        """Play the run from its present phase to the end of its last words."""
+        run, finetuning = self.run, self._finetuning
+        for _ in range(ECHO_WORKERS):
+            run.spawn(self.echoes.work())
+        if run.phase != "last_words":
+            try:
+                async with asyncio.timeout(finetuning.duration_of_a_run - run.clock.elapsed()) as timeout:
+                    self._rounds_timeout = timeout
+                    await self._play_rounds()
+            except TimeoutError:
+                if not timeout.expired():
+                    raise
+            self._rounds_timeout = None
+            self.scheduler.abandon()
+            run.enter_phase("last_words")
+            self._publisher.last_words_begin(run.name, run.language)
+        await run.clock.sleep_until(run.phase_began + finetuning.last_iteration_time)
+
+    def end_rounds(self) -> bool:
+        """Begin the last words now, as if the run's time were up; False if they have begun already."""
+        if self._rounds_timeout is None or self._rounds_timeout.expired():
+            return False
+        self._rounds_timeout.reschedule(asyncio.get_running_loop().time())
+        return True
+
+    async def _play_rounds(self) -> None:
+        run = self.run
+        if run.phase == "seeding":
+            if self._finetuning.recreate_iteration_0:
+                await self._datasets.discard_base_answers(run)
+            self._datasets.begin(run, 0)
+            await self._background.seed(run)
+            run.enter_phase("running")
+            self._publisher.state_changed()
+        run.spawn(self._background.record_persistent_answer(run))
+        await self.scheduler.run_all()
+
+    def time_left(self) -> float:
+        """Seconds until the run ends; less if its rounds are done before its time is up."""
+        run, finetuning = self.run, self._finetuning
+        if run.phase == "last_words":
+            return max(0.0, run.phase_began + finetuning.last_iteration_time - run.clock.elapsed())
+        return max(0.0, finetuning.duration_of_a_run - run.clock.elapsed()) + finetuning.last_iteration_time

@@ -1,0 +1,53 @@
+"""The stage's routes: its page, the content of the artist's folder, and the operator's switch that blanks it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from wmkml.owner.context import OwnerContext
+from wmkml.owner.http.http_requests import SMALL_BODY_BYTES, read, require_key
+from wmkml.owner.http.page_routes import REVALIDATED, SECURITY_HEADERS, page_response
+from wmkml.owner.http.stage_access import may_see_stage, redirect_without_key
+from wmkml.owner.stage.folder import FONT_TYPES, StageFolder
+from wmkml.protocol.base import RequestRefusedError
+from wmkml.protocol.events import StageEvent
+
+
+def add_stage_routes(app: FastAPI, owner: OwnerContext, folder: StageFolder) -> None:
+    """Add `GET /stage`, `/stage/runtime` with its fonts, and `POST /operator/stage`."""
+
+    @app.get("/stage", include_in_schema=False)
+    async def stage(request: Request) -> Response:
+        return (
+            redirect_without_key(request, owner.keys) if "key" in request.query_params else page_response("stage.html")
+        )
+
+    @app.get("/stage/runtime")
+    async def runtime(request: Request) -> dict[str, Any]:
+        # Public: it holds no visitor's word, and the page needs its texts to say that the key is missing.
+        return folder.runtime_state() | {
+            "opened": may_see_stage(request, owner.keys),
+            "blank": owner.publisher.blank,
+        }
+
+    @app.get("/stage/runtime/fonts/{name}", include_in_schema=False)
+    async def font(name: str) -> Response:
+        path = folder.font(Path(name).name)
+        try:
+            content = await asyncio.to_thread(path.read_bytes) if path else None
+        except OSError:
+            content = None  # deleted since the folder was read
+        if path is None or content is None:
+            raise RequestRefusedError(404, "The stage has no such font.")
+        return Response(content, media_type=FONT_TYPES[path.suffix.lower()], headers=SECURITY_HEADERS | REVALIDATED)
+
+    @app.post("/operator/stage")
+    async def blank_stage(request: Request) -> dict[str, str]:
+        require_key(request, "operator", owner.keys.operator)
+        await owner.blank_stage((await read(request, StageEvent, SMALL_BODY_BYTES)).blank)
+        return {"status": "success"}
