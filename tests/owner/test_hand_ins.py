@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.owner.round_clusters import MakeCluster, previous_sha, round_of, run_folder
+from wmkml.owner.rounds.hand_in import HandInVerdict
 
 pytestmark = pytest.mark.process
 
@@ -167,3 +168,10 @@ def test_an_upload_of_an_attempt_that_ended_is_refused_on_the_way(make_cluster: 
 
     assert cluster.owner.put(place, content=ending(), headers=headers).status_code == 409
     assert not Path(job["folder"]).exists()
+
+
+def test_a_verdict_stands_when_the_run_ends_before_it_is_read() -> None:
+    verdict = HandInVerdict()
+    verdict.decide(True)
+    verdict.decide(False, "The run is over.")
+    assert (verdict.accepted, verdict.reason) == (True, "")

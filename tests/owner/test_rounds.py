@@ -67,7 +67,8 @@ def test_the_proof_of_a_round_is_told_and_kept_and_goes_with_a_failed_attempt(ma
 def test_what_osc_hears_of_a_run_and_in_which_order(make_cluster: MakeCluster) -> None:
     cluster = make_cluster(**{"finetuning.num_total_iters": 1, "finetuning.last_iteration_time": 0.0})
     cluster.begin("de")
-    assert cluster.train(cluster.claim())["accepted"]
+    reply = cluster.train(cluster.claim())
+    assert reply["accepted"], reply
     cluster.until_phase("waiting")
     assert cluster.osc_addresses() == [
         "/wait_for_language",

@@ -133,7 +133,7 @@ def test_the_services_meet_on_the_wire_only() -> None:
 @pytest.mark.parametrize("room", ["install", "system"])
 def test_what_runs_before_anything_is_installed_needs_nothing(room: str) -> None:
     """`install` is run by the system's Python; of `system`, what finds GPUs and what they need, cores, memory and a display."""
-    light = {"gpus", "cores", "memory", "display", "gpu_environment", "__init__"}
+    light = {"gpus", "cores", "memory", "control_groups", "display", "gpu_environment", "__init__"}
     for module, path in MODULES.items():
         if part_of(module, 1) != room or (room == "system" and path.stem not in light):
             continue

@@ -7,14 +7,9 @@ quota of its control group).  A rented pod mostly has the second: it sees 128 co
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-MEMBERSHIP = Path("/proc/self/cgroup")
-"""The control groups of this process, a line for each hierarchy: `number:controllers:path`."""
-
-HIERARCHIES = Path("/sys/fs/cgroup")
-"""Where control groups are mounted."""
+from wmkml.system.control_groups import HIERARCHIES, MEMBERSHIP, group_folders
 
 
 def usable_cores() -> int:
@@ -29,41 +24,12 @@ def cpu_quota(membership: Path = MEMBERSHIP, hierarchies: Path = HIERARCHIES) ->
     """The smallest CPU quota of this process's control groups and of those above them, in cores; None: no quota.
 
     Args:
-        membership: as `MEMBERSHIP`.
-        hierarchies: as `HIERARCHIES`.
+        membership, hierarchies: as in `group_folders()`.
 
     Source: the kernel's documentation, cgroup-v2.rst (`cpu.max`) and cgroup-v1 with sched-bwc.rst (`cpu.cfs_quota_us`).
     """
-    try:
-        lines = membership.read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return None
-    quotas = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if not controllers:
-            # Version 2; beside version 1 it is mounted in a folder of its own.
-            roots = [hierarchies, hierarchies / "unified"]
-        elif "cpu" in controllers.split(","):
-            roots = [hierarchies / controllers, hierarchies / "cpu"]
-        else:
-            continue
-        quotas += [
-            quota for root in roots for folder in _upwards(root, path) if (quota := _quota_of(folder)) is not None
-        ]
-    return min(quotas, default=None)
-
-
-def _upwards(root: Path, path: str) -> Iterator[Path]:
-    """The group's folder and those above it, up to the root.
-
-    In a container the path may be the host's, of which nothing is mounted here; its own group is the root then.
-    """
-    folder = root / path.lstrip("/")
-    while folder != root:
-        yield folder
-        folder = folder.parent
-    yield root
+    quotas = (_quota_of(folder) for folder in group_folders("cpu", membership, hierarchies))
+    return min((quota for quota in quotas if quota is not None), default=None)
 
 
 def _quota_of(folder: Path) -> float | None:

@@ -16,7 +16,10 @@ class UndecidedError(RuntimeError):
 
 
 class HandInVerdict:
-    """Whether an adapter that was handed in is accepted, and why not; `decided` is set once that is known."""
+    """Whether an adapter that was handed in is accepted, and why not; `decided` is set once that is known.
+
+    The first decision stands: who waits for it may be woken only after the run has ended, and hears what held.
+    """
 
     def __init__(self) -> None:
         self.decided = asyncio.Event()
@@ -24,7 +27,9 @@ class HandInVerdict:
         self.reason = ""
 
     def decide(self, accepted: bool, reason: str = "") -> None:
-        """Let those who wait for it know."""
+        """Let those who wait for it know, unless they were told something before."""
+        if self.decided.is_set():
+            return
         self.accepted, self.reason = accepted, reason
         self.decided.set()
 
