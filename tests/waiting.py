@@ -17,7 +17,8 @@ Value = TypeVar("Value")
 def until(condition: Callable[[], Value | None], what: str = "this") -> Value:
     """Call `condition` every 20 ms until it returns something true, and return that.
 
-    A server that does not answer yet (`httpx.TransportError`) counts as false.
+    A server that does not answer yet (`httpx.TransportError`) counts as false.  A client of httpx reads all certificates when it is
+    made, in 20 ms of processor time: what is asked for here is asked with `verify=False`, or the waiting keeps a core busy.
 
     Raises:
         AssertionError: after `PATIENCE` seconds; names `what` was waited for.

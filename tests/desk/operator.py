@@ -19,7 +19,7 @@ class DeskClient:
 
     def __init__(self, owner: PlayedOwner) -> None:
         self.owner = owner
-        self.http = httpx.Client(base_url=owner.address, timeout=60)
+        self.http = httpx.Client(verify=False, base_url=owner.address, timeout=60)
 
     def login(self, pin: str | None = None, **headers: str) -> httpx.Response:
         pin = load_pin(self.owner.cluster.paths) if pin is None else pin

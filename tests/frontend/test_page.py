@@ -318,7 +318,7 @@ def test_a_run_that_changed_while_nobody_looked(visitor: BrowserContext, owner: 
 
 
 def test_the_pages_files_and_nothing_else(owner: PlayedOwner) -> None:
-    with httpx.Client(base_url=owner.address, trust_env=False) as client:
+    with httpx.Client(verify=False, base_url=owner.address, trust_env=False) as client:
         page = client.get("/")
         assert page.headers["content-type"] == "text/html; charset=utf-8"
         assert "script-src 'self'" in page.headers["content-security-policy"]

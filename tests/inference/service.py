@@ -38,7 +38,7 @@ class InferenceProcess:
     http: httpx.Client = field(init=False)
 
     def __post_init__(self) -> None:
-        self.http = httpx.Client(base_url=f"http://{self.host}:{self.port}", timeout=60, trust_env=False)
+        self.http = httpx.Client(verify=False, base_url=f"http://{self.host}:{self.port}", timeout=60, trust_env=False)
 
     @property
     def runs(self) -> Path:

@@ -70,7 +70,7 @@ class StandinCluster:
 
     def owner_pid(self) -> int | None:
         try:
-            return int(httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=2).json()["pid"])
+            return int(httpx.get(f"http://127.0.0.1:{self.port}/healthz", timeout=2, verify=False).json()["pid"])
         except httpx.TransportError:
             return None
 

@@ -66,8 +66,10 @@ class OwnerCluster:
         self._ahead = 0.0
         self.owner_process: subprocess.Popen[bytes] | None = None
         self.inference_process: subprocess.Popen[bytes] | None = None
-        self.owner = httpx.Client(base_url=owner_url(self.settings), timeout=60)
-        self.inference = httpx.Client(base_url=f"http://127.0.0.1:{self.settings.general.inference_port}", timeout=60)
+        self.owner = httpx.Client(verify=False, base_url=owner_url(self.settings), timeout=60)
+        self.inference = httpx.Client(
+            verify=False, base_url=f"http://127.0.0.1:{self.settings.general.inference_port}", timeout=60
+        )
 
     # --- processes -------------------------------------------------------------------------------------------------
 

@@ -105,7 +105,7 @@ def run(cluster: OwnerCluster) -> None:
 
 def test_the_proxy_cuts_what_is_silent(cluster: OwnerCluster) -> None:
     seconds = [0.0]
-    with httpx.Client() as client, cutting_proxy(silent_port(), CUT_SECONDS, lambda: seconds[0]) as proxy:
+    with httpx.Client(verify=False) as client, cutting_proxy(silent_port(), CUT_SECONDS, lambda: seconds[0]) as proxy:
         seen = threading.Event()
 
         def ask() -> None:

@@ -125,7 +125,7 @@ def _process_lines(record: ClusterRecord) -> list[str]:
 
 def _node_lines(record: ClusterRecord) -> list[str]:
     try:
-        answer = httpx.get(f"{record.inference_url}/healthz", timeout=5.0)
+        answer = httpx.get(f"{record.inference_url}/healthz", timeout=5.0, trust_env=False)
         nodes = answer.json().get("nodes", [])
     except (httpx.TransportError, ValueError):
         return []
@@ -138,7 +138,7 @@ def _node_lines(record: ClusterRecord) -> list[str]:
 
 def _run_text(record: ClusterRecord) -> str:
     try:
-        answer = httpx.get(f"{record.owner_url}/state", timeout=5.0)
+        answer = httpx.get(f"{record.owner_url}/state", timeout=5.0, trust_env=False)
     except httpx.TransportError:
         return "unknown: the owner does not answer"
     if answer.status_code != 200:

@@ -21,6 +21,12 @@ PendingReason = Callable[[], str | None]
 REQUEST_SECONDS = 2.0
 """Timeout of a check; the cluster's start and end wait for it."""
 
+_LOOPBACK = httpx.Client(verify=False, trust_env=False, timeout=REQUEST_SECONDS)
+"""For plain HTTP to this cluster's own services, which no proxy of the environment is to be asked for.
+
+Kept, and without certificates: they are read anew for every client, 20 ms of processor time in which a model could load.
+"""
+
 STOP_SECONDS = {"inference": 15, "node": 15, "worker": 10, "owner": 10, "gui": 5}
 """Seconds between SIGTERM and SIGKILL.  The sum of those of one machine must stay below `END_SECONDS` of supervision/cluster.py."""
 
@@ -87,7 +93,7 @@ def _worker_pending_reason(plan: Plan) -> str | None:
 def owner_pending_reason(url: str) -> str | None:
     """What the owner is still waiting for; None when it is ready."""
     try:
-        answer = httpx.get(f"{url}/healthz", timeout=REQUEST_SECONDS)
+        answer = _LOOPBACK.get(f"{url}/healthz")
     except httpx.TransportError:
         return "starts"
     return None if answer.status_code == 200 else f"answers with status {answer.status_code}"
@@ -96,7 +102,7 @@ def owner_pending_reason(url: str) -> str | None:
 def inference_pending_reason(url: str) -> str | None:
     """What inference is still waiting for; None when it is ready."""
     try:
-        answer = httpx.get(f"{url}/healthz", timeout=REQUEST_SECONDS)
+        answer = _LOOPBACK.get(f"{url}/healthz")
     except httpx.TransportError:
         return "starts"
     return None if answer.status_code == 200 else "loads the model"
@@ -105,7 +111,7 @@ def inference_pending_reason(url: str) -> str | None:
 def worker_pending_reason(url: str) -> str | None:
     """What the worker is still waiting for, as the owner sees it; None when it is ready."""
     try:
-        answer = httpx.get(f"{url}/state", timeout=REQUEST_SECONDS)
+        answer = _LOOPBACK.get(f"{url}/state")
     except httpx.TransportError:
         return "waits for the owner"
     if answer.status_code != 200:

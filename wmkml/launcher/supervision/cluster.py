@@ -29,7 +29,7 @@ from wmkml.system.orphans import end_marked_processes
 
 Report = Callable[[str], None]
 
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.2
 """How often services are asked whether they are ready."""
 
 REPORT_SECONDS = 5.0
