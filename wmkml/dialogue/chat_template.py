@@ -66,14 +66,17 @@ class _Piece:
     typed: bool
 
 
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(folder: Path, *, needs_template: bool = True) -> PreTrainedTokenizerBase:
     """Load the tokenizer in a model's folder, without the network.
 
     From Mistral's `tekken.json` a tokenizer of transformers' common kind is made: transformers itself would take one of
     mistral-common's, which cannot read typed markup as text.  The ids are the same.
 
+    Args:
+        needs_template: the caller has no other template (`templates.py`) for it.
+
     Raises:
-        ValueError: it has no chat template.
+        ValueError: it has no chat template, and needs one.
     """
     from transformers import AutoTokenizer
 
@@ -82,7 +85,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         tokenizer = _from_tekken(folder)
     else:
         tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, mistral_format=False)
-    if not tokenizer.chat_template:
+    if needs_template and not tokenizer.chat_template:
         raise ValueError(f"{folder}: the tokenizer has no chat template. Use an instruction-tuned model.")
     return tokenizer
 
@@ -155,16 +158,39 @@ def fit_window(
 
 
 def training_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -> tuple[list[int], int]:
-    """One training sample: the templated exchange without system prompt, up to and with the end token.
+    """`training_ids_of` one exchange without system prompt."""
+    return training_ids_of(tokenizer, [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}])
+
+
+def training_ids_of(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> tuple[list[int], int]:
+    """One training sample: the templated conversation, whose last message is an answer, up to and with the end token.
 
     Returns:
-        The ids, and the index of the first one of the answer.
+        The ids, and the index of the first one of the last answer.
+
+    Raises:
+        MessagesRefusedError: the roles do not alternate, or the last message is no answer.
     """
-    question = [{"role": "user", "content": prompt}]
-    exchange = [*question, {"role": "assistant", "content": answer}]
-    open_ids = _ids(tokenizer, _pieces(tokenizer, question, open_answer=True))
-    ids = _ids(tokenizer, _pieces(tokenizer, exchange, open_answer=False))
-    # The answer starts where the exchange's ids part from those of the prompt alone.
+    _check_roles(messages)
+    if messages[-1]["role"] != "assistant":
+        raise MessagesRefusedError("The last message must be an answer.")
+    open_ids = _ids(tokenizer, _pieces(tokenizer, messages[:-1], open_answer=True))
+    ids, start = _closed_ids(tokenizer, messages, open_ids)
+    if start < len(open_ids) and len(messages) > 2:
+        # Some templates (Mistral's) write a system prompt, or an earlier turn, only while an answer is awaited.  The answer
+        # must be learned after the very tokens it will be generated after.
+        prompt = _ids(tokenizer, _pieces(tokenizer, messages[-2:-1], open_answer=True))
+        answer, begin = _closed_ids(tokenizer, messages[-2:], prompt)
+        if begin == len(prompt):
+            return open_ids + answer[begin:], len(open_ids)
+    return ids, start
+
+
+def _closed_ids(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], open_ids: Sequence[int]
+) -> tuple[list[int], int]:
+    """The ids of a whole conversation up to its end token, and where its answer starts: where it parts from `open_ids`."""
+    ids = _ids(tokenizer, _pieces(tokenizer, messages, open_answer=False))
     start = next(
         (index for index, (open_id, id_) in enumerate(zip(open_ids, ids, strict=False)) if open_id != id_),
         min(len(open_ids), len(ids)),
@@ -174,6 +200,11 @@ def training_ids(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str) -
         # Some templates write a newline after the end token; generation stops before it.
         return ids[: len(ids) - ids[::-1].index(end)], start
     return [*ids, end], start
+
+
+def plain_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """The ids of a text that stands in no template; markup typed in it stays text."""
+    return _ids(tokenizer, [_Piece(text, typed=True)])
 
 
 def _check_roles(messages: Sequence[Message]) -> None:
