@@ -11,7 +11,7 @@ import torch
 from tests.training.tiny_model import CPU, PAIRS, base_of, make_tiny_model, trainer_of
 from tests.training.tiny_rounds import RATE, RecordingWatcher, job, tensors
 from wmkml.training import loop
-from wmkml.training.batching import micro_batches, pad_batch, plan_steps, quick_limit
+from wmkml.training.batching import micro_batches, pad_batch, plan_steps, quick_limit, shares_of
 from wmkml.training.loop import MemoryExhaustedError, NullWatcher, TrainingDroppedError, TrainingSpoiledError
 from wmkml.training.lora import reset_lora
 from wmkml.training.optimizers import decayed_rate
@@ -114,6 +114,14 @@ def test_micro_batches_hold_the_limit_and_lose_nothing() -> None:
 def test_a_cpu_takes_fewer_tokens_at_once_than_it_may_and_a_gpu_all() -> None:
     assert [quick_limit(limit, CPU) for limit in (512, 1024, 4096)] == [512, 1024, 1024]
     assert quick_limit(4096, torch.device("cuda")) == 4096
+
+
+def test_devices_share_a_step_evenly_and_nothing_is_lost() -> None:
+    samples = of_lengths(30, 90, 20, 60, 70, 10)
+    shares = shares_of(samples, 3)
+    assert [sum(len(sample.ids) for sample in share) for share in shares] == [100, 90, 90]
+    assert sorted(len(sample.ids) for share in shares for sample in share) == [10, 20, 30, 60, 70, 90]
+    assert [len(share) for share in shares_of(of_lengths(5), 2)] == [1, 0]
 
 
 def test_padding_is_no_target() -> None:
@@ -221,6 +229,18 @@ def test_a_dropped_round_leaves_nothing(model_folder: Path, tmp_path: Path) -> N
     with pytest.raises(TrainingDroppedError):
         trainer.train(job(tmp_path / "round"), RecordingWatcher(stop_after=2))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_round_that_was_dropped_amid_a_step_leaves_no_gradient_to_the_next(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, watcher = trainer_of(model_folder, micro_batch_tokens=40), RecordingWatcher()
+    batches = iter([True, True, False])
+    monkeypatch.setattr(watcher, "should_continue", lambda: next(batches))
+    with pytest.raises(TrainingDroppedError):
+        trainer.train(job(tmp_path / "dropped"), watcher)
+    after = trainer.train(job(tmp_path / "after"), NullWatcher()).sha256
+    assert after == trainer_of(model_folder, micro_batch_tokens=40).train(job(tmp_path / "new"), NullWatcher()).sha256
 
 
 def test_a_loss_that_is_not_finite_ends_the_round(model_folder: Path, tmp_path: Path) -> None:

@@ -36,6 +36,19 @@ def plan_steps(count: int, samples_per_step: int, epochs: int, seed: int) -> lis
     return steps
 
 
+def shares_of(samples: Sequence[TokenizedSample], count: int) -> list[list[TokenizedSample]]:
+    """Share one step's samples among `count` devices: longest first, each to the one that has fewest tokens so far."""
+    if count == 1:
+        return [list(samples)]
+    shares: list[list[TokenizedSample]] = [[] for _ in range(count)]
+    tokens = [0] * count
+    for sample in sorted(samples, key=lambda sample: len(sample.ids), reverse=True):
+        number = tokens.index(min(tokens))
+        shares[number].append(sample)
+        tokens[number] += len(sample.ids)
+    return shares
+
+
 def micro_batches(samples: Sequence[TokenizedSample], limit: int) -> list[list[TokenizedSample]]:
     """Split one step's samples, longest first, into batches of at most `limit` tokens including padding.
 

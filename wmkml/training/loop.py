@@ -1,7 +1,7 @@
 """The training loop: a model, tokenized samples and a recipe in; a trained model and its losses out.
 
 One loop for every finetune, including a round's LoRA: it updates all parameters that require gradients.  Callers
-follow or stop it through a Watcher.
+follow or stop it through a Watcher.  Several processes train together where a RankGroup is given (`wmkml.training.ranks`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,20 @@ from typing import Any, Protocol
 
 import torch
 
-from wmkml.training.batching import micro_batches, pack_batch, packed_batches, pad_batch, plan_steps, tokens_of
+from wmkml.training.batching import (
+    micro_batches,
+    pack_batch,
+    packed_batches,
+    pad_batch,
+    plan_steps,
+    shares_of,
+    tokens_of,
+)
 from wmkml.training.kernels.document_attention import document_attention
 from wmkml.training.loss import token_losses
 from wmkml.training.optimizers import OptimizerName, decayed_rate, new_optimizer, set_rate
 from wmkml.training.out_of_memory import is_out_of_memory
+from wmkml.training.ranks.group import ALONE, RankGroup
 from wmkml.training.samples import TokenizedSample
 
 
@@ -123,11 +132,19 @@ class NullWatcher:
 
 
 def train(
-    model: torch.nn.Module, samples: Sequence[TokenizedSample], recipe: Recipe, watcher: Watcher
+    model: torch.nn.Module,
+    samples: Sequence[TokenizedSample],
+    recipe: Recipe,
+    watcher: Watcher,
+    group: RankGroup = ALONE,
 ) -> TrainingResult:
     """Train the parameters that require gradients with a new optimizer, for the recipe's epochs.
 
-    The loss of a step is the mean over its target tokens, however the step was split into micro-batches.
+    The loss of a step is the mean over its target tokens, however the step was split into micro-batches and ranks.
+
+    Args:
+        group: the processes that train together.  Each calls this with the same weights, samples and recipe, raises the
+            same errors, and has the same weights and the same result afterwards.
 
     Raises:
         TrainingDroppedError: the watcher stopped it.
@@ -141,13 +158,17 @@ def train(
     optimizer = new_optimizer(recipe.optimizer, parameters, device)
     plan = plan_steps(len(samples), recipe.samples_per_step, recipe.epochs, recipe.seed)
     limit, seen, losses = recipe.micro_batch_tokens, 0, []
-    torch.manual_seed(recipe.seed)
+    # Each rank drops out others, for its samples are others; the samples' order is the same on all.
+    torch.manual_seed(recipe.seed + group.rank)
     model.train()
+    # A training that was dropped amid a step leaves the gradients of a part of it.
+    model.zero_grad()
     began = last_step_at = time.monotonic()
     for number, indices in enumerate(plan):
         chosen = [samples[index] for index in indices]
         with document_attention(model) if recipe.packed else nullcontext():
-            loss, limit = _gradients(model, chosen, limit, recipe, device, watcher)
+            loss, limit = _gradients(model, chosen, limit, recipe, device, watcher, group)
+        group.sum_gradients(parameters)
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             optimizer.zero_grad()
@@ -172,15 +193,26 @@ def _gradients(
     recipe: Recipe,
     device: torch.device,
     watcher: Watcher,
+    group: RankGroup,
 ) -> tuple[float, int]:
-    """Compute one step's gradients, halving the micro-batches while memory runs out; returns loss and limit used."""
+    """Compute this rank's gradients of one step, all ranks halving the micro-batches while any runs out of memory.
+
+    Returns:
+        The loss of the whole step, and the limit used.
+    """
+    targets = sum(sample.targets for sample in samples)
+    split = packed_batches if recipe.packed else micro_batches
     while True:
-        batches = packed_batches(samples, limit) if recipe.packed else micro_batches(samples, limit)
-        loss, exhausted_at = _accumulate(model, batches, recipe, device, watcher)
-        if exhausted_at is None:
-            return loss, limit
+        of_ranks = [split(share, limit) for share in shares_of(samples, group.size)]
+        part = _accumulate(model, group.own_batches(of_ranks), targets, recipe, device, watcher, group)
+        dropped, exhausted_at = group.most(int(part.dropped), part.exhausted_at)
+        if dropped:
+            raise TrainingDroppedError("The round was dropped.")
+        if not exhausted_at:
+            return group.sum(part.loss), limit
         # Start the step over: the gradients accumulated so far cover only part of its samples.
         model.zero_grad()
+        batches = [batch for batches in of_ranks for batch in batches]
         if all(len(batch) == 1 for batch in batches):
             raise MemoryExhaustedError(
                 f"Out of memory with a single sample of {exhausted_at} tokens. "
@@ -193,20 +225,35 @@ def _gradients(
         watcher.on_notice(f"Memory ran out in training: batches are halved to {limit} tokens at once.")
 
 
-def _accumulate(
-    model: torch.nn.Module, batches: list[list[TokenizedSample]], recipe: Recipe, device: torch.device, watcher: Watcher
-) -> tuple[float, int | None]:
-    """Accumulate the gradients of all micro-batches.
+@dataclass(frozen=True)
+class _Part:
+    """What one rank made of its micro-batches of a step.
 
-    Returns:
-        The step's loss, and None; or NaN and the length in tokens of the longest sample of the batch that ran out of
-        memory.
+    Attributes:
+        loss: its part of the step's.
+        exhausted_at: the length in tokens of the longest sample of the batch that ran out of memory; 0: none did.
+        dropped: the watcher stopped it.
     """
-    targets = sum(sample.targets for batch in batches for sample in batch)
+
+    loss: float = math.nan
+    exhausted_at: int = 0
+    dropped: bool = False
+
+
+def _accumulate(
+    model: torch.nn.Module,
+    batches: list[list[TokenizedSample]],
+    targets: int,
+    recipe: Recipe,
+    device: torch.device,
+    watcher: Watcher,
+    group: RankGroup,
+) -> _Part:
+    """Accumulate the gradients of this rank's micro-batches; `targets`: those of the whole step, by which it is divided."""
     total = torch.zeros((), device=device)
     for batch in batches:
-        if not watcher.should_continue():
-            raise TrainingDroppedError("The round was dropped.")
+        if not group.may_continue(watcher.should_continue()):
+            return _Part(dropped=True)
         try:
             ids, labels, arguments = pack_batch(batch, device) if recipe.packed else (*pad_batch(batch, device), {})
             with torch.autocast(device.type, dtype=recipe.autocast, enabled=recipe.autocast is not None):
@@ -217,11 +264,12 @@ def _accumulate(
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
+            # In lockstep the others wait for this rank inside the model: it cannot start over, and its process ends.
+            if group.lockstep or not is_out_of_memory(error):
                 raise
             # Returned instead of handled here: the exception's frames hold the tensors that filled the memory.
-            return math.nan, len(batch[0].ids)
-    return float(total), None
+            return _Part(exhausted_at=len(batch[0].ids))
+    return _Part(float(total))
 
 
 def _logits(model: torch.nn.Module, ids: torch.Tensor, **arguments: Any) -> torch.Tensor:
