@@ -181,6 +181,17 @@ class Finetuning(Section):
         "true: train without padding on a GPU that torch's FlashAttention runs on, if it computes the same (checked at "
         "start). false: always pad each batch to its longest sample, as on a CPU.",
     )
+    devices: Count = _added(
+        1,
+        "How many GPUs train a round together; on a machine without one, processes on the CPU. "
+        "0: the plan decides: one, those that `inference.tensor_parallel_size` leaves over, and more where one cannot hold "
+        "the model.",
+    )
+    parallel: Literal["auto", "ddp", "fsdp"] = _added(
+        "auto",
+        "With several `devices`: ddp: each holds the whole model and trains its share of the samples; fsdp: each holds a "
+        "part of the model besides. auto: ddp where the model fits (the plan decides).",
+    )
     worker_threads: Count = _added(
         0,
         "CPU threads of the worker. 0: one on a machine with up to 4 cores, else half of them; "

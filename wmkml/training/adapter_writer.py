@@ -44,10 +44,7 @@ def write_adapter(model: PeftModel, folder: Path, measure: Callable[[], Probe]) 
         FolderGoneError: the parent does not exist, or was deleted meanwhile.  It is never created: once a run is over
             and deleted, no weights trained on its words may reappear.
     """
-    tensors = {
-        name: parameter.detach().to("cpu", torch.float32).contiguous()
-        for name, parameter in lora_parameters(model).items()
-    }
+    tensors = _trained_tensors(model)
     check_tensors(tensors, tensors, folder)
     if folder.exists():
         raise AdapterBrokenError(f"{folder} exists already; an adapter's folder is never written twice.")
@@ -56,7 +53,7 @@ def write_adapter(model: PeftModel, folder: Path, measure: Callable[[], Probe]) 
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         unfinished.mkdir()
-        durable_files.write(unfinished / WEIGHTS_FILE, save_safetensors(tensors, metadata={"format": "pt"}))
+        durable_files.write(unfinished / WEIGHTS_FILE, _weights_file(tensors))
         durable_files.write(unfinished / CONFIG_FILE, adapter_config_json(model).encode())
         content = (unfinished / WEIGHTS_FILE).read_bytes()
         read = load_safetensors(content)
@@ -75,6 +72,23 @@ def write_adapter(model: PeftModel, folder: Path, measure: Callable[[], Probe]) 
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     return hashlib.sha256(content).hexdigest()
+
+
+def weights_sha256(model: PeftModel) -> str:
+    """The sha256 of the `adapter_model.safetensors` that `write_adapter` would write, without writing it."""
+    return hashlib.sha256(_weights_file(_trained_tensors(model))).hexdigest()
+
+
+def _trained_tensors(model: PeftModel) -> dict[str, torch.Tensor]:
+    return {
+        name: parameter.detach().to("cpu", torch.float32).contiguous()
+        for name, parameter in lora_parameters(model).items()
+    }
+
+
+def _weights_file(tensors: dict[str, torch.Tensor]) -> bytes:
+    content: bytes = save_safetensors(tensors, metadata={"format": "pt"})
+    return content
 
 
 def unfinished_folder(folder: Path) -> Path:

@@ -59,8 +59,7 @@ def load_base(folder: Path, precision: Precision = "auto", device: torch.device 
     """
     from transformers import AutoModelForCausalLM
 
-    if not (folder / "config.json").is_file():
-        raise BaseMissingError(f"{folder} holds no model (no config.json). Fetch it with download_model.py.")
+    require_model(folder)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     chosen = choose_precision(folder, precision, device)
     options: dict[str, Any] = {"local_files_only": True}
@@ -79,6 +78,16 @@ def load_base(folder: Path, precision: Precision = "auto", device: torch.device 
     # The LoRA's weights are always float32; its products are computed in the base's data type.
     autocast = None if chosen == "float32" else torch.bfloat16
     return FrozenBase(model, load_tokenizer(folder), folder, device, chosen, autocast)
+
+
+def require_model(folder: Path) -> None:
+    """Return if the folder holds a model.
+
+    Raises:
+        BaseMissingError: it does not.
+    """
+    if not (folder / "config.json").is_file():
+        raise BaseMissingError(f"{folder} holds no model (no config.json). Fetch it with download_model.py.")
 
 
 def choose_precision(folder: Path, precision: Precision, device: torch.device) -> WeightPrecision:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 from wmkml.adapters.probe import Probe
-from wmkml.training.adapter_writer import write_adapter
+from wmkml.training.adapter_writer import weights_sha256, write_adapter
 from wmkml.training.base_model import FrozenBase
 from wmkml.training.loop import NullWatcher, Recipe, TrainingResult, Watcher, train
 from wmkml.training.lora import AdapterBrokenError, LoraShape, load_lora, reset_lora, wrap_with_lora
 from wmkml.training.probe import log_probabilities, probe_tokens
+from wmkml.training.ranks.group import ALONE, RankGroup
 from wmkml.training.samples import LossOn, TokenizedSample, tokenize_pairs
 
 
@@ -57,11 +59,39 @@ class RoundDefaults:
     loss_on: LossOn
 
 
+class Trainer(Protocol):
+    """What trains a worker's rounds: a RoundTrainer, or several of them together (`wmkml.training.ranks.trainer`)."""
+
+    def holds(self, sha256: str) -> bool:
+        """Whether the weights in memory are those of the adapter with this sha256."""
+        ...
+
+    def train_weights(self, job: TrainingRound, watcher: Watcher) -> TrainingResult:
+        """Train one round; its weights are in memory afterwards, and not yet on disk."""
+        ...
+
+    def save_adapter(self, folder: Path) -> str:
+        """Check the trained weights and write them to a folder that does not exist yet; returns their sha256."""
+        ...
+
+    def release_memory(self) -> None:
+        """Give back the GPU memory that torch keeps for the next batch, for whoever shares the GPU."""
+        ...
+
+    def close(self) -> None:
+        """End what was started for the training."""
+        ...
+
+
 class RoundTrainer:
     """A base model with a LoRA that trains rounds.  Nothing is loaded, wrapped or compiled between rounds."""
 
-    def __init__(self, base: FrozenBase, shape: LoraShape, defaults: RoundDefaults) -> None:
+    def __init__(self, base: FrozenBase, shape: LoraShape, defaults: RoundDefaults, group: RankGroup = ALONE) -> None:
         """Wrap the base model (in place).
+
+        Args:
+            group: of processes that train the same rounds together.  Each has a trainer, whose methods are called alike;
+                only that of rank 0 writes.
 
         Raises:
             ModulesMissingError: the model has no layer of the names in `shape`.
@@ -70,6 +100,7 @@ class RoundTrainer:
         self.model = wrap_with_lora(base, shape)
         self._recipe = replace(defaults.recipe, autocast=base.autocast, packed=base.packed)
         self._defaults = defaults
+        self._group = group
         self._loaded_sha256: str | None = None
         self._probe_tokens = probe_tokens(base.tokenizer, base.model.config.max_position_embeddings)
         self._of_base: tuple[float, ...] | None = None
@@ -90,9 +121,12 @@ class RoundTrainer:
         """Train one step with rate zero, so that the first round is not slowed by lazy initialisation."""
         self._loaded_sha256 = None
         reset_lora(self.model, 0)
-        ids = tuple([self.base.tokenizer.eos_token_id or 0] * 48)
-        recipe = replace(self._recipe, learning_rate=0.0, epochs=1, samples_per_step=8)
-        train(self.model, [TokenizedSample(ids, ids)] * 8, recipe, NullWatcher())
+        # Where each rank has a part of the model, memory that runs out costs a new start: better now than in a round.
+        length = self._defaults.max_length if self._group.lockstep else 48
+        ids = tuple([self.base.tokenizer.eos_token_id or 0] * length)
+        count = max(8, self._group.size * self.micro_batch_tokens // length) if self._group.lockstep else 8
+        recipe = replace(self._recipe, learning_rate=0.0, epochs=1, samples_per_step=count)
+        train(self.model, [TokenizedSample(ids, ids)] * count, recipe, NullWatcher(), self._group)
 
     def train_weights(self, job: TrainingRound, watcher: Watcher) -> TrainingResult:
         """Train one round; its weights are in memory afterwards, and not yet on disk.
@@ -110,7 +144,7 @@ class RoundTrainer:
         self._loaded_sha256 = None
         self._measure_start(job)
         recipe = replace(self._recipe, learning_rate=job.learning_rate, seed=job.seed)
-        result = train(self.model, samples, recipe, watcher)
+        result = train(self.model, samples, recipe, watcher, self._group)
         # Keep the lower limit: trying the larger one again would run out of memory again.
         self._recipe = replace(self._recipe, micro_batch_tokens=result.micro_batch_tokens)
         return result
@@ -122,7 +156,10 @@ class RoundTrainer:
             AdapterBrokenError: they must not be served, or cannot be written there.
             FolderGoneError: the parent folder does not exist.
         """
-        sha256 = write_adapter(self.model, folder, lambda: self._measure_result(folder))
+        # First, and by every rank: where each has a part of the model, all must read the text together.
+        probe = self._measure_result(folder)
+        writes = self._group.rank == 0
+        sha256 = write_adapter(self.model, folder, lambda: probe) if writes else weights_sha256(self.model)
         self._loaded_sha256 = sha256
         return sha256
 
@@ -135,6 +172,9 @@ class RoundTrainer:
         """Give back the GPU memory that torch keeps for the next batch, for whoever shares the GPU."""
         if self.base.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def close(self) -> None:
+        """Nothing to end: it trains in this process."""
 
     def _load_start(self, job: TrainingRound) -> None:
         if job.previous is None:

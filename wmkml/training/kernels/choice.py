@@ -66,10 +66,17 @@ def read_probe(base: FrozenBase, packed: bool) -> Reading:
     tokens = probe_tokens(base.tokenizer, base.model.config.max_position_embeddings)
     before = tokens[: len(tokens) // 3] if packed else ()
     ids = torch.tensor([[*before, *tokens]], device=base.device)
-    embeddings = base.model.get_input_embeddings()(ids).detach().requires_grad_()
     base.model.eval()
-    call: Any = {"inputs_embeds": embeddings, "use_cache": False}
-    with torch.autocast(base.device.type, dtype=base.autocast, enabled=base.autocast is not None):
+    call: Any = {"input_ids": ids, "use_cache": False}
+    leaves: list[torch.Tensor] = []
+
+    def keep(_module: torch.nn.Module, _arguments: Any, embeddings: torch.Tensor) -> torch.Tensor:
+        leaves.append(embeddings.detach().requires_grad_())
+        return leaves[-1]
+
+    # Taken out of the model's own pass: the weights of one that is divided among GPUs are gathered only there.
+    hook = base.model.get_input_embeddings().register_forward_hook(keep)
+    with hook, torch.autocast(base.device.type, dtype=base.autocast, enabled=base.autocast is not None):
         if packed:
             with document_attention(base.model):
                 arguments = document_arguments([len(before), len(tokens)], base.device)
@@ -78,7 +85,7 @@ def read_probe(base: FrozenBase, packed: bool) -> Reading:
             logits = base.model(**call).logits
     logarithms = torch.log_softmax(logits[0, len(before) : -1].float(), dim=-1)
     likelihoods = logarithms.gather(1, ids[0, len(before) + 1 :, None])[:, 0]
-    (gradient,) = torch.autograd.grad(likelihoods.sum(), embeddings)
+    (gradient,) = torch.autograd.grad(likelihoods.sum(), leaves)
     return Reading(likelihoods.detach(), gradient[0, len(before) :].float())
 
 
