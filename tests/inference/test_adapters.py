@@ -220,3 +220,32 @@ def test_a_proxy_on_this_machine_lends_nobody_its_trust(service: InferenceProces
         assert service.http.get("/healthz", headers=headers).status_code == status
     with_key = {"X-Forwarded-For": "203.0.113.9", **service.operator}
     assert service.http.get("/healthz", headers=with_key).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/unload", '{"iterations": null}'),
+        ("/current", '{"iteration": -1}'),
+        ("/language", '{"language": "de"}'),
+        ("/reload", '{"path": "x", "iteration": 0}'),
+        ("/v1/chat/completions", '{"messages": [{"role": "user", "content": "a"}]}'),
+    ],
+)
+def test_another_sites_page_is_not_obeyed(service: InferenceProcess, path: str, body: str) -> None:
+    rebound = {"Host": "evil.example:8011", "Origin": "http://evil.example:8011", "Content-Type": "application/json"}
+    for headers, status in (
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Origin": "http://evil.example", "Content-Type": "text/plain"}, 403),
+        (rebound, 421),
+    ):
+        assert service.http.post(path, content=body, headers=headers).status_code == status
+    assert service.http.get("/v1/models", headers={"Host": "evil.example"}).status_code == 421
+
+
+def test_a_number_that_no_engine_can_hold_is_refused(service: InferenceProcess) -> None:
+    messages = [{"role": "user", "content": "a"}]
+    for name in ("max_tokens", "max_completion_tokens"):
+        reply = service.http.post("/v1/chat/completions", json={"messages": messages, name: 1e20})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_value")
+    assert service.http.post("/current", json={"iteration": 1e20}).status_code == 400

@@ -44,6 +44,13 @@ def test_from_elsewhere_a_key_is_needed(model: Path, tmp_path: Path) -> None:
             assert [model_card.id for model_card in client.models.list()] == [str(model)]
 
 
+def test_behind_a_proxy_no_address_is_trusted(model: Path, tmp_path: Path) -> None:
+    with running(tmp_path, model, general__behind_proxy=True) as service:  # ready by /healthz, as the launcher asks
+        assert service.http.get("/v1/models").status_code == 403
+        assert service.post("/unload").status_code == 403
+        assert service.http.get("/v1/models", headers=service.operator).status_code == 200
+
+
 def test_a_port_in_use_and_a_model_that_is_none_are_told_of(model: Path, tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

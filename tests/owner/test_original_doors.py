@@ -116,6 +116,23 @@ def test_a_run_is_restarted_from_a_trusted_host_only(run: OwnerCluster) -> None:
     assert run.state()["run"] != first
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example", "Content-Type": "text/plain"},
+        {"Content-Type": "text/plain"},
+        {"Origin": "http://[::1"},
+        {"Host": "evil.example:8000", "Origin": "http://evil.example:8000", "Content-Type": "application/json"},
+    ],
+    ids=["cross-site", "text/plain", "no origin at all", "rebound"],
+)
+def test_another_sites_page_restarts_nothing(run: OwnerCluster, headers: dict[str, str]) -> None:
+    first = run.state()["run"]
+    reply = run.owner.post("/language", content=b'{"language": "de"}', headers=headers)
+    assert reply.status_code in (403, 415, 421) and reply.json()["error"].endswith(".")
+    assert run.state()["run"] == first
+
+
 def test_from_elsewhere_a_run_may_be_started_while_one_is_awaited(tuned_cluster: OwnerCluster) -> None:
     tuned_cluster.end()
     reply = tuned_cluster.owner.post("/language", json={"language": "en"}, headers={"X-Forwarded-For": "203.0.113.7"})

@@ -76,6 +76,11 @@ class Paths:
         return self.data / "desk_pin.txt"
 
     @property
+    def login_link(self) -> Path:
+        """The hash of the token of a link that opens the desk once; no file while there is no such link."""
+        return self.data / "desk_login.json"
+
+    @property
     def desk(self) -> Path:
         """What the operator set at the desk for every run: the stage's blankness and the overrides."""
         return self.data / "desk.json"

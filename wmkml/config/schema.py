@@ -82,6 +82,16 @@ class General(Section):
     trusted_hosts: list[str] = _added(
         ["127.0.0.1", "::1"], "Addresses that may restart a run under way through `/language`, and reload adapters."
     )
+    behind_proxy: bool = _added(
+        False,
+        "true: visitors come through a proxy, a tunnel or a forwarded port, so that everybody has this machine's address: "
+        "`trusted_hosts` is trusted no more, and what it allows needs a key.",
+    )
+    host_names: list[str] = _added(
+        [],
+        "More names under which browsers reach this installation, as `kunst.example.org`. With any, requests to another "
+        "name are refused. Empty: from trusted hosts this machine's own names and addresses, from others any.",
+    )
     osc_hosts: list[str] = _added([], "More OSC hosts, each as `address:port`.")
     osc_heartbeat_seconds: Seconds = _added(5.0, "Interval of `/heartbeat` and `/time_left`, in seconds. 0: never.")
     data_folder: str = _added("data", "Where runs, keys and logs are kept, relative to config.yaml.")
@@ -377,6 +387,11 @@ class Settings(Section):
             raise ValueError(
                 f"inference.url_adapter_name: {inference.url_adapter_name!r} is not allowed; allowed: a text with {{name}} in it"
             )
+
+    @property
+    def trusted_hosts(self) -> list[str]:
+        """The addresses that are trusted; none behind a proxy, where everybody has the proxy's."""
+        return [] if self.general.behind_proxy else self.general.trusted_hosts
 
     @property
     def languages(self) -> list[str]:

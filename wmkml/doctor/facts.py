@@ -131,6 +131,8 @@ class InstallationFacts:
         engine_gpus: how many GPUs serve.
         engine_threads, worker_threads: of the plan.
         pages_built: the web pages are there.
+        trusts_addresses: some requests are trusted for the address they come from.
+        loopback_only: the owner listens on this machine's loopback address.
     """
 
     cluster_runs: bool = False
@@ -161,6 +163,8 @@ class InstallationFacts:
     engine_threads: int = 0
     worker_threads: int = 0
     pages_built: bool = True
+    trusts_addresses: bool = False
+    loopback_only: bool = False
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,13 @@ def judge_reading(facts: Facts) -> list[CheckFinding]:
 
 
 def judge_proxy(facts: Facts) -> list[CheckFinding]:
-    """What is known of a proxy in front."""
-    provider = facts.machine.provider
-    return finding("provider", provider=provider) if provider else finding("not_seen")
+    """What is known of a proxy in front, and whether addresses are trusted that everybody has behind one."""
+    provider, installation = facts.machine.provider, facts.installation
+    if installation is None or not installation.trusts_addresses:
+        return finding("provider", provider=provider) if provider else finding("not_seen")
+    if provider:
+        return finding("trusts", provider=provider)
+    return finding("asks" if installation.loopback_only else "not_seen")
 
 
 def judge_osc(facts: Facts) -> list[CheckFinding]:
@@ -226,6 +230,26 @@ PROXY = DoctorCheck(
         "provider": good(
             "{provider}: ein Vermittler steht davor. Verbindungen bleiben offen.",
             "{provider}: a proxy stands in front. Connections stay open.",
+        ),
+        "trusts": CheckOutcome(
+            "warning",
+            BothLanguages(
+                "{provider}: ein Vermittler steht davor, und general.trusted_hosts vertraut Adressen. Kommen Besucher über "
+                "einen weitergeleiteten Port oder SSH, haben alle dieselbe, und jeder darf einen Lauf neu beginnen.",
+                "{provider}: a proxy stands in front, and general.trusted_hosts trusts addresses. Where visitors come through "
+                "a forwarded port or SSH, all have the same one, and everybody may restart a run.",
+            ),
+            BothLanguages(
+                "In config.yaml general.behind_proxy auf true setzen.",
+                "Set general.behind_proxy to true in config.yaml.",
+            ),
+            "nano config.yaml",
+        ),
+        "asks": unknown(
+            "Der Owner hört nur auf diesen Rechner: kommen Besucher über einen Proxy oder einen weitergeleiteten Port "
+            "(SSH)? Dann general.behind_proxy auf true setzen, sonst gilt jeder als dieser Rechner.",
+            "The owner listens on this machine alone: do visitors come through a proxy or a forwarded port (SSH)? Then set "
+            "general.behind_proxy to true, else everybody counts as this machine.",
         ),
         "not_seen": unknown(
             "Von hier aus ist keiner zu sehen; für einen ist gesorgt.",

@@ -18,6 +18,9 @@ from wmkml.protocol.base import RequestRefusedError
 OPEN_PATHS = {"/language"}
 """Paths that need neither a trusted host nor a key."""
 
+PROBED_PATHS = {"/healthz"}
+"""Open too where no address is trusted: the launcher asks there, without a key, and hears no word of anybody."""
+
 
 class AccessMiddleware:
     """ASGI middleware that answers 403 to requests that are neither from a trusted host nor carry a key."""
@@ -29,7 +32,12 @@ class AccessMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or self._is_allowed(Request(scope)):
+        is_open = (
+            scope["type"] != "http"
+            or scope["path"] in OPEN_PATHS
+            or (not self._trusted and scope["path"] in PROBED_PATHS)
+        )
+        if is_open or self._is_allowed(Request(scope)):
             await self._app(scope, receive, send)
             return
         refusal = RequestRefusedError(403, "From this address a key is needed (header X-Key).", "key_needed")

@@ -46,6 +46,7 @@ from wmkml.inference.nodes.spread_engine import SpreadEngine
 from wmkml.models.files import present_weights
 from wmkml.models.fingerprint import model_fingerprint
 from wmkml.protocol.base import RequestRefusedError
+from wmkml.protocol.browser_guard import BrowserGuardMiddleware
 from wmkml.protocol.inference import model_name
 from wmkml.protocol.no_store import NoStoreMiddleware
 from wmkml.protocol.osc import OscSender
@@ -106,7 +107,7 @@ def serve(settings: Settings, root: Path, *, node: bool = False) -> int:
         service: InferenceService | NodeService
         if keys is None:
             fingerprint = model_fingerprint(paths.model)
-            trusted = settings.general.trusted_hosts
+            trusted = settings.trusted_hosts
             service = NodeService(engine, paths.serving, load_node_key(paths), trusted, fingerprint, setup.replicas)
         else:
             if settings.inference.nodes:
@@ -178,11 +179,19 @@ class InferenceService:
         app.include_router(openai_routes.routes(answering, model_names, token_decoder(tokenizer), max_bytes))
         app.include_router(control_routes.routes(context))
         self.inner_app = app
-        self._keys, self._trusted = keys, general.trusted_hosts
+        self._keys, self._settings = keys, settings
 
     def guarded(self, app: ASGIApp) -> ASGIApp:
-        """The app behind the keys."""
-        return NoStoreMiddleware(AccessMiddleware(app, self._keys, self._trusted))
+        """The app behind the keys, and behind what keeps other sites' pages away."""
+        settings, general = self._settings, self._settings.general
+        guard = BrowserGuardMiddleware(
+            AccessMiddleware(app, self._keys, settings.trusted_hosts),
+            refuse=refusals.refusal_response,
+            trusted=settings.trusted_hosts,
+            host_names=general.host_names,
+            behind_proxy=general.behind_proxy,
+        )
+        return NoStoreMiddleware(guard)
 
     async def cancel_answers(self) -> None:
         """Cancel every answer under way, and wait until they have ended."""

@@ -129,6 +129,8 @@ def installation_facts(plan: Plan, *, thorough: bool, cluster_runs: bool) -> Ins
         engine_threads=serving.threads,
         worker_threads=training.threads if training is not None else 0,
         pages_built=(PAGES / "index.html").is_file(),
+        trusts_addresses=bool(settings.trusted_hosts),
+        loopback_only=settings.general.owner_host in ("127.0.0.1", "::1", "localhost"),
     )
 
 

@@ -20,7 +20,7 @@ from wmkml.owner.desk.routes import add_desk_routes
 from wmkml.owner.events.event_hub import EventHub
 from wmkml.owner.events.event_publisher import EventPublisher
 from wmkml.owner.http.chat_routes import add_chat_routes
-from wmkml.owner.http.http_requests import add_error_handlers
+from wmkml.owner.http.http_requests import add_error_handlers, refusal_response
 from wmkml.owner.http.node_routes import add_node_routes
 from wmkml.owner.http.operator_routes import add_operator_routes
 from wmkml.owner.http.original_routes import add_original_routes
@@ -38,6 +38,7 @@ from wmkml.owner.run.overrides import Overrides
 from wmkml.owner.run_lifecycle import RunLifecycle
 from wmkml.owner.stage.folder import StageFolder
 from wmkml.owner.stage.routes import add_stage_routes
+from wmkml.protocol.browser_guard import BrowserGuardMiddleware
 from wmkml.protocol.no_store import NoStoreMiddleware
 from wmkml.protocol.osc import OscSender
 from wmkml.protocol.run_state import RunState
@@ -118,6 +119,14 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
 
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     add_error_handlers(app)
+    app.add_middleware(
+        BrowserGuardMiddleware,
+        refuse=lambda _path, refusal: refusal_response(refusal.status, refusal.sentence),
+        trusted=settings.trusted_hosts,
+        host_names=settings.general.host_names,
+        behind_proxy=settings.general.behind_proxy,
+        form_paths=("/desk/login",),  # a plain form, for browsers without JavaScript
+    )
     app.add_middleware(NoStoreMiddleware)  # outside the error handlers: the last one added is the outermost
     add_original_routes(app, owner)
     add_chat_routes(app, owner)

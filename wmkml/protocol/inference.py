@@ -8,6 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from wmkml.protocol.base import Message
 
+MAX_TOKENS = 1_000_000
+"""More than any model's window: a larger number is refused instead of overflowing in an engine."""
+
+MAX_ITERATION = 2**31 - 2
+"""OSC counts from 1 in 32 bits."""
+
 Audience = Literal["visitor", "echo", "dataset", "panel", "autopsy", "api"]
 """Whom an answer is for.  Only visitors' words go to OSC and the stage."""
 
@@ -54,7 +60,7 @@ class NodeSettings(Message):
 class CurrentIteration(Message):
     """`POST :8011/current`: this iteration answers from now on (−1: the base model).  Inference sends it to OSC."""
 
-    iteration: Annotated[int, Field(ge=-1)]
+    iteration: Annotated[int, Field(ge=-1, le=MAX_ITERATION)]
 
 
 class UnloadRequest(Message):
@@ -86,8 +92,8 @@ class CompletionRequest(BaseModel):
     stream_options: dict[str, Any] | None = None
     n: Annotated[int, Field(ge=1, le=64)] = 1
     stop: str | list[str] | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None

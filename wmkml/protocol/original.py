@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from wmkml.protocol.base import DoorMessage, Message
+from wmkml.protocol.inference import MAX_ITERATION
 from wmkml.protocol.run_state import AdapterProof
 
 
@@ -51,7 +52,7 @@ class ReloadRequest(DoorMessage):
     """`POST /reload`, on both ports: load the adapter in folder `path` as iteration `iteration`."""
 
     path: str
-    iteration: Annotated[int, Field(ge=0)]
+    iteration: Annotated[int, Field(ge=0, le=MAX_ITERATION)]
 
 
 class ReloadReply(Message):

@@ -23,6 +23,7 @@ from wmkml.inference import refusals
 from wmkml.inference.access import AccessMiddleware
 from wmkml.inference.nodes.vllm_routes import NamedAdapters, routes
 from wmkml.protocol.base import RequestRefusedError
+from wmkml.protocol.browser_guard import BrowserGuardMiddleware
 from wmkml.protocol.no_store import NoStoreMiddleware
 
 BASE = "base"
@@ -80,7 +81,10 @@ class NodeService:
 
     def guarded(self, app: ASGIApp) -> ASGIApp:
         """The app behind the node key."""
-        return NoStoreMiddleware(AccessMiddleware(app, self._keys, self._trusted))
+        guard = BrowserGuardMiddleware(
+            AccessMiddleware(app, self._keys, self._trusted), refuse=refusals.refusal_response, trusted=self._trusted
+        )
+        return NoStoreMiddleware(guard)
 
     async def cancel_answers(self) -> None:
         """Nothing is told to the head: it sees the connection break, and asks elsewhere."""

@@ -1,18 +1,27 @@
 """The operator's desk over HTTP: the routes under `/desk/`.
 
-All but the log-in require a session, and requests that change something must come from the owner's own page.  The
-session's cookie is limited to the path `/desk`, so that browsers send it to no other route.
+All but the log-in require a session, and requests that change something must come from the owner's own page
+(`BrowserGuardMiddleware`).  The session's cookie is limited to the path `/desk`, so that browsers send it to no other
+route.
 """
 
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import parse_qs, urlsplit
+import hmac
+import ipaddress
+import secrets
+from typing import Annotated
+from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from wmkml.access.browser_requests import FORM_TYPE
+from wmkml.access.keys import key_matches
+from wmkml.access.login_link import use_login_token
 from wmkml.access.pin import PinUnusableError, load_pin
+from wmkml.access.trusted_hosts import FORWARDED_FOR
 from wmkml.owner.context import OwnerContext
 from wmkml.owner.desk.doctor import Doctor
 from wmkml.owner.desk.sessions import SESSION_SECONDS, DeskSessions, TooSoonError, WrongPinError
@@ -26,7 +35,10 @@ from wmkml.protocol.doctor import DoctorReport
 from wmkml.protocol.events import StageEvent
 
 COOKIE = "desk"
-FORM_TYPE = "application/x-www-form-urlencoded"
+KNOWN_COOKIE = "desk_known"
+"""Of a browser that was logged in once: it opens nothing, and its wrong guesses are counted apart from its address's."""
+
+KNOWN_SECONDS = 400 * 24 * 3600
 MAX_EXCHANGES = 10
 """How many of the last exchanges are sent to an operator who asks for them."""
 
@@ -36,11 +48,6 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext) -> None:
     sessions, view = DeskSessions(lambda: load_pin(owner.paths)), DeskView(owner)
     doctor = Doctor(owner.settings, owner.paths)
 
-    async def require_own_page(request: Request) -> None:
-        """Refuse requests from another site's page, unless they only read."""
-        if request.method != "GET" and not _is_same_origin(request):
-            raise RequestRefusedError(403, "The desk is led from its own page only.")
-
     async def require_session(request: Request) -> None:
         """Refuse requests without a valid session."""
         try:
@@ -49,7 +56,7 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext) -> None:
         except (PinUnusableError, OSError) as error:
             raise RequestRefusedError(503, f"The PIN cannot be read: {error}") from None
 
-    desk = APIRouter(prefix="/desk", dependencies=[Depends(require_own_page), Depends(require_session)])
+    desk = APIRouter(prefix="/desk", dependencies=[Depends(require_session)])
 
     @app.get("/desk/door")
     async def login_state(request: Request) -> DeskDoor:
@@ -58,13 +65,17 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext) -> None:
         except (PinUnusableError, OSError):
             return DeskDoor(open=False)  # the log-in says what is wrong
 
-    @app.post("/desk/login", dependencies=[Depends(require_own_page)])
+    def known_browser() -> str:
+        known = secrets.token_hex(8)
+        return f"{known}.{_signature(owner, known)}"
+
+    @app.post("/desk/login")
     async def login(request: Request) -> Response:
         is_form = request.headers.get("content-type", "").startswith(FORM_TYPE)
         guess = await _pin_of_form(request) if is_form else (await read(request, DeskLogin, SMALL_BODY_BYTES)).pin
         refuse = _refusal_page if is_form else _refusal_json
         try:
-            token = sessions.login(_client_address(request), guess)
+            token = sessions.login(_guesser(request, owner), guess)
         except WrongPinError:
             return refuse(401, "This is not the PIN.")
         except TooSoonError as error:
@@ -72,9 +83,19 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext) -> None:
             return refuse(429, sentence, {"Retry-After": str(error.seconds)})
         except (PinUnusableError, OSError) as error:
             return refuse(503, f"The PIN cannot be read: {error}")
-        response = RedirectResponse("/desk", 303) if is_form else _success()
-        response.set_cookie(COOKIE, token, max_age=int(SESSION_SECONDS), path="/desk", httponly=True, samesite="strict")
-        return response
+        return _opened(RedirectResponse("/desk", 303) if is_form else _success(), token, known_browser())
+
+    @app.get("/desk/enter", include_in_schema=False)
+    async def enter(once: Annotated[str, Query(max_length=128)] = "") -> Response:
+        try:
+            if not use_login_token(owner.paths, once):
+                return _refusal_page(
+                    403, "This link has been used, or is too old; env/bin/python -m wmkml pin --login."
+                )
+            # Relative, so that it also works behind a proxy that serves the pages under another path.
+            return _opened(RedirectResponse("../desk", 303), sessions.open(), known_browser())
+        except (PinUnusableError, OSError) as error:
+            return _refusal_page(503, f"The desk cannot be opened: {error}")
 
     @desk.post("/logout")
     async def logout(request: Request) -> Response:
@@ -150,6 +171,13 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext) -> None:
     app.include_router(desk)
 
 
+def _opened(response: Response, token: str, known: str) -> Response:
+    """The response with the session's cookie, and the one by which this browser is known at its next log-in."""
+    for name, value, seconds in ((COOKIE, token, int(SESSION_SECONDS)), (KNOWN_COOKIE, known, KNOWN_SECONDS)):
+        response.set_cookie(name, value, max_age=seconds, path="/desk", httponly=True, samesite="strict")
+    return response
+
+
 def _success() -> JSONResponse:
     return JSONResponse({"status": "success"})
 
@@ -175,14 +203,26 @@ async def _pin_of_form(request: Request) -> str:
     return fields.get("pin", [""])[0].strip()
 
 
-def _is_same_origin(request: Request) -> bool:
-    """Whether a request comes from a page of this owner, or not from a browser: browsers send one of the headers."""
-    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-    if site is not None and site not in ("same-origin", "none"):
-        return False
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+def _guesser(request: Request, owner: OwnerContext) -> str:
+    """Whose wrong guesses are counted together: a browser's that was logged in before, else an address's.
+
+    So the operator's own browser has room for the right PIN where visitors share its address.  Behind a proxy the last
+    forwarded address counts, which the proxy wrote; elsewhere a guesser could send another one each time.
+    """
+    known, _, signature = request.cookies.get(KNOWN_COOKIE, "").partition(".")
+    if known and key_matches(signature, _signature(owner, known)):
+        return f"browser {known}"
+    address = request.client.host if request.client is not None else "unknown"
+    forwarded = request.headers.get(FORWARDED_FOR, "")
+    if owner.settings.general.behind_proxy and forwarded:
+        address = forwarded.rpartition(",")[2].strip()
+    try:
+        whole = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    # Of IPv6 a guesser has 2**64 addresses.
+    return str(ipaddress.ip_network((whole, 64), strict=False)) if whole.version == 6 else str(whole)
 
 
-def _client_address(request: Request) -> str:
-    """The peer's address.  Forwarding headers are ignored: a guesser could send another one each time."""
-    return request.client.host if request.client is not None else "unknown"
+def _signature(owner: OwnerContext, known: str) -> str:
+    return hmac.new(owner.keys.operator.encode(), f"desk {known}".encode(), "sha256").hexdigest()

@@ -67,7 +67,7 @@ def add_original_routes(app: FastAPI, owner: OwnerContext) -> None:
                 await owner.installation.start(
                     message.language,
                     via=via,
-                    trusted=from_trusted_host(request, owner.settings.general.trusted_hosts),
+                    trusted=from_trusted_host(request, owner.settings.trusted_hosts),
                     join=message.join,
                 )
             except RunAliveError:
@@ -84,7 +84,7 @@ def add_original_routes(app: FastAPI, owner: OwnerContext) -> None:
 
     @app.post("/reload")
     async def reload(request: Request) -> ReloadReply:
-        is_trusted = from_trusted_host(request, owner.settings.general.trusted_hosts)
+        is_trusted = from_trusted_host(request, owner.settings.trusted_hosts)
         if not is_trusted and not key_matches(key_of(request), owner.keys.operator):
             raise RequestRefusedError(403, "Adapters are loaded from a trusted host, or with the operator's key.")
         message = await read(request, ReloadRequest, SMALL_BODY_BYTES)
