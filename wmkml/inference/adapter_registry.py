@@ -8,7 +8,9 @@ adapter is unloaded.
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
+import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -202,8 +204,19 @@ def _copy_adapter(source: Path, copy: Path) -> str:
     for name in FILES_WITH_PROBE:
         # A link must not bring in a file from outside the folder.
         if (source / name).is_file() and (source / name).resolve().parent == source:
-            shutil.copyfile(source / name, copy / name)
+            _copy_or_link(source / name, copy / name)
     weights = copy / WEIGHTS_FILE
     if not weights.is_file():
         raise AdapterRefusedError(f"The folder holds no {WEIGHTS_FILE}, so it is no adapter in PEFT's format.")
     return sha256_of(weights)
+
+
+def _copy_or_link(file: Path, copy: Path) -> None:
+    """Copy a file; on a full disk link it, which takes no room.  The owner replaces no adapter's files in place."""
+    try:
+        shutil.copyfile(file, copy)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        copy.unlink(missing_ok=True)
+        os.link(file, copy)

@@ -106,6 +106,10 @@ def routes(context: ControlContext) -> APIRouter:
             raise RequestRefusedError(400, str(error), "adapter_refused") from None
         except EngineDiedError:
             raise engine_died_refusal() from None
+        except OSError as error:
+            # No fault of the adapter's: whoever asks may ask again.
+            log.error("Iteration %d cannot be copied to be served: %s.", iteration, error.strerror)
+            raise RequestRefusedError(503, "The disk takes no copy of the adapter; ask again.", "disk") from None
         update_gauges()
         seconds = time.monotonic() - started_at
         log.info("Iteration %d is loaded (%.3f s).", iteration, seconds)

@@ -39,6 +39,7 @@ from wmkml.inference.access import AccessMiddleware
 from wmkml.inference.adapter_registry import AdapterRegistry
 from wmkml.inference.admission import Admission
 from wmkml.inference.answering import Answering
+from wmkml.inference.engine_watch import until_it_fails
 from wmkml.inference.metrics import Metrics
 from wmkml.inference.nodes.node import Node
 from wmkml.inference.nodes.node_service import NodeService
@@ -59,9 +60,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
-
-WATCH_SECONDS = 0.25
-"""Seconds between two checks whether the engine is alive."""
 
 STOP_SECONDS = 8.0
 """Seconds an engine may take to stop; supervision kills the whole process some seconds later."""
@@ -254,8 +252,8 @@ async def _serve(service: InferenceService | NodeService, listener: socket.socke
         os._exit(status)
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
-    await service.cancel_answers()
     try:
+        await asyncio.wait_for(service.cancel_answers(), STOP_SECONDS)
         await asyncio.wait_for(engine.stop(), STOP_SECONDS)
     except TimeoutError:
         log.warning("The engine did not stop within %g s.", STOP_SECONDS)
@@ -270,10 +268,11 @@ async def _run_engine(service: InferenceService | NodeService, server: uvicorn.S
     try:
         await engine.start()
         log.info("Ready: answers of at most %d tokens with their prompt.", engine.window)
-        while engine.alive():  # noqa: ASYNC110  (an engine that dies sets no event)
-            await asyncio.sleep(WATCH_SECONDS)
-        log.error("The engine has died; this process ends, and supervision starts a new one.")
-        await service.cancel_answers()
+        reason = await until_it_fails(engine)
+        log.error("%s This process ends, and supervision starts a new one.", reason)
+        await asyncio.wait_for(service.cancel_answers(), STOP_SECONDS)
+    except TimeoutError:
+        log.warning("Answers under way did not end within %g s.", STOP_SECONDS)
     except Exception:
         # No request has been read yet, so the traceback holds no visitor's words.
         log.exception("The engine did not start.")

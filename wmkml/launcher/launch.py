@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -197,9 +198,11 @@ def _launch_locked(
         return 0
     finally:
         report("Ending every process …")
-        write_record(data, ClusterRecord(**{**vars(record), "phase": "ending"}))
+        with suppress(OSError):  # on a full disk everything is ended all the same
+            write_record(data, ClusterRecord(**{**vars(record), "phase": "ending"}))
         cluster.end()
-        remove_record(data)
+        with suppress(OSError):
+            remove_record(data)
         report("All have ended.")
 
 

@@ -14,6 +14,7 @@ from wmkml.config.paths import PROJECT
 from wmkml.config.planned import planned_training
 from wmkml.launcher.plan import Plan, Process
 from wmkml.launcher.supervision.configuration import SHORTEST_LIFE_SECONDS, Program
+from wmkml.launcher.supervision.liveness import Answers
 
 PendingReason = Callable[[], str | None]
 """Returns what a service is still waiting for, in a few words; None when it is ready."""
@@ -41,6 +42,8 @@ class Service:
 
     program: Program
     pending_reason: PendingReason
+    answers: Answers | None = None
+    """Asks it whether it answers at all; None: it cannot be asked."""
 
 
 def services_of(plan: Plan, settings_file: Path) -> list[Service]:
@@ -52,9 +55,32 @@ def services_of(plan: Plan, settings_file: Path) -> list[Service]:
         "worker": lambda: _worker_pending_reason(plan),
         "gui": lambda: None,
     }
+    urls = {
+        "owner": owner_url(plan.settings),
+        "inference": inference_url(plan.settings),
+        "node": inference_url(plan.settings),
+    }
     return [
-        Service(_program(process, plan, settings_file), pending_reasons[process.name]) for process in plan.processes
+        Service(
+            _program(process, plan, settings_file),
+            pending_reasons[process.name],
+            answers_at(urls[process.name]) if process.name in urls else None,
+        )
+        for process in plan.processes
     ]
+
+
+def answers_at(url: str) -> Answers:
+    """Asks a service over HTTP whether it answers at all."""
+
+    def answers() -> bool:
+        try:
+            httpx.get(f"{url}/healthz", timeout=REQUEST_SECONDS, trust_env=False)
+        except httpx.TransportError:
+            return False
+        return True
+
+    return answers
 
 
 def _program(process: Process, plan: Plan, settings_file: Path) -> Program:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -25,7 +27,7 @@ from wmkml.owner.run_lifecycle import RunLifecycle
 from wmkml.protocol.inference import BASE_ITERATION
 from wmkml.runs.folder import create_run
 from wmkml.runs.schema import NewPair
-from wmkml.runs.store import RunStore
+from wmkml.runs.store import NotStoredError, RunStore, not_stored
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +106,7 @@ class Installation:
         Raises:
             UnknownLanguageError: the language is not configured.
             RunAliveError: a run is under way, and may not be ended.
+            NotStoredError: the disk takes no new run.
         """
         if language not in self._settings.languages:
             raise UnknownLanguageError
@@ -119,7 +122,13 @@ class Installation:
             self._last_start = (language, via, time.monotonic())
             previous = self._run_to_carry_over()
             name = run_folder.new_run_name(language)
-            folder, store = create_run(self._runs, name, language, self._settings)
+            try:
+                folder, store = create_run(self._runs, name, language, self._settings)
+            except (OSError, sqlite3.Error) as error:
+                if (trouble := not_stored(error)) is None:
+                    raise
+                self._publisher.notice(f"No run can begin: {trouble.reason}. Make room.")
+                raise trouble from None
             if previous is not None:
                 self._carry_over(*previous, store)
             run = LiveRun(folder, store, self._on_crash)
@@ -153,8 +162,9 @@ class Installation:
             await self._client.set_current(-1)
             run_folder.delete_marked(self._runs)
             if run is not None and not run.over:
-                run.store.set_clean()
                 run.clean = True
+                with suppress(NotStoredError):  # then an owner that is started again has inference forget once more
+                    run.store.set_clean()
             return
         await self._load_adapters(run)
 
@@ -194,7 +204,8 @@ class Installation:
                 if adapter.iteration == run.iteration and not run.over:
                     # Better the base model's answers than none; the rounds go on regardless.
                     run.iteration = BASE_ITERATION
-                    run.store.set_iteration(BASE_ITERATION)
+                    with suppress(NotStoredError):  # the next one tries the iteration that is still written down
+                        run.store.set_iteration(BASE_ITERATION)
             if run.over:
                 return
         await self._client.set_current(run.iteration)
@@ -205,7 +216,8 @@ class Installation:
         iterations = (adapter.iteration for adapter in run.store.adapters())
         earlier = [iteration for iteration in iterations if iteration < withdrawn]
         run.iteration = max(earlier, default=-1)
-        run.store.withdraw(withdrawn, run.iteration)
+        with suppress(NotStoredError):  # an owner that is started again withdraws it again
+            run.store.withdraw(withdrawn, run.iteration)
         self._publisher.notice(
             f"Inference died again and again over iteration {withdrawn}: "
             + ("the base model" if run.iteration < 0 else f"iteration {run.iteration}")

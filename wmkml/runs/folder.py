@@ -10,8 +10,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +46,25 @@ def create_run(
         The folder and its open store.
     """
     folder, unfinished = runs / run, runs / f"{UNFINISHED_PREFIX}{run}"
+    try:
+        _write_run(unfinished, run, language, settings, kind, details)
+        unfinished.rename(folder)  # after a power cut the run exists completely or not at all
+        durable_files.sync_folder(runs)
+        return folder, RunStore(folder / "run.sqlite")
+    except BaseException:
+        for left in (unfinished, folder):
+            shutil.rmtree(left, ignore_errors=True)
+        raise
+
+
+def _write_run(
+    unfinished: Path,
+    run: str,
+    language: str,
+    settings: Settings,
+    kind: RunKind,
+    details: Mapping[str, Any] | None,
+) -> None:
     unfinished.mkdir(mode=0o700, parents=True)
     (unfinished / "adapters").mkdir()
     started = time.time()
@@ -58,13 +79,9 @@ def create_run(
     if details is not None:
         about[kind] = dict(details)
     durable_files.write(unfinished / "run.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
-    store = RunStore(unfinished / "run.sqlite")
-    store.begin(run, language, started)
-    store.close()
+    with closing(RunStore(unfinished / "run.sqlite")) as store:
+        store.begin(run, language, started)
     durable_files.sync_folder(unfinished)
-    unfinished.rename(folder)  # after a power cut the run exists completely or not at all
-    durable_files.sync_folder(runs)
-    return folder, RunStore(folder / "run.sqlite")
 
 
 def adapter_folder(folder: Path, iteration: int, attempt: int) -> Path:

@@ -5,10 +5,14 @@ hold, and echoes that are given up: those are written behind by a thread, in ord
 a second, which would stall the event loop, and losing the last of them does no harm; `flush` waits for them.  An error
 of such a write is raised by the next call that writes, flushes or closes.  Reads never wait for a writer.  Methods may
 be called from any thread.
+
+A disk that takes nothing (it is full, or has become read only) harms no store: a write raises `NotStoredError` and has
+changed nothing, and what is written behind is tried again until the disk takes it.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 import threading
@@ -34,6 +38,48 @@ SOURCES: tuple[Source, ...] = ("visitor", "echo", "persistent", "dataset")
 
 OF_THIS_RUN = "source != 'dataset' AND NOT carried"
 """SQL condition on `pairs`: answers of this run's own iterations, datasets' left out."""
+
+
+class NotStoredError(RuntimeError):
+    """The disk does not take what was to be stored; nothing has changed, and it may be tried again.
+
+    Attributes:
+        reason: what is wrong with the disk, as the end of a sentence.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"nothing can be stored: {reason}")
+        self.reason = reason
+
+
+DISK_TROUBLES = {
+    sqlite3.SQLITE_FULL: "the disk is full",
+    sqlite3.SQLITE_READONLY: "the disk is read only",
+    sqlite3.SQLITE_IOERR: "the disk takes nothing",
+    sqlite3.SQLITE_CANTOPEN: "the disk takes no new file",
+}
+"""SQLite's primary result codes that a disk causes, and may stop causing.  Source: sqlite.org/rescode.html."""
+
+RETRY_SECONDS = 0.5
+"""How long what is written behind waits before it is tried again on a disk that took nothing."""
+
+POLL_SECONDS = 0.05
+"""How often `flush` looks whether the disk takes what it waits for."""
+
+
+def not_stored(error: OSError | sqlite3.Error) -> NotStoredError | None:
+    """The error of a disk that takes nothing as `NotStoredError`; None for any other error."""
+    if isinstance(error, sqlite3.Error):
+        reason = DISK_TROUBLES.get((getattr(error, "sqlite_errorcode", None) or 0) & 0xFF)
+    else:
+        reason = {
+            errno.ENOSPC: DISK_TROUBLES[sqlite3.SQLITE_FULL],
+            errno.EDQUOT: "this user's share of the disk is full",
+            errno.EROFS: DISK_TROUBLES[sqlite3.SQLITE_READONLY],
+            errno.EFBIG: DISK_TROUBLES[sqlite3.SQLITE_IOERR],
+            errno.EIO: DISK_TROUBLES[sqlite3.SQLITE_IOERR],
+        }.get(error.errno or 0)
+    return None if reason is None else NotStoredError(reason)
 
 
 class StoreClosedError(RuntimeError):
@@ -64,14 +110,19 @@ class RunStore:
         self._write_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._last_write: Future[None] | None = None
         self._write_error: sqlite3.Error | None = None
+        self._stalled: NotStoredError | None = None
+        """Why what is written behind waits at the moment."""
+        self._closing = threading.Event()
 
     def close(self) -> None:
         """Finish all writes and close the file; its `-wal` and `-shm` files are gone afterwards.
 
-        Raises the error of a write-behind that was not raised yet.
+        Raises the error of a write-behind that was not raised yet.  What a disk that takes nothing has kept waiting is
+        tried once more, and lost.
         """
         if self._closed:
             return
+        self._closing.set()
         self._write_thread.shutdown(wait=True)
         with self._writer_lock, self._reader_lock:
             self._closed = True
@@ -84,13 +135,15 @@ class RunStore:
         with self._writer_lock:
             if self._closed:
                 raise StoreClosedError
-            self._writer.execute("BEGIN IMMEDIATE")
             try:
+                self._writer.execute("BEGIN IMMEDIATE")
                 yield self._writer
                 self._writer.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self._writer.in_transaction:  # some errors roll back by themselves
                     self._writer.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error) and (trouble := not_stored(error)) is not None:
+                    raise trouble from error
                 raise
 
     def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
@@ -101,11 +154,19 @@ class RunStore:
 
     def _write_behind(self, statement: str, *values: Any) -> None:
         def write() -> None:
-            try:
-                with self._transaction() as connection:
-                    connection.execute(statement, values)
-            except sqlite3.Error as error:
-                self._write_error = error  # raised by the next call: a full disk must not go unnoticed
+            while True:
+                try:
+                    with self._transaction() as connection:
+                        connection.execute(statement, values)
+                except NotStoredError as trouble:
+                    self._stalled = trouble
+                    if not self._closing.wait(RETRY_SECONDS):
+                        continue
+                except sqlite3.Error as error:
+                    self._write_error = error  # raised by the next call: it must not go unnoticed
+                else:
+                    self._stalled = None
+                return
 
         self._raise_write_error()
         if self._closed:
@@ -113,10 +174,21 @@ class RunStore:
         self._last_write = self._write_thread.submit(write)
 
     def flush(self) -> None:
-        """Wait until all write-behinds are on the disk; raises the error of one that failed."""
-        if self._last_write is not None:
-            wait([self._last_write])
+        """Wait until all write-behinds are on the disk; raises the error of one that failed.
+
+        Raises:
+            NotStoredError: they wait for a disk that takes nothing.
+        """
+        self._settle()
+        if self._last_write is not None and not self._last_write.done() and self._stalled is not None:
+            raise self._stalled
         self._raise_write_error()
+
+    def _settle(self) -> None:
+        """Wait until all write-behinds are done, or wait for a disk that takes nothing: a read must not wait for that."""
+        while self._last_write is not None and self._stalled is None:
+            if wait([self._last_write], timeout=POLL_SECONDS).done:
+                return
 
     def _raise_write_error(self) -> None:
         if self._write_error is not None:
@@ -134,7 +206,7 @@ class RunStore:
 
     def run(self) -> RunRow | None:
         """The run's own row; None if the process was killed before it was written."""
-        self.flush()
+        self._settle()
         rows = self._rows("SELECT run, language, started_at, phase, phase_began, iteration, clean FROM run")
         return RunRow(**{**dict(rows[0]), "clean": bool(rows[0]["clean"])}) if rows else None
 
@@ -163,7 +235,7 @@ class RunStore:
 
     def holding(self) -> bool:
         """Whether the operator holds the language."""
-        self.flush()
+        self._settle()
         return any(row["holding"] for row in self._rows("SELECT holding FROM hold"))
 
     # --- pairs -----------------------------------------------------------------------------------------------------
@@ -299,7 +371,7 @@ class RunStore:
 
     def waiting_echoes(self) -> list[WaitingEcho]:
         """The prompts that wait for their echoes, oldest first."""
-        self.flush()
+        self._settle()
         rows = self._rows(
             "SELECT pair, language, prompt FROM waiting_echoes JOIN pairs USING (pair) ORDER BY waiting_echoes.pair"
         )
@@ -327,7 +399,7 @@ class RunStore:
 
     def languages(self) -> dict[str, str]:
         """The language of every station that chose one."""
-        self.flush()
+        self._settle()
         return {row["station"]: row["language"] for row in self._rows("SELECT station, language FROM stations")}
 
     def stations(self) -> set[str]:
@@ -346,7 +418,7 @@ class RunStore:
 
     def rounds(self) -> list[Round]:
         """Every round so far, by iteration."""
-        self.flush()
+        self._settle()
         rows = self._rows("SELECT * FROM rounds ORDER BY iteration")
         return [_round_of(row) for row in rows]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
 import logging
 import shutil
@@ -41,6 +42,12 @@ REPORTABLE_ERRORS = (
     BaseMissingError,
 )
 """Errors whose texts may be reported to the owner: they are written by this project and quote no sample."""
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+"""What a disk says that takes nothing at the moment."""
+
+SAVE_AGAIN_SECONDS = 1.0
 
 
 class UnexpectedError(RuntimeError):
@@ -153,7 +160,7 @@ async def _train_and_write(
     try:
         # Not at LOWEST: from here on the swap waits for this thread.
         nice = LOW if resources.nice else 0
-        sha256 = await run_in_thread(lambda: trainer.save_adapter(folder), nice=nice, threads=resources.threads)
+        sha256 = await _save_patiently(resources, folder, reporter, nice)
     except FolderGoneError:
         raise TrainingDroppedError("The run is over.") from None
     if not reporter.should_continue():
@@ -161,6 +168,29 @@ async def _train_and_write(
             shutil.rmtree(folder)
         raise TrainingDroppedError("The round was dropped.")
     return folder, sha256, trained
+
+
+async def _save_patiently(resources: WorkerResources, folder: Path, reporter: ProgressReporter, nice: int) -> str:
+    """Write the adapter, again and again while the disk takes nothing: the training is done, and the lease is kept.
+
+    Raises:
+        TrainingDroppedError: the owner dropped the round meanwhile.
+    """
+    noticed = False
+    while True:
+        try:
+            return await run_in_thread(
+                lambda: resources.trainer.save_adapter(folder), nice=nice, threads=resources.threads
+            )
+        except OSError as error:
+            if error.errno not in NO_ROOM:
+                raise
+            if not noticed:
+                reporter.on_notice(f"The adapter is trained and cannot be written ({error.strerror}). Make room.")
+                noticed = True
+        if not reporter.should_continue():
+            raise TrainingDroppedError("The round was dropped.")
+        await asyncio.sleep(SAVE_AGAIN_SECONDS)
 
 
 async def _fetch_previous(resources: WorkerResources, job: RoundJob) -> PreviousAdapter | None:

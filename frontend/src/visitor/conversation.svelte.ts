@@ -88,7 +88,8 @@ export class Conversation {
     } catch (error) {
       if (request.signal.aborted) return;
       if (!(error instanceof RefusedError || error instanceof TypeError)) throw error;
-      if (error instanceof RefusedError) this.exchanges = this.exchanges.filter((other) => other !== exchange);
+      // Refused before a word of it came, it was never an exchange; an answer that was read and could not be kept stays.
+      if (error instanceof RefusedError && !exchange.tokens.length) this.exchanges = this.exchanges.filter((other) => other !== exchange);
       else exchange.breakOff();
       this.draft ||= prompt;
       this.failure = error instanceof RefusedError ? { refusal: error.message } : 'unfinished';

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from wmkml.launcher.services import Service
@@ -19,12 +20,14 @@ from wmkml.launcher.supervision.configuration import (
     prepare_supervisor_files,
     write_configuration,
 )
+from wmkml.launcher.supervision.liveness import HUNG_SECONDS, Liveness
 from wmkml.launcher.supervision.supervisor import (
     Supervisor,
     SupervisordUnavailableError,
     cluster_mark,
     start_supervisord,
 )
+from wmkml.system.disk_room import make_room
 from wmkml.system.orphans import end_marked_processes
 
 Report = Callable[[str], None]
@@ -37,6 +40,9 @@ REPORT_SECONDS = 5.0
 
 LAST_BYTES = 4096
 """The end of a log that is searched for its last line."""
+
+RESTART_SECONDS = 5.0
+"""How long the launcher waits before it starts supervisord once more that did not start."""
 
 END_SECONDS = 45.0
 """How long supervisord may take to stop its programs: longer than their stop times together."""
@@ -53,6 +59,7 @@ class Cluster:
         stop_event: set when the cluster shall end.
         report: gets a line for the operator.
         log_limit: how much is kept of each program's log, and of supervisord's own.
+        hung_seconds: after this long without an answer a program that answered before is replaced.
     """
 
     def __init__(
@@ -64,6 +71,7 @@ class Cluster:
         stop_event: threading.Event,
         report: Report,
         log_limit: LogLimit = LOG_LIMIT,
+        hung_seconds: float = HUNG_SECONDS,
     ) -> None:
         self._root, self._services, self._stop_event, self._report = root, list(services), stop_event, report
         self._log_limit = log_limit
@@ -71,15 +79,28 @@ class Cluster:
         self.files = prepare_supervisor_files(data, logs)
         self._supervisor = Supervisor(self.files.socket)
         self._supervisord: subprocess.Popen[bytes] | None = None
+        asked = {service.program.name: service.answers for service in services if service.answers is not None}
+        self._liveness = Liveness(asked, hung_seconds)
         self._reported_failing: set[str] = set()
         self._reported_ready: set[str] = set()
         self._started_at = time.monotonic()
+        self._start_after = 0.0
+        """Monotonic time before which supervisord is not started again."""
 
     def start(self) -> bool:
         """Start everything; returns once the first service is ready, False if the stop event was set before."""
         programs = [service.program for service in self._services]
         write_configuration(self.files, programs, self._root, self._log_limit)
         return self._start_supervised()
+
+    def _start_again(self) -> None:
+        """Start everything again; where that fails, it is tried again at a later look."""
+        try:
+            end_marked_processes(self._mark)
+            self._start_supervised()
+        except (OSError, RuntimeError) as error:
+            self._report(f"It could not be started ({error}); it is tried again.")
+            self._start_after = time.monotonic() + RESTART_SECONDS
 
     def _start_supervised(self) -> bool:
         self._supervisord = start_supervisord(self.files, self._mark, self._root)
@@ -126,22 +147,29 @@ class Cluster:
         """Look once: start the programs that supervisord gave up on, or supervisord itself if it has ended."""
         if self._supervisord is None or self._stop_event.is_set():
             return
+        if time.monotonic() < self._start_after:
+            return
         if self._supervisord.poll() is not None:
             self._report(f"supervisord has ended (status {self._supervisord.returncode}); everything is started again.")
-            end_marked_processes(self._mark)
             self._started_at = time.monotonic()
             self._reported_ready.clear()
-            self._start_supervised()
+            self._start_again()
             return
         try:
-            states = {state["name"]: str(state["statename"]) for state in self._supervisor.program_states()}
+            programs = self._supervisor.program_states()
+            states = {state["name"]: str(state["statename"]) for state in programs}
             for name, state in states.items():
                 if state == "FATAL":
                     self._supervisor.start(name)
+            for name in self._liveness.look({state["name"]: int(state["pid"]) for state in programs}):
+                self._report(f"  {name} hangs: it does not answer any more. It is replaced.")
+                self._supervisor.kill(name)
         except SupervisordUnavailableError:
             # It is ending or was killed this moment: the next look sees that it has ended.
             return
         self._report_failing(states)
+        if deleted := make_room(self.files.logs):
+            self._report(f"The disk is nearly full: {', '.join(deleted)} had to go.")
 
     def _report_failing(self, states: dict[str, str]) -> None:
         failing = {name for name, state in states.items() if state in ("BACKOFF", "FATAL")}
@@ -157,6 +185,7 @@ class Cluster:
     def end(self) -> None:
         """End every process: supervisord stops them in order, what is left is killed.  Returns when none is left."""
         self._stop_event.set()
+        self._liveness.close()
         if self._supervisord is not None:
             self._supervisord.terminate()
             try:
@@ -165,9 +194,10 @@ class Cluster:
                 self._supervisord.kill()
                 self._supervisord.wait()
         end_marked_processes(self._mark)
-        self.files.socket.unlink(missing_ok=True)
-        if self.files.socket.parent != self.files.folder:
-            self.files.socket.parent.rmdir()
+        with suppress(OSError):  # a disk that is read only now; the next start takes another's place
+            self.files.socket.unlink(missing_ok=True)
+            if self.files.socket.parent != self.files.folder:
+                self.files.socket.parent.rmdir()
 
 
 def _last_line(log: Path) -> str:

@@ -11,6 +11,7 @@ import sys
 
 from supervisor import supervisord
 
+from wmkml.launcher.supervision.patient_logs import use_patient_logs
 from wmkml.launcher.supervision.supervisor import CLUSTER_VARIABLE
 from wmkml.system.orphans import Mark, end_marked_processes
 from wmkml.system.parent_process import end_with_parent
@@ -20,6 +21,7 @@ def main() -> int:
     """Run supervisord until it is told to end, or its parent is gone."""
     configuration, parent = sys.argv[1], int(sys.argv[2])
     end_with_parent(parent)
+    use_patient_logs()
     try:
         supervisord.main(["-n", "-c", configuration])
     finally:

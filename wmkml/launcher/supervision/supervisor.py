@@ -8,7 +8,7 @@ import subprocess
 import sys
 import xmlrpc.client
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from supervisor.xmlrpc import SupervisorTransport
 
@@ -28,7 +28,7 @@ def cluster_mark(data: Path) -> Mark:
 def start_supervisord(files: SupervisorFiles, mark: Mark, root: Path) -> subprocess.Popen[bytes]:
     """Start supervisord in a session of its own, so that a Ctrl-C in the terminal reaches the launcher alone."""
     environment = {**os.environ, mark.variable: mark.value, "PYTHONPATH": _python_path()}
-    with (files.logs / "supervisord.err").open("ab") as errors:
+    with _error_log(files.logs / "supervisord.err") as errors:
         return subprocess.Popen(
             [sys.executable, "-m", "wmkml.launcher.supervision.daemon", str(files.configuration), str(os.getpid())],
             cwd=root,
@@ -40,6 +40,13 @@ def start_supervisord(files: SupervisorFiles, mark: Mark, root: Path) -> subproc
             # The services' files hold visitors' words: no other user of this machine may read them.
             umask=0o077,
         )
+
+
+def _error_log(path: Path) -> IO[bytes]:
+    try:
+        return path.open("ab")
+    except OSError:
+        return Path(os.devnull).open("ab")  # on a disk that takes no new file supervisord starts all the same
 
 
 def _python_path() -> str:
@@ -97,3 +104,11 @@ class Supervisor:
         }
         if name not in running:
             self._call("startProcess", name, False)
+
+    def kill(self, name: str) -> None:
+        """Kill a program that does not end by itself; supervisord starts it again.
+
+        Raises:
+            SupervisordUnavailableError: supervisord is gone, or the program does not run.
+        """
+        self._call("signalProcess", name, "KILL")

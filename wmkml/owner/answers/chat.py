@@ -23,6 +23,7 @@ from wmkml.owner.run.live_run import LiveRun
 from wmkml.protocol.conversation import ALTERNATIVES, ChatEnd, ChatStart, ChatToken
 from wmkml.protocol.inference import BASE_ITERATION, ChatMessage, CompletionRequest
 from wmkml.runs.schema import NewPair, WaitingEcho
+from wmkml.runs.store import NotStoredError
 
 INFERENCE_WAIT_SECONDS = 120.0
 """A prompt waits this long for inference to come back; then it fails, and the visitor is told so."""
@@ -73,6 +74,7 @@ class Chat:
             InferenceRefusedError: the prompt does not fit the model's window, or inference refuses it.
             AnswerUnavailableError: inference is away.
             RunOverError: the run ended meanwhile.
+            NotStoredError: the answer is whole, and the disk does not take the pair; there is no end.
         """
         work = functools.partial(self._answer, run, echoes, question)
         async with aclosing(stream_task(run, work, ChatEnd)) as answer:
@@ -113,7 +115,13 @@ class Chat:
                 continue
             run.crashes.record_answer(iteration)
             language = run.language_of(question.station)
-            end = await self._store(run, question, language, iteration, tokens, awaits_echoes=echoes.wanted)
+            try:
+                end = await self._store(run, question, language, iteration, tokens, awaits_echoes=echoes.wanted)
+            except NotStoredError as trouble:
+                self._publisher.notice(
+                    f"What visitors say is answered and cannot be kept: {trouble.reason}. Make room."
+                )
+                raise
             emit(end.model_copy(update={"adapter": adapter}))
             if echoes.wanted:
                 echoes.enqueue(WaitingEcho(end.pair, language, question.prompt))

@@ -22,6 +22,7 @@ from wmkml.owner.inference.client import InferenceRefusedError
 from wmkml.owner.run.live_run import LiveRun
 from wmkml.policy.pair_selection import dataset_pairs_wanted
 from wmkml.runs.schema import NewPair
+from wmkml.runs.store import not_stored
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,11 @@ class BaseAnswerCache:
         self._model = model
         try:
             self._connection = _open_cache(path)
+        except sqlite3.OperationalError as error:
+            if not_stored(error) is None:
+                raise
+            log.warning("%s cannot be opened (%s): the base model's answers are not kept.", path, error)
+            self._connection = _open_cache(Path(":memory:"))
         except sqlite3.DatabaseError as damage:
             log.warning("%s is damaged (%s); the base model answers the datasets anew.", path, damage)
             for file in path.parent.glob(f"{path.name}*"):
@@ -52,10 +58,14 @@ class BaseAnswerCache:
         return None if row is None else str(row[0])
 
     def put(self, language: str, prompt: str, answer: str) -> None:
-        """Cache an answer, in place of an earlier one."""
-        self._connection.execute(
-            "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", (self._model, language, prompt, answer)
-        )
+        """Cache an answer, in place of an earlier one; on a disk that takes nothing it is asked for again some time."""
+        try:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", (self._model, language, prompt, answer)
+            )
+        except sqlite3.OperationalError as error:
+            if not_stored(error) is None:
+                raise
 
     def delete(self, language: str, prompts: Iterable[str]) -> None:
         """Delete the answers to these prompts, so that they are generated anew."""
@@ -161,7 +171,7 @@ class DatasetAnswers:
             return
         if not answer.strip():
             return
-        await run.add_pairs(
+        await run.add_pairs_patiently(
             NewPair(
                 source="dataset",
                 dataset=name,

@@ -108,7 +108,7 @@ class BackgroundRequests:
         Args:
             echoes_of: the pair whose prompt they echo: it waits no longer.
         """
-        await run.add_pairs(
+        await run.add_pairs_patiently(
             *(
                 NewPair(
                     source=source,

@@ -130,6 +130,9 @@ class DeskView:
         problems = [DeskProblem(code=f"{light.name}_{light.code}") for light in lights if light.light == "trouble"]
         if machine.disk_free_gib < LOW_DISK_GIB:
             problems.append(DeskProblem(code="disk", detail=f"{machine.disk_free_gib:.1f}"))
+        run = owner.installation.run
+        if run is not None and run.unstored:
+            problems.append(DeskProblem(code="unstored", detail=run.unstored))
         if machine.memory_free_gib < LOW_MEMORY_SHARE * machine.memory_total_gib:
             problems.append(DeskProblem(code="memory", detail=f"{machine.memory_free_gib:.1f}"))
         problems += [

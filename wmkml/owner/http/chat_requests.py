@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from wmkml.owner.answers.chat import AnswerUnavailableError, ChatAnswer, ChatEvent, VisitorPrompt
 from wmkml.owner.answers.conversations import SHARED_STATION
 from wmkml.owner.context import OwnerContext
-from wmkml.owner.http.http_requests import checked_prompt
+from wmkml.owner.http.http_requests import checked_prompt, unstored_refusal
 from wmkml.owner.inference.client import InferenceRefusedError
 from wmkml.owner.installation import UnknownLanguageError
 from wmkml.owner.run.live_run import RunOverError
 from wmkml.protocol.base import RequestRefusedError
 from wmkml.protocol.conversation import ChatStart
+from wmkml.runs.store import NotStoredError
 
 
 def start_answer(
@@ -97,6 +98,8 @@ def answer_errors_as_refusals() -> Iterator[None]:
         raise RequestRefusedError(400, "The language model refuses this prompt.") from None
     except AnswerUnavailableError as error:
         raise RequestRefusedError(503, str(error)) from None
+    except NotStoredError as trouble:
+        raise unstored_refusal(trouble) from None
     except RunOverError:
         raise RequestRefusedError(409, "The run has ended; the language is reborn.") from None
 

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from wmkml.access.keys import key_matches
 from wmkml.access.trusted_hosts import FORWARDED_FOR, is_trusted
 from wmkml.protocol.base import Refusal, RequestRefusedError
+from wmkml.runs.store import NotStoredError
 
 log = logging.getLogger(__name__)
 
@@ -106,12 +107,22 @@ def from_trusted_host(request: Request, hosts: Sequence[str]) -> bool:
     return is_trusted(peer, request.headers.getlist(FORWARDED_FOR), hosts)
 
 
+def unstored_refusal(trouble: NotStoredError) -> RequestRefusedError:
+    """What somebody is told whose words or wishes the disk does not take."""
+    return RequestRefusedError(507, f"This cannot be kept: {trouble.reason}. Ask whoever looks after the installation.")
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Answer every error with a `Refusal` that quotes nothing of the request."""
 
     @app.exception_handler(RequestRefusedError)
     async def on_refused(_request: Request, error: RequestRefusedError) -> Response:
         return refusal_response(error.status, error.sentence)
+
+    @app.exception_handler(NotStoredError)
+    async def on_not_stored(_request: Request, error: NotStoredError) -> Response:
+        refusal = unstored_refusal(error)
+        return refusal_response(refusal.status, refusal.sentence)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(_request: Request, error: RequestValidationError) -> Response:

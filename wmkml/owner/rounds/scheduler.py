@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 from wmkml.config import Settings
 from wmkml.owner.answers.dataset_answers import DatasetAnswers
@@ -27,13 +28,14 @@ from wmkml.owner.rounds.lease import Lease
 from wmkml.owner.rounds.loading import load_adapter
 from wmkml.owner.rounds.round_opening import job_of, new_round
 from wmkml.owner.rounds.worker_registry import WorkerRegistry
-from wmkml.owner.run.live_run import ChangeSignal, LiveRun
+from wmkml.owner.run.live_run import STORE_AGAIN_SECONDS, ChangeSignal, LiveRun
 from wmkml.owner.run.overrides import Overrides
 from wmkml.policy.round_states import FAILURES, RoundEvent, RoundState, after, allows, is_finished
 from wmkml.protocol.run_state import SwapEvent
 from wmkml.protocol.training import Claim, HandIn, HandInReply, RoundFailure, RoundJob, StepReport
 from wmkml.runs.folder import adapter_folder, append_line
 from wmkml.runs.schema import AcceptedAdapter, Round
+from wmkml.runs.store import NotStoredError
 
 MEASURED_ANSWERS = 50
 """How many of the newest answers are measured at each round's start."""
@@ -211,7 +213,7 @@ class RoundScheduler:
             if report.step == 1:
                 round_.loss_first = report.loss
             line = {"iteration": iteration, "attempt": attempt, **report.model_dump(exclude={"notice"})}
-            append_line(self._run.folder, "losses.jsonl", line)
+            self._write_line("losses.jsonl", line)
             self._publisher.step(round_)
         return True
 
@@ -299,7 +301,7 @@ class RoundScheduler:
         round_.learning_rate = self._overrides.learning_rate(number)
         run.store.save_round(round_)
         measures = self._publisher.round_begins(round_, round_.began, run.store.newest_answers(MEASURED_ANSWERS))
-        append_line(run.folder, "measures.jsonl", {"iteration": run.iteration, "round": number, **measures})
+        self._write_line("measures.jsonl", {"iteration": run.iteration, "round": number, **measures})
         return round_
 
     async def _carry_out(self, round_: Round) -> None:
@@ -363,7 +365,9 @@ class RoundScheduler:
         switching = _now()
         assert round_.path is not None and round_.sha256 is not None
         # On the disk first, then in memory, with nothing between them that could be interrupted.
-        run.store.accept(AcceptedAdapter(round_.iteration, round_.path, round_.sha256, from_round=True), round_)
+        if not self._accept(AcceptedAdapter(round_.iteration, round_.path, round_.sha256, from_round=True), round_):
+            await asyncio.sleep(STORE_AGAIN_SECONDS)
+            return  # it is still held
         run.iteration = round_.iteration
         round_.swap_seconds = round_.since_last_step + self._load_seconds + _now() - switching
         self._apply(round_, RoundEvent.SWITCHED_IN)
@@ -388,6 +392,22 @@ class RoundScheduler:
         self._run.store.save_round(round_)
         self._publisher.round_changed(round_)
         self._changed.notify()
+
+    def _accept(self, adapter: AcceptedAdapter, round_: Round) -> bool:
+        """Write down that the round's adapter answers from now on; False: the disk takes nothing."""
+        try:
+            self._run.store.accept(adapter, round_)
+        except NotStoredError as trouble:
+            self._publisher.notice(f"Iteration {round_.iteration} waits to answer: {trouble.reason}. Make room.")
+            return False
+        return True
+
+    def _write_line(self, name: str, line: dict[str, Any]) -> None:
+        """Append a line to a file of the run; what cannot be written is lost, and the round goes on."""
+        try:
+            append_line(self._run.folder, name, line)
+        except OSError as error:
+            self._publisher.notice(f"{name} of run {self._run.name} cannot be written: {error.strerror}.")
 
     async def _until_saved(self) -> None:
         """Wait until every change of a round so far is on the disk."""

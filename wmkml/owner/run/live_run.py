@@ -16,7 +16,10 @@ from wmkml.owner.run.clock import RunClock
 from wmkml.protocol.conversation import ChatToken
 from wmkml.protocol.run_state import Phase
 from wmkml.runs.schema import NewPair
-from wmkml.runs.store import RunStore
+from wmkml.runs.store import NotStoredError, RunStore
+
+STORE_AGAIN_SECONDS = 1.0
+"""Between two tries to store what nobody waits for, on a disk that takes nothing."""
 
 
 class RunOverError(RuntimeError):
@@ -79,6 +82,8 @@ class LiveRun:
         self.crashes = CrashCounter()
         self.load_failures: Counter[int] = Counter()
         """By past iteration: how often in a row inference went away while that adapter was being loaded again."""
+        self.unstored = ""
+        """What is wrong with the disk while it takes no pair, as the end of a sentence; empty while it does."""
         self._on_crash = on_crash
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -141,9 +146,27 @@ class LiveRun:
             tokens: the tokens of the last pair's answer.
             awaits_echoes: whether the last pair's prompt waits for its echoes from now on.
             echoes_of: the pair whose prompt these pairs echo: it waits no longer.
+
+        Raises:
+            NotStoredError: the disk takes nothing.
         """
-        numbers = await asyncio.to_thread(
-            self.store.add_pairs, pairs, tokens, awaits_echoes=awaits_echoes, echoes_of=echoes_of
-        )
+        try:
+            numbers = await asyncio.to_thread(
+                self.store.add_pairs, pairs, tokens, awaits_echoes=awaits_echoes, echoes_of=echoes_of
+            )
+        except NotStoredError as trouble:
+            self.unstored = trouble.reason
+            raise
+        self.unstored = ""
         self.new_pairs.notify()
         return numbers
+
+    async def add_pairs_patiently(self, *pairs: NewPair, echoes_of: int | None = None) -> None:
+        """Store pairs that nobody waits for: as `add_pairs`, and again and again while the disk takes nothing."""
+        while True:
+            try:
+                await self.add_pairs(*pairs, echoes_of=echoes_of)
+            except NotStoredError:
+                await asyncio.sleep(STORE_AGAIN_SECONDS)
+            else:
+                return

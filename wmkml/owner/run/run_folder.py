@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from wmkml.runs.folder import UNFINISHED_PREFIX
-from wmkml.runs.store import RunStore
+from wmkml.runs.store import RunStore, not_stored
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +99,16 @@ def _damage(folder: Path) -> str:
 
 
 def mark_over(folder: Path) -> None:
-    """Mark a run for deletion, durably against a crash; its database may still be open."""
-    (folder / OVER_MARKER).touch()
+    """Mark a run for deletion, durably against a crash; its database may still be open.
+
+    On a disk that takes no new name it is marked once its files are deleted.
+    """
+    try:
+        (folder / OVER_MARKER).touch()
+    except OSError as error:
+        if not_stored(error) is None:
+            raise
+        log.warning("%s cannot be marked for deletion yet (%s).", folder, error.strerror)
 
 
 def delete_all_but_adapters(folder: Path) -> None:
@@ -109,6 +117,8 @@ def delete_all_but_adapters(folder: Path) -> None:
     for path in folder.iterdir():
         if path.name not in ("adapters", OVER_MARKER):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not (folder / OVER_MARKER).exists():
+        mark_over(folder)
 
 
 def mark_adapters_over(folder: Path) -> None:

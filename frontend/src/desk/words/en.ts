@@ -65,6 +65,7 @@ export const en: Words = {
     inference_silent: 'The language model does not answer. Visitors wait.|Wait a minute. If it stays so: `./master_script.sh stop`, then `./master_script.sh start`.',
     inference_refuses: 'The language model belongs to another installation.|End everything (`./master_script.sh stop`) and start again (`./master_script.sh start`).',
     worker_away: 'The training is not running. Visitors can talk, but the language learns nothing more.|It is restarted by itself. If it runs on another computer, look there. Else: `./master_script.sh stop`, then `./master_script.sh start`.',
+    unstored: 'What visitors say is answered and cannot be kept ({detail}).|Make room on the disk of the data folder; it then goes on by itself.',
     disk: 'Only {detail} GiB are free on the disk.|Delete old files, for example in `data/laboratory` or `models`; below 1 GiB no run can be kept.',
     memory: 'Only {detail} GiB of memory are free.|End other programs on this computer.',
     osc: 'Music and visuals at {detail} cannot be reached.|Is that computer on, and in the same network? Is the address in `config.yaml` right (osc_ip, osc_port)?',

@@ -1,0 +1,61 @@
+"""Room on a disk that is nearly full: what gives way before words and adapters do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+WANTED_SHARE = 0.1
+"""Of the disk, free: with less, logs give way …"""
+
+WANTED_BYTES = 256 * 2**20
+"""… or this much, where that is less."""
+
+KEPT_BYTES = 64 * 1024
+"""Of a log that is being written so much may stay."""
+
+
+def make_room(logs: Path) -> list[str]:
+    """Delete the oldest rotated logs until enough is free, then empty the logs that are being written.
+
+    Returns:
+        The names of the files that were deleted or emptied.
+    """
+    gone: list[str] = []
+    if _has_room(logs):
+        return gone
+    rotated = [path for path in logs.glob("*.log.*") if path.is_file()]
+    for path in sorted(rotated, key=_modified):
+        path.unlink(missing_ok=True)
+        gone.append(path.name)
+        if _has_room(logs):
+            return gone
+    for path in logs.glob("*.log"):
+        # They are opened to be appended to, so that what comes next is written at the new end.
+        if _size(path) > KEPT_BYTES:
+            os.truncate(path, 0)
+            gone.append(path.name)
+    return gone
+
+
+def _has_room(folder: Path) -> bool:
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return True
+    return usage.free >= min(WANTED_BYTES, WANTED_SHARE * usage.total)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
