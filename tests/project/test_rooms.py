@@ -23,7 +23,7 @@ FLOORS = (
     {"config", "install"},
     {"access", "dialogue", "adapters", "models"},
     {"training", "corpora", "engine"},
-    {"measures"},
+    {"measures", "generation"},
     {"protocol", "understudy"},
     {"policy"},
     {"runs"},

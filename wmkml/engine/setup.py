@@ -19,6 +19,9 @@ from wmkml.engine.remote_protocol import Deployment
 LONGEST_WINDOW = 4096
 """Tokens: the window when the settings name none, even if the model's is longer, since the cache takes memory."""
 
+WINDOW_KEYS = ("max_position_embeddings", "n_positions", "seq_length")
+"""What `config.json` calls the longest text that a model was made for: most, GPT-2, BLOOM."""
+
 
 class ModelUnusableError(ValueError):
     """The model's folder cannot be served.  The text is a sentence for the operator."""
@@ -71,7 +74,7 @@ class EngineSetup:
     def chosen_window(self) -> int:
         """The window in tokens, never longer than the model's own."""
         config = self.config
-        own = int(config.get("max_position_embeddings") or LONGEST_WINDOW)
+        own = int(next((config[key] for key in WINDOW_KEYS if config.get(key)), LONGEST_WINDOW))
         return min(self.window, own) if self.window else min(own, LONGEST_WINDOW)
 
     @cached_property

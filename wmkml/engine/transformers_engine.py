@@ -14,6 +14,7 @@ import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -37,6 +38,19 @@ def default_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def layer_shapes(model: Any) -> dict[str, tuple[int, int]]:
+    """(out, in) of every layer of a model that an adapter may change, by its module's name."""
+    from transformers.pytorch_utils import Conv1D
+
+    shapes = {}
+    for name, module in model.named_modules():
+        weight = getattr(module, "weight", None)
+        if weight is not None and weight.dim() == 2:
+            out, inputs = weight.shape if not isinstance(module, Conv1D) else reversed(weight.shape)
+            shapes[name] = (int(out), int(inputs))
+    return shapes
 
 
 class TransformersEngine:
@@ -78,6 +92,8 @@ class TransformersEngine:
             torch.set_num_threads(self._setup.threads)
         dtype = torch.bfloat16 if self._setup.dtype == "auto" else getattr(torch, self._setup.dtype)
         model = AutoModelForCausalLM.from_pretrained(str(self._setup.model), dtype=dtype, local_files_only=True)
+        # Of the model itself, since a file's names and shapes may be others: GPT-2's layers lie transposed in it.
+        self._expectation = replace(self._expectation, shapes=layer_shapes(model))
         self._model = model.to(self._device).eval()
 
     async def stop(self) -> None:
