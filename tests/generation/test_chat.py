@@ -10,7 +10,7 @@ import pytest
 
 from wmkml.__main__ import main
 from wmkml.corpora import read
-from wmkml.generation.conversation import HELP, SETTINGS, Conversation
+from wmkml.generation.conversation import HELP, SETTINGS, TerminalTalk
 from wmkml.generation.decoding import Decoding
 from wmkml.generation.few_shot import load_few_shot
 from wmkml.generation.speaker import Speaker
@@ -35,7 +35,7 @@ def test_lines_are_answered_and_nothing_else_is_printed(
 
 def test_commands(understudy: Speaker, tmp_path: Path) -> None:
     sentences: list[str] = []
-    talk = Conversation(understudy, Decoding(temperature=1.5, seed=1), tell=sentences.append)
+    talk = TerminalTalk(understudy, Decoding(temperature=1.5, seed=1), tell=sentences.append)
     assert all(talk.hear(line) for line in (CAT, DOG))
     before = list(talk.turns)
     assert talk.hear("/undo") and talk.turns == before[:2]
@@ -55,7 +55,7 @@ def test_commands(understudy: Speaker, tmp_path: Path) -> None:
 def test_a_person_can_act_for_the_model(understudy: Speaker) -> None:
     """ReAct: the examples stand before the conversation, and an observation is a turn of it."""
     few_shot = load_few_shot("react-en")
-    talk = Conversation(understudy, Decoding(temperature=0, max_tokens=12, stop=few_shot.stop), few_shot=few_shot)
+    talk = TerminalTalk(understudy, Decoding(temperature=0, max_tokens=12, stop=few_shot.stop), few_shot=few_shot)
     replies: list[str] = []
     talk.on_reply = lambda reply: replies.append(reply.prompt)
     talk.hear(few_shot.prompts[0])
@@ -64,7 +64,7 @@ def test_a_person_can_act_for_the_model(understudy: Speaker) -> None:
 
 
 def test_probabilities_can_be_shown(understudy: Speaker) -> None:
-    talk = Conversation(understudy, Decoding(temperature=0), tell=lambda text: None)
+    talk = TerminalTalk(understudy, Decoding(temperature=0), tell=lambda text: None)
     readings: list[int] = []
     talk.on_reply = lambda reply: readings.append(len(reply.readings))
     talk.hear(CAT)

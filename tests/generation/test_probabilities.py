@@ -121,7 +121,9 @@ def test_a_token_is_chosen_and_the_model_goes_on(understudy: Speaker) -> None:
         except StopIteration:
             raise EOFError from None
 
-    last = choose_tokens(choice, ask, lambda state: shown.append("".join(t.text for t in state.shown)), sentences.append)
+    last = choose_tokens(
+        choice, ask, lambda state: shown.append("".join(t.text for t in state.shown)), sentences.append
+    )
     likeliest = reading.tokens[2].alternatives[0]
     assert any(repr(likeliest.text) in line for line in sentences), "what else could stand there"
     assert shown[0].startswith(f"Eine{likeliest.text}") and len(shown[0]) > len(f"Eine{likeliest.text}")

@@ -20,7 +20,7 @@ from wmkml.generation.arguments import add_decoding_arguments, add_speaker_argum
 
 if TYPE_CHECKING:
     from wmkml.generation.comparison import Reply
-    from wmkml.generation.conversation import Conversation
+    from wmkml.generation.conversation import TerminalTalk
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Talk.  Returns 2, with a sentence on stderr, when it cannot begin."""
-    from wmkml.generation.conversation import Conversation
+    from wmkml.generation.conversation import TerminalTalk
     from wmkml.generation.decoding import DecodingError
     from wmkml.generation.few_shot import load_few_shot
     from wmkml.generation.sources import SpeakerError
@@ -51,7 +51,7 @@ def main(arguments: argparse.Namespace) -> int:
     except (SpeakerError, DecodingError) as error:
         print(error, file=sys.stderr)
         return 2
-    conversation = Conversation(
+    conversation = TerminalTalk(
         speaker,
         decoding,
         arguments.system,
@@ -77,7 +77,7 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _talk(conversation: Conversation) -> None:
+def _talk(conversation: TerminalTalk) -> None:
     import contextlib
 
     from wmkml.dialogue.chat_template import MessagesRefusedError, PromptTooLongError

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from wmkml.generation.arguments import add_speaker_arguments, speakers_of
 
 if TYPE_CHECKING:
-    from wmkml.generation.probabilities import Reading
+    from wmkml.generation.probabilities import TextReading
     from wmkml.generation.speaker import Speaker
 
 
@@ -109,7 +109,7 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def as_json(readings: list[Reading]) -> dict[str, Any]:
+def as_json(readings: list[TextReading]) -> dict[str, Any]:
     """Readings as JSON: for each model its summary and its tokens."""
     from dataclasses import asdict
 
@@ -169,7 +169,7 @@ def _progress(label: str) -> Any:
     return on_read
 
 
-def _print(readings: list[Reading]) -> None:
+def _print(readings: list[TextReading]) -> None:
     from rich.console import Console
 
     from wmkml.generation.colours import coloured, legend, number, token_table
@@ -189,7 +189,7 @@ def _print(readings: list[Reading]) -> None:
         console.print(legend())
 
 
-def _write(arguments: argparse.Namespace, readings: list[Reading]) -> None:
+def _write(arguments: argparse.Namespace, readings: list[TextReading]) -> None:
     from wmkml.generation.probabilities import to_frame
     from wmkml.generation.probability_page import probability_page
 
@@ -204,7 +204,7 @@ def _write(arguments: argparse.Namespace, readings: list[Reading]) -> None:
         Path(arguments.json).write_text(text + "\n", encoding="utf-8")
 
 
-def _choose(speaker: Speaker, reading: Reading, continued: int, decoding: Any) -> Reading:
+def _choose(speaker: Speaker, reading: TextReading, continued: int, decoding: Any) -> TextReading:
     from rich.console import Console
     from rich.text import Text
 
@@ -213,7 +213,7 @@ def _choose(speaker: Speaker, reading: Reading, continued: int, decoding: Any) -
 
     console = Console(stderr=True)
 
-    def show(state: Reading) -> None:
+    def show(state: TextReading) -> None:
         text = Text()
         for token in state.shown:
             shade = shade_of(token.probability)

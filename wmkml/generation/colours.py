@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from wmkml.generation.probabilities import Reading, TokenProbability
+from wmkml.generation.probabilities import TextReading, TokenProbability
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -82,7 +82,7 @@ def legend() -> Text:
     return text
 
 
-def token_table(reading: Reading, alternatives: int = 3) -> Table:
+def token_table(reading: TextReading, alternatives: int = 3) -> Table:
     """A table for a terminal: every token with its numbers and its nearest alternatives."""
     from rich.table import Table
     from rich.text import Text

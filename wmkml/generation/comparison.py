@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from wmkml.generation.answering import Answer, continue_ids
 from wmkml.generation.colours import coloured
-from wmkml.generation.probabilities import Reading, read_ids
+from wmkml.generation.probabilities import TextReading, read_ids
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -33,7 +33,7 @@ class Reply:
     prompt: str
     answers: tuple[Answer, ...]
     dropped: int = 0
-    readings: tuple[Reading, ...] = ()
+    readings: tuple[TextReading, ...] = ()
 
 
 def ask(

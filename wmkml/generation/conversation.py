@@ -33,7 +33,7 @@ SETTINGS = ("temperature", "top_p", "repetition_penalty", *NUMBERS)
 
 
 @dataclass
-class Conversation:
+class TerminalTalk:
     """What was said, and how it goes on.
 
     Attributes:

@@ -30,7 +30,7 @@ TokenPart = Literal["template", "prompt", "text", "answer"]
 
 
 @dataclass(frozen=True)
-class Alternative:
+class LikelyToken:
     """A token that could have stood there.
 
     Attributes:
@@ -64,7 +64,7 @@ class TokenProbability:
     probability: float | None = None
     rank: int | None = None
     entropy: float | None = None
-    alternatives: tuple[Alternative, ...] = ()
+    alternatives: tuple[LikelyToken, ...] = ()
     probability_at: float | None = None
     entropy_at: float | None = None
 
@@ -75,7 +75,7 @@ class TokenProbability:
 
 
 @dataclass(frozen=True)
-class Reading:
+class TextReading:
     """A text as one model reads it.
 
     Attributes:
@@ -119,7 +119,7 @@ def read_text(
     temperature: float | None = None,
     alternatives: int = 5,
     on_read: Callable[[int, int], None] = lambda done, total: None,
-) -> Reading:
+) -> TextReading:
     """A text, or the model's own continuation of it, token by token.
 
     Args:
@@ -157,7 +157,7 @@ def read_ids(
     temperature: float | None = None,
     alternatives: int = 5,
     on_read: Callable[[int, int], None] = lambda done, total: None,
-) -> Reading:
+) -> TextReading:
     """As `read_text`, of these very tokens; `parts` has a TokenPart for each.
 
     Raises:
@@ -176,17 +176,17 @@ def read_ids(
             _measured(speaker, position, ids[position], texts[position], _part(parts[position]), logits, temperature,
                       alternatives)
         )  # fmt: skip
-    return Reading(speaker.label, tuple(rows), temperature)
+    return TextReading(speaker.label, tuple(rows), temperature)
 
 
-def to_frame(readings: Sequence[Reading]) -> DataFrame:
+def to_frame(readings: Sequence[TextReading]) -> DataFrame:
     """Readings as a DataFrame, a token a row; the columns at a temperature have it in their names, `probability_at_0.7`."""
     from pandas import DataFrame
 
     return DataFrame.from_records([record for reading in readings for record in records(reading)])
 
 
-def records(reading: Reading) -> Iterator[dict[str, Any]]:
+def records(reading: TextReading) -> Iterator[dict[str, Any]]:
     """A flat record for each token that is shown."""
     suffix = "" if reading.temperature is None else f"_at_{reading.temperature:g}"
     for token in reading.shown:
@@ -290,7 +290,7 @@ def _measured(
     others = []
     for value, index in zip(top.values.tolist(), top.indices.tolist(), strict=True):
         at = None if tempered is None else math.exp(float(tempered[index]))
-        others.append(Alternative(index, alternative_text(speaker, index), math.exp(value), at))
+        others.append(LikelyToken(index, alternative_text(speaker, index), math.exp(value), at))
     return TokenProbability(
         position=position,
         id=token,

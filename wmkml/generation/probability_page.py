@@ -6,7 +6,7 @@ import html
 from collections.abc import Sequence
 
 from wmkml.generation.colours import SHADES, number, percent, shade_of, visible
-from wmkml.generation.probabilities import Reading, TokenProbability
+from wmkml.generation.probabilities import TextReading, TokenProbability
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -32,7 +32,7 @@ Point at a token, or reach it with the Tab key, for its numbers.</p>
 """
 
 
-def probability_page(readings: Sequence[Reading]) -> str:
+def probability_page(readings: Sequence[TextReading]) -> str:
     """The readings as a page of HTML."""
     legend = "".join(
         f'<span style="background:{shade.background};color:{shade.ink}">{html.escape(shade.words)}</span>'
@@ -41,7 +41,7 @@ def probability_page(readings: Sequence[Reading]) -> str:
     return PAGE.format(legend=legend, sections="\n".join(map(_section, readings)))
 
 
-def _section(reading: Reading) -> str:
+def _section(reading: TextReading) -> str:
     perplexity, entropy = reading.perplexity, reading.mean_entropy
     parts = [
         f"<h2>{html.escape(reading.label)}</h2>",
@@ -73,7 +73,7 @@ def _token(token: TokenProbability, temperature: float | None, *, tempered: bool
     )
 
 
-def _table(reading: Reading) -> str:
+def _table(reading: TextReading) -> str:
     temperature = reading.temperature
     at = "" if temperature is None else f"<th>at {temperature:g}</th><th>entropy at {temperature:g}</th>"
     rows = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from wmkml.generation.answering import continue_ids
 from wmkml.generation.decoding import Decoding
-from wmkml.generation.probabilities import Reading, read_ids
+from wmkml.generation.probabilities import TextReading, read_ids
 
 if TYPE_CHECKING:
     from wmkml.generation.speaker import Speaker
@@ -38,10 +38,10 @@ class TokenChoice:
         decoding: how it adds them.
     """
 
-    def __init__(self, speaker: Speaker, reading: Reading, continued: int, decoding: Decoding) -> None:
+    def __init__(self, speaker: Speaker, reading: TextReading, continued: int, decoding: Decoding) -> None:
         self._speaker, self._continued, self._decoding = speaker, continued, decoding
         self._alternatives = max((len(token.alternatives) for token in reading.tokens), default=0)
-        self._past: list[Reading] = []
+        self._past: list[TextReading] = []
         self.reading = reading
 
     @property
@@ -49,7 +49,7 @@ class TokenChoice:
         """The first position that can be chosen: what stands before it is the template's, or nothing."""
         return next((token.position for token in self.reading.shown if token.probability is not None), 0)
 
-    def choose(self, position: int, token: int) -> Reading:
+    def choose(self, position: int, token: int) -> TextReading:
         """Put a token at a position, drop what came after, and go on.
 
         Raises:
@@ -57,7 +57,7 @@ class TokenChoice:
         """
         return self._replace_from(position, [token])
 
-    def put(self, position: int, text: str) -> Reading:
+    def put(self, position: int, text: str) -> TextReading:
         """Put a text at a position, drop what came after, and go on.
 
         Raises:
@@ -65,11 +65,11 @@ class TokenChoice:
         """
         return self._replace_from(position, self._speaker.tokenizer.encode(text, add_special_tokens=False))
 
-    def go_on(self, tokens: int = 0) -> Reading:
+    def go_on(self, tokens: int = 0) -> TextReading:
         """Let the model add tokens at the end."""
         return self._grow(self._draft(len(self.reading.tokens)), tokens or self._continued)
 
-    def undo(self) -> Reading:
+    def undo(self) -> TextReading:
         """The text before the last change; where there was none, as it is."""
         if self._past:
             self.reading = self._past.pop()
@@ -79,7 +79,7 @@ class TokenChoice:
         tokens = self.reading.tokens[:length]
         return Draft(tuple(token.id for token in tokens), tuple(token.part for token in tokens))
 
-    def _replace_from(self, position: int, ids: Sequence[int]) -> Reading:
+    def _replace_from(self, position: int, ids: Sequence[int]) -> TextReading:
         if not self.first <= position <= len(self.reading.tokens):
             raise IndexError(
                 f"There is no position {position}; there are {self.first} to {len(self.reading.tokens) - 1}."
@@ -88,7 +88,7 @@ class TokenChoice:
         chosen = Draft((*draft.ids, *ids), (*draft.parts, *["text"] * len(ids)))
         return self._grow(chosen, self._continued)
 
-    def _grow(self, draft: Draft, tokens: int) -> Reading:
+    def _grow(self, draft: Draft, tokens: int) -> TextReading:
         room = self._speaker.window - len(draft.ids)
         ends = self._decoding.end_ids(self._speaker)
         ids, parts = list(draft.ids), list(draft.parts)
@@ -111,9 +111,9 @@ class TokenChoice:
 def choose_tokens(
     choice: TokenChoice,
     ask: Callable[[str], str],
-    show: Callable[[Reading], None],
+    show: Callable[[TextReading], None],
     tell: Callable[[str], None],
-) -> Reading:
+) -> TextReading:
     """The conversation about it: reads commands until `quit` or the end of the input.  Returns the last text.
 
     Args:
@@ -135,7 +135,7 @@ def choose_tokens(
             tell(f"{error} `help` lists what can be done.")
 
 
-def _obey(line: str, choice: TokenChoice, show: Callable[[Reading], None], tell: Callable[[str], None]) -> None:
+def _obey(line: str, choice: TokenChoice, show: Callable[[TextReading], None], tell: Callable[[str], None]) -> None:
     word, _, rest = line.partition(" ")
     rest = rest.strip() if not rest.lstrip().startswith("=") else rest.lstrip()
     if word in ("", "show"):
