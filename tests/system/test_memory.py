@@ -9,7 +9,7 @@ import pytest
 
 from tests.system.test_cores import VERSION_1, VERSION_2, write
 from wmkml.system import memory
-from wmkml.system.memory import memory_gib, memory_limit
+from wmkml.system.memory import available_gib, memory_gib, memory_limit
 
 GIB = 2**30
 NO_LIMIT_SET = 9223372036854771712
@@ -50,3 +50,20 @@ def test_the_smaller_of_machine_and_limit_counts(
     monkeypatch.setattr(os, "sysconf", lambda name: pages[name])
     monkeypatch.setattr(memory, "memory_limit", lambda: limit)
     assert memory_gib() == usable
+
+
+@pytest.mark.parametrize(
+    ("files", "available"),
+    [
+        ({}, 20.0),
+        ({"memory.max": str(12 * GIB), "memory.current": str(9 * GIB), "memory.stat": f"inactive_file {2 * GIB}"}, 5.0),
+        ({"memory.max": str(64 * GIB), "memory.current": str(9 * GIB)}, 20.0),
+        ({"memory.max": "max", "memory.current": str(9 * GIB)}, 20.0),
+        ({"memory/memory.limit_in_bytes": str(4 * GIB), "memory/memory.usage_in_bytes": str(5 * GIB)}, 0.0),
+    ],
+)
+def test_what_is_free_is_no_more_than_the_groups_leave(tmp_path: Path, files: dict[str, str], available: float) -> None:
+    (tmp_path / "meminfo").write_text(f"MemTotal: 99 kB\nMemAvailable: {20 * 2**20} kB\n")
+    (tmp_path / "membership").write_text("4:memory:/\n0::/\n", encoding="ascii")
+    write(tmp_path / "hierarchies", files)
+    assert available_gib(tmp_path / "meminfo", tmp_path / "membership", tmp_path / "hierarchies") == available

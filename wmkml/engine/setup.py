@@ -50,6 +50,7 @@ class EngineSetup:
         tensor_parallel: GPUs that hold a copy of the model together.
         engine_args: more arguments for vLLM (`wmkml.engine.engine_args`).
         deployment: where the remote engine is asked.
+        device: cpu, cuda or mps, for the transformers engine; empty: the best that there is.
     """
 
     model: Path
@@ -69,6 +70,7 @@ class EngineSetup:
     tensor_parallel: int = 1
     engine_args: Mapping[str, Any] = field(default_factory=dict)
     deployment: Deployment | None = None
+    device: str = ""
 
     @cached_property
     def chosen_window(self) -> int:

@@ -63,7 +63,7 @@ class TransformersEngine:
         self._expectation = Expectation(setup.rank, setup.shapes, setup.target_modules)
         self._adapters = LoadedAdapters(setup.adapters)
         self._end_tokens = frozenset(setup.end_tokens)
-        self._device = default_device()
+        self._device = torch.device(setup.device) if setup.device else default_device()
         self._model: Any = None
         self._peft: Any = None
         self._active: Adapter | None = None

@@ -31,6 +31,7 @@ class DiversityMeasure:
         direction: where it goes as the answers grow alike.
         source: who defined it.
         function: `module:function`.
+        of_meaning: it needs embeddings, which not every language and installation has (`embeddings.why_not_measured`).
     """
 
     name: str
@@ -38,6 +39,7 @@ class DiversityMeasure:
     direction: Direction
     source: str
     function: str
+    of_meaning: bool = False
 
     def __call__(self, texts: Sequence[str]) -> float | None:
         """The measure of the answers to one prompt."""
@@ -47,7 +49,9 @@ class DiversityMeasure:
 
 
 def _row(name: str, meaning: str, direction: Direction, source: str, module: str = "diversity") -> DiversityMeasure:
-    return DiversityMeasure(name, meaning, direction, source, f"wmkml.measures.{module}:{name}")
+    return DiversityMeasure(
+        name, meaning, direction, source, f"wmkml.measures.{module}:{name}", of_meaning=module == "embeddings"
+    )
 
 
 DIVERSITY: Mapping[str, DiversityMeasure] = {
@@ -71,6 +75,23 @@ DIVERSITY: Mapping[str, DiversityMeasure] = {
         _row("hill_1", "number of different answers, order 1, by the same similarity", "falls", HILL),
         _row("hill_2", "number of different answers, order 2, by the same similarity", "falls", HILL),
         _row("hill_inf", "number of different answers, infinite order, by the same similarity", "falls", HILL),
+        _row(
+            "vendi_embeddings",
+            "number of different answers, by cosine of sentence embeddings (English)",
+            "falls",
+            f"{VENDI}; wordllama's embeddings",
+            "embeddings",
+        ),
+        _row("hill_0_embeddings", "number of different answers, order 0, by embeddings", "falls", HILL, "embeddings"),
+        _row("hill_1_embeddings", "number of different answers, order 1, by embeddings", "falls", HILL, "embeddings"),
+        _row("hill_2_embeddings", "number of different answers, order 2, by embeddings", "falls", HILL, "embeddings"),
+        _row(
+            "hill_inf_embeddings",
+            "number of different answers, infinite order, by embeddings",
+            "falls",
+            HILL,
+            "embeddings",
+        ),
         _row("compression_gain_answer", "what an answer gains by compression with the others", "rises", OMAHONY),
         _row("compression_gain_set", "what the others gain by compression with an answer", "rises", OMAHONY),
         _row("compression_ratio", "size of the answers over their size compressed", "rises", SHAIB, "texts"),
@@ -92,3 +113,15 @@ DIVERSITY: Mapping[str, DiversityMeasure] = {
     )
 }
 """Every measure of a prompt's answers, in the order of tables and figures."""
+
+FACT_ACCURACY = DiversityMeasure(
+    "fact_accuracy",
+    "answers that state the expected fact in their first two sentences",
+    "either",
+    OWN,
+    "wmkml.measures.facts:fact_accuracy",
+)
+"""Measured where the prompts name what is expected; its function takes that too."""
+
+SHOWN: Mapping[str, DiversityMeasure] = {**DIVERSITY, FACT_ACCURACY.name: FACT_ACCURACY}
+"""All rows of tables and figures."""

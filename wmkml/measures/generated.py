@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 
 from wmkml.measures import registry
-from wmkml.measures.diversity_table import DIVERSITY
+from wmkml.measures.diversity_table import SHOWN
 from wmkml.measures.registry import WINDOWS, Measure, shown_in
 
 UNITS = {"share": "0 to 1", "ratio": "from 1", "nats": "nats, from 0", "words": "words, from 0"}
@@ -45,7 +45,7 @@ def measure_rows() -> list[tuple[str, ...]]:
 
 def diversity_rows() -> list[tuple[str, ...]]:
     """Every measure of a prompt's answers as cells: name, meaning, direction, source."""
-    return [(f"`{row.name}`", row.meaning, row.direction, row.source) for row in DIVERSITY.values()]
+    return [(f"`{row.name}`", row.meaning, row.direction, row.source) for row in SHOWN.values()]
 
 
 def window_rows() -> list[tuple[str, ...]]:

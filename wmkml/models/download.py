@@ -26,6 +26,7 @@ from huggingface_hub.errors import (
     HFValidationError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
 )
 from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]  # exported lazily
 
@@ -73,6 +74,7 @@ class _Download:
     progress: Report
     progress_seconds: float
     max_failures: int
+    revision: str
 
     def part(self, file: _File) -> Path:
         """Where an incomplete file is; the name holds the checksum, so that no other version's part is resumed."""
@@ -108,6 +110,7 @@ def download(
     progress: Report | None = None,
     progress_seconds: float = 5.0,
     max_failures: int = 5,
+    revision: str = "main",
 ) -> Path:
     """Download a model into `folder`, and return the folder.  Files that are complete and current are kept.
 
@@ -120,13 +123,14 @@ def download(
         progress: called with the lines of progress; None: they go to `report`.
         progress_seconds: seconds between two lines of progress.
         max_failures: how many attempts in a row may fail without a byte before the download is given up.
+        revision: the branch, tag or commit.
 
     Raises:
         DownloadError: no such model, gated, no network, disk full, a repository without a usable model, a damaged file.
     """
     hub = (endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
     token = token or get_token() or ""
-    job = _Download(model_id, hub, token, folder, report, progress or report, progress_seconds, max_failures)
+    job = _Download(model_id, hub, token, folder, report, progress or report, progress_seconds, max_failures, revision)
     try:
         commit, files = _list_files(job)
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,7 +143,7 @@ def download(
     except Timeout:
         raise DownloadError(f"Another download into {folder} is under way; wait for it or end it.") from None
     except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise DownloadError(_error_sentence(error, model_id, hub, bool(token))) from None
+        raise DownloadError(_error_sentence(error, model_id, hub, bool(token), revision)) from None
     except OSError as error:
         raise DownloadError(f"{folder} cannot be written: {error.strerror or 'no reason given'}.") from None
     report(f"{model_id} is complete: {_size(sum(file.size for file in files))} in {folder}.")
@@ -147,7 +151,7 @@ def download(
 
 
 def _list_files(job: _Download) -> tuple[str, list[_File]]:
-    """The current commit of the main branch, and the files of it that are needed.
+    """The current commit of the revision, and the files of it that are needed.
 
     Raises:
         DownloadError: the repository holds no usable model, or the hub answers unexpectedly.
@@ -155,7 +159,7 @@ def _list_files(job: _Download) -> tuple[str, list[_File]]:
     hub, model_id = job.hub, job.model_id
     api = HfApi(endpoint=hub, token=job.token or False)
     try:
-        info = api.model_info(model_id, revision="main", files_metadata=True, timeout=30.0)
+        info = api.model_info(model_id, revision=job.revision, files_metadata=True, timeout=30.0)
     except (KeyError, TypeError, json.JSONDecodeError):
         raise DownloadError(f"{hub} does not answer as a model hub does; check HF_ENDPOINT.") from None
     siblings = {sibling.rfilename: sibling for sibling in info.siblings or []}
@@ -287,7 +291,7 @@ def _write_record(path: Path, content: object) -> None:
     temporary.replace(path)
 
 
-def _error_sentence(error: Exception, model_id: str, hub: str, with_token: bool) -> str:
+def _error_sentence(error: Exception, model_id: str, hub: str, with_token: bool, revision: str) -> str:
     """The sentence for the operator about an error.  The error's own text is left out, since it may quote addresses."""
     match error:
         case GatedRepoError() if with_token:
@@ -300,6 +304,8 @@ def _error_sentence(error: Exception, model_id: str, hub: str, with_token: bool)
                 f"{model_id} is gated: accept its terms at {hub}/{model_id}, make a token at {hub}/settings/tokens and "
                 "give it with --token, as general.hf_token in config.yaml, or as HF_TOKEN."
             )
+        case RevisionNotFoundError():
+            return f"{model_id} has no revision {revision} at {hub}. Its branches, tags and commits are listed there."
         case RepositoryNotFoundError():
             return (
                 f"There is no model {model_id} at {hub}, or it is private and "

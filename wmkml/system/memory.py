@@ -1,11 +1,16 @@
-"""How much memory this process may use.  Standard library only."""
+"""How much memory this process may use, and how much of it is free.  Standard library only."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 from pathlib import Path
 
 from wmkml.system.control_groups import HIERARCHIES, MEMBERSHIP, group_folders
+
+MEMINFO = Path("/proc/meminfo")
+"""The kernel's account of the machine's memory (man 5 proc)."""
 
 
 def memory_gib() -> float:
@@ -29,12 +34,69 @@ def memory_limit(membership: Path = MEMBERSHIP, hierarchies: Path = HIERARCHIES)
     return min((limit for limit in limits if limit is not None), default=None)
 
 
+def available_gib(
+    meminfo: Path = MEMINFO, membership: Path = MEMBERSHIP, hierarchies: Path = HIERARCHIES
+) -> float | None:
+    """The memory in GiB that a program may take before others are pushed out; None where the system does not say.
+
+    On Linux what is free or can be freed, and no more than the limits of control groups leave; on Windows what is free;
+    on macOS all of it, which does not tell what is free.
+    """
+    if meminfo.is_file():
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="utf-8"), re.MULTILINE)
+        if found:
+            left = (_left_in(folder) for folder in group_folders("memory", membership, hierarchies))
+            return min([int(found[1]) * 1024, *(number for number in left if number is not None)]) / 2**30
+    if hasattr(ctypes, "windll"):
+        return _available_on_windows() / 2**30
+    return memory_gib() if hasattr(os, "sysconf") else None
+
+
 def _limit_of(folder: Path) -> int | None:
     """The limit of one group, in bytes; None if it has none."""
-    for name in ("memory.max", "memory.limit_in_bytes"):
+    return _number_in(folder, "memory.max", "memory.limit_in_bytes")
+
+
+def _left_in(folder: Path) -> int | None:
+    """Bytes that a group's limit leaves; None without a limit."""
+    limit = _limit_of(folder)
+    used = _number_in(folder, "memory.current", "memory.usage_in_bytes")
+    if limit is None or used is None:
+        return None
+    # Files that were read are counted as used, and given back when memory is needed.
+    statistics = folder / "memory.stat"
+    text = statistics.read_text(encoding="ascii") if statistics.is_file() else ""
+    cached = re.search(r"^(?:total_)?inactive_file (\d+)$", text, re.MULTILINE)
+    return max(0, limit - used + (int(cached[1]) if cached else 0))
+
+
+def _number_in(folder: Path, *names: str) -> int | None:
+    """The number in the first of these files that is there; None if none is, or it says `max`."""
+    for name in names:
         try:
             text = (folder / name).read_text(encoding="ascii").strip()
         except OSError:
             continue
         return None if text == "max" else int(text)
     return None
+
+
+class _MemoryStatus(ctypes.Structure):
+    """MEMORYSTATUSEX of the Windows API."""
+
+    _fields_ = (
+        ("length", ctypes.c_ulong),
+        ("load", ctypes.c_ulong),
+        *(
+            (name, ctypes.c_ulonglong)
+            for name in ("total", "free", "total_page", "free_page", "virtual", "free_virtual")
+        ),
+        ("extended", ctypes.c_ulonglong),
+    )
+
+
+def _available_on_windows() -> int:
+    status = _MemoryStatus()
+    status.length = ctypes.sizeof(status)
+    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))  # type: ignore[attr-defined]  # on Windows alone
+    return int(status.free)

@@ -13,8 +13,9 @@ from wmkml.__main__ import command_parser, main
 from wmkml.config.paths import PROJECT
 from wmkml.laboratory.analysis.answers import AnswersError, AnswerSet, check_memory, read_answers
 from wmkml.laboratory.analysis.figures import diversity_figure
-from wmkml.laboratory.analysis.frames import COLUMNS, side_by_side, to_frame, to_markdown
+from wmkml.laboratory.analysis.frames import COLUMNS, to_frame, to_markdown
 from wmkml.laboratory.analysis.output_diversity import DiversityOptions, estimate, measure_set, output_diversity
+from wmkml.laboratory.analysis.page import side_by_side
 from wmkml.measures.diversity_table import DIVERSITY
 
 A, B, C = ("a b c d", "a b c d"), ("a b c d", "e f g h"), ("a b c d", "a b c e")
@@ -22,7 +23,7 @@ A, B, C = ("a b c d", "a b c d"), ("a b c d", "e f g h"), ("a b c d", "a b c e")
 
 
 def answer_set(prompt: str, temperature: str, answers: tuple[str, ...], kind: str = "creative") -> AnswerSet:
-    return AnswerSet(prompt, kind, temperature, answers)
+    return AnswerSet(prompt, kind, temperature, answers, "en")
 
 
 def write_lines(path: Path, *lines: object) -> Path:
@@ -73,8 +74,9 @@ def test_answers_are_cut_after_so_many_words() -> None:
     sets = [answer_set("p", "1", ("a b c d", "a b x y"))]
     cut = output_diversity({"x": sets}, DiversityOptions(max_num_words=2))["labels"]["x"]["creative"]
     assert (cut["jaccard_2"]["mean"], cut["mean_length"]["mean"]) == (1.0, 2.0)
-    assert measure_set(C, DiversityOptions(cluster_threshold=0.4))["clusters"] == 1.0
-    assert measure_set(C, DiversityOptions(cluster_threshold=0.6))["clusters"] == 2.0
+    alike = answer_set("p", "1", C)
+    assert measure_set(alike, DiversityOptions(cluster_threshold=0.4))["clusters"] == 1.0
+    assert measure_set(alike, DiversityOptions(cluster_threshold=0.6))["clusters"] == 2.0
 
 
 def test_lines_of_the_same_prompt_kind_and_temperature_are_put_together(tmp_path: Path) -> None:
@@ -100,6 +102,8 @@ def test_lines_of_the_same_prompt_kind_and_temperature_are_put_together(tmp_path
         ('{"prompt": "p", "answers": "x"}', "line 1: `answers` is missing or no list of texts"),
         ('{"prompt": "p", "answers": [null]}', "line 1: `answers` is missing or no list of texts"),
         ('{"prompt": "p", "kind": 1, "answers": []}', "line 1: `kind` is no text"),
+        ('{"prompt": "p", "expected": "Paris", "answers": []}', "line 1: `expected` is no list of texts"),
+        ('{"prompt": "p", "language": 1, "answers": []}', "line 1: `language` or `opening` is no text"),
         ('{"prompt": "p", "temperature": "hot", "answers": []}', "line 1: `temperature` is not a number"),
         ('{"prompt": "p", "temperature": NaN, "answers": []}', "line 1: `temperature` is not a number"),
     ],
@@ -138,6 +142,12 @@ def test_frame_table_figure_and_page_show_the_labels() -> None:
     assert len(figure.axes) == len(DIVERSITY)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["PLM|1", "DPO"]
     assert "<li>a b c d</li><li>e f g h</li>" in side_by_side(labelled)
+    german = output_diversity({"x": [AnswerSet("p", "creative", "1", B, "de")]})
+    meaning = german["labels"]["x"]["creative"]["vendi_embeddings"]
+    assert (meaning["mean"], meaning["n"]) == (None, 0) and "answers in de" in meaning["not_measured"]
+    assert "| `vendi_embeddings` |" in to_markdown(german) and "| falls | not measured |" in to_markdown(german)
+    without = len(diversity_figure(german, "creative").axes)
+    assert without == len(DIVERSITY) - sum(row.of_meaning for row in DIVERSITY.values())
     escaped = side_by_side({"x": [answer_set("<p>", "1", ("<script>",))]})
     assert "<script>" not in escaped and "&lt;script&gt;" in escaped
 
@@ -178,6 +188,7 @@ def test_the_command_prints_json_in_the_promised_form(capsys: pytest.CaptureFixt
     assert result.keys() == {"labels"} and list(result["labels"]) == ["PLM", "DPO"]
     assert list(result["labels"]["PLM"]) == ["creative", "factual"]
     bleu = result["labels"]["PLM"]["creative"]["self_bleu"]
+    assert result["labels"]["PLM"]["creative"]["vendi_embeddings"]["n"] == 2, "the examples are in English"
     assert list(bleu) == ["mean", "low", "high", "n", "by_temperature"]
     assert list(bleu["by_temperature"]) == ["0.7", "1"] and bleu["n"] == 2
     assert list(bleu["by_temperature"]["0.7"]) == ["mean", "low", "high", "n"]
@@ -200,6 +211,26 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     assert main(["analyse", *words.split()]) == 2
     captured = capsys.readouterr()
     assert message in captured.err and "Traceback" not in captured.err and captured.out == ""
+
+
+def test_facts_are_measured_where_something_is_expected_and_marked_on_the_page(tmp_path: Path) -> None:
+    path = write_lines(
+        tmp_path / "a.jsonl",
+        {"prompt": "p", "kind": "factual", "temperature": 1, "answers": ["Paris.", "Parisian."], "expected": ["paris"]},
+        {"prompt": "q", "kind": "factual", "temperature": 1, "answers": ["a. b. Rome"], "expected": ["Rome"]},
+        {"prompt": "r", "answers": ["x"]},
+    )
+    sets = read_answers(path, "en")
+    assert [answers.language for answers in sets] == ["en"] * 3
+    kinds = output_diversity({"x": sets})["labels"]["x"]
+    assert kinds["factual"]["fact_accuracy"]["mean"] == pytest.approx((0.5 + 0.0) / 2), (
+        "a third sentence does not count"
+    )
+    assert "fact_accuracy" not in kinds["unknown"]
+    page = side_by_side({"x": sets})
+    assert '<li class="right">Paris.</li><li class="wrong">Parisian.</li>' in page and "<li>x</li>" in page
+    assert "| `fact_accuracy` |" in to_markdown({"labels": {"x": kinds}})
+    assert "fact_accuracy" in diversity_figure({"labels": {"x": kinds}}, "factual").axes[-1].get_title(loc="left")
 
 
 def test_different_numbers_of_answers_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,41 +32,52 @@ class AnswerSet:
     Attributes:
         kind: of the prompt: creative, factual, seen, or another word.
         temperature: as text, without trailing zeros ("0.7"); UNKNOWN where it is not known.
+        language: of the answers, as "en"; empty where it is not known.
+        expected: texts of which a right answer holds one; empty where nothing is expected.
+        opening: what the model was given as the beginning of its answer; it is no part of the answers.
     """
 
     prompt: str
     kind: str
     temperature: str
     answers: tuple[str, ...]
+    language: str = ""
+    expected: tuple[str, ...] = ()
+    opening: str = ""
 
     def cut(self, max_num_words: int | None) -> AnswerSet:
         """The same with each answer cut after so many words; the white space between these stays as it is."""
         if max_num_words is None:
             return self
         answers = tuple(_first_words(answer, max_num_words) for answer in self.answers)
-        return AnswerSet(self.prompt, self.kind, self.temperature, answers)
+        return replace(self, answers=answers)
 
 
-def read_answers(path: Path) -> list[AnswerSet]:
+def read_answers(path: Path, language: str = "") -> list[AnswerSet]:
     """Read a file of answers; lines of the same prompt, kind and temperature are put together.
+
+    Args:
+        language: of answers whose line names none.
 
     Raises:
         AnswersError: it cannot be read, holds no answer, or a line is not as EXAMPLE is.
     """
-    answers: dict[tuple[str, str, str], list[str]] = {}
+    sets: dict[tuple[str, str, str], AnswerSet] = {}
     try:
         with path.open(encoding="utf-8-sig") as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
-                    key, more = _parse_line(line, f"{path}, line {number}")
-                    answers.setdefault(key, []).extend(more)
+                    more = _parse_line(line, f"{path}, line {number}")
+                    key = (more.prompt, more.kind, more.temperature)
+                    before = sets.get(key)
+                    sets[key] = more if before is None else replace(before, answers=before.answers + more.answers)
     except OSError as error:
         raise AnswersError(f"{path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise AnswersError(f"{path} is not UTF-8. Save it as UTF-8, one line of JSON for each prompt.") from None
-    if not answers:
+    if not sets:
         raise AnswersError(f"{path} holds no answers. A line is to be {EXAMPLE}.")
-    return [AnswerSet(*key, tuple(texts)) for key, texts in answers.items()]
+    return [replace(answers, language=answers.language or language) for answers in sets.values()]
 
 
 def check_memory(paths: Sequence[Path], available_gib: float | None = None) -> None:
@@ -90,7 +101,7 @@ def check_memory(paths: Sequence[Path], available_gib: float | None = None) -> N
         )
 
 
-def _parse_line(line: str, where: str) -> tuple[tuple[str, str, str], list[str]]:
+def _parse_line(line: str, where: str) -> AnswerSet:
     try:
         record: Any = json.loads(line)
     except ValueError as error:
@@ -104,7 +115,13 @@ def _parse_line(line: str, where: str) -> tuple[tuple[str, str, str], list[str]]
         raise AnswersError(f"{where}: `kind` is no text. A line is to be {EXAMPLE}.")
     if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
         raise AnswersError(f"{where}: `answers` is missing or no list of texts. A line is to be {EXAMPLE}.")
-    return (prompt, kind, _temperature(record.get("temperature"), where)), answers
+    language, opening, expected = record.get("language", ""), record.get("opening", ""), record.get("expected", [])
+    if not isinstance(language, str) or not isinstance(opening, str):
+        raise AnswersError(f"{where}: `language` or `opening` is no text. A line is to be {EXAMPLE}.")
+    if not isinstance(expected, list) or not all(isinstance(fact, str) for fact in expected):
+        raise AnswersError(f"{where}: `expected` is no list of texts. A line is to be {EXAMPLE}.")
+    temperature = _temperature(record.get("temperature"), where)
+    return AnswerSet(prompt, kind, temperature, tuple(answers), language, tuple(expected), opening)
 
 
 def _temperature(value: object, where: str) -> str:

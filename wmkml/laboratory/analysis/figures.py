@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wmkml.laboratory.analysis.answers import UNKNOWN
 from wmkml.laboratory.plotting import GRID, INK
-from wmkml.measures.diversity_table import DIVERSITY
+from wmkml.measures.diversity_table import SHOWN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,28 +21,69 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's, which are told apart with any colour vision; markers differ as well."""
 
 MARKERS = "osD^vP"
+DASHES = ("-", "--", ":", "-.")
+
+MOST_APART = len(COLOURS)
+"""More labels than this take the colours of a row, from dark to light, since they mostly are one: a run's iterations."""
+
+
+def label_styles(count: int) -> list[tuple[str, str, str]]:
+    """Colour, marker and dashes of each of so many labels, in order."""
+    if count <= MOST_APART:
+        return [(COLOURS[index], MARKERS[index], "-") for index in range(count)]
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    row = colormaps["viridis"]
+    return [
+        (to_hex(row(0.9 * index / (count - 1))), MARKERS[index % len(MARKERS)], DASHES[index % len(DASHES)])
+        for index in range(count)
+    ]
+
+
+def new_figure(size: tuple[float, float], title: str) -> Figure:
+    """An empty figure of this size in inches, to be written to files."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title, fontsize=11, color=INK)
+    return figure
+
+
+def plain_axes(axes: Axes) -> None:
+    """Small figures, a faint grid, and no frame at the top and at the right."""
+    axes.tick_params(labelsize=7, colors=INK, length=2)
+    axes.grid(color=GRID, linewidth=0.6)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
 
 
 def diversity_figure(result: Mapping[str, Any], kind: str) -> Figure:
     """Every measure of one kind of prompts: lines over temperatures with their 95 % intervals, coloured by label."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     labels = [label for label, kinds in result["labels"].items() if kind in kinds]
-    count = math.ceil(len(DIVERSITY) / COLUMNS)
-    figure = Figure(figsize=(3.4 * COLUMNS, 2.2 * count + 0.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(f"Diversity of answers to {kind} prompts; mean over prompts, 95 % interval", fontsize=11, color=INK)
-    for number, (name, measure) in enumerate(DIVERSITY.items(), 1):
+    # A measure that no label has gets no panel.
+    measures = {
+        name: measure
+        for name, measure in SHOWN.items()
+        if any(result["labels"][label][kind].get(name, {}).get("n") for label in labels)
+    }
+    count = math.ceil(max(1, len(measures)) / COLUMNS)
+    figure = new_figure(
+        (3.4 * COLUMNS, 2.2 * count + 0.8),
+        f"Diversity of answers to {kind} prompts; mean over prompts, 95 % interval",
+    )
+    # A label looks the same in the figure of every kind.
+    styles = dict(zip(result["labels"], label_styles(len(result["labels"])), strict=True))
+    for number, (name, measure) in enumerate(measures.items(), 1):
         axes = figure.add_subplot(count, COLUMNS, number)
-        for index, label in enumerate(labels):
-            _draw(axes, result["labels"][label][kind][name], label, index)
+        for label in labels:
+            if name in result["labels"][label][kind]:
+                _draw(axes, result["labels"][label][kind][name], label, styles[label])
         axes.set_title(f"{name}\n{textwrap.fill(measure.meaning, 46)}", fontsize=7, color=INK, loc="left")
         axes.set_xlabel("temperature", fontsize=7, color=INK)
-        axes.tick_params(labelsize=7, colors=INK, length=2)
-        axes.grid(color=GRID, linewidth=0.6)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        plain_axes(axes)
     handles, names = figure.axes[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 6), fontsize=8)
@@ -67,9 +108,9 @@ def save_figure(figure: Figure, path: Path) -> list[Path]:
     return files
 
 
-def _draw(axes: Axes, values: Mapping[str, Any], label: str, index: int) -> None:
+def _draw(axes: Axes, values: Mapping[str, Any], label: str, style: tuple[str, str, str]) -> None:
     """One label's line; answers of an unknown temperature stand at the left edge as a level."""
-    colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+    colour, marker, _ = style
     by_temperature = values["by_temperature"]
     points = [
         (float(temperature), estimate)

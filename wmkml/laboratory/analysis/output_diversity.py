@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from wmkml.laboratory.analysis.answers import AnswerSet
 from wmkml.measures.diversity import CLUSTER_THRESHOLD, clusters
-from wmkml.measures.diversity_table import DIVERSITY
+from wmkml.measures.diversity_table import DIVERSITY, FACT_ACCURACY
+from wmkml.measures.embeddings import why_not_measured
+from wmkml.measures.facts import fact_accuracy
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,18 +75,23 @@ def output_diversity(
 
     Returns:
         `{"labels": {LABEL: {KIND: {MEASURE: {"mean", "low", "high", "n", "by_temperature": {TEMPERATURE: {…}}}}}}}`,
-        where the innermost has mean, low, high and n; temperatures ascend.
+        where the innermost has mean, low, high and n; temperatures ascend.  A measure that this language or installation
+        does not have also has `not_measured`, the reason.  `fact_accuracy` is there where answers are expected.
     """
     return {"labels": {label: _label(label, sets, options, on_measured) for label, sets in labelled.items()}}
 
 
-def measure_set(answers: Sequence[str], options: DiversityOptions | None = None) -> dict[str, float]:
-    """Every measure of the answers to one prompt at one temperature, already cut; what cannot be measured is left out."""
-    threshold = (options or DiversityOptions()).cluster_threshold
+def measure_set(answer_set: AnswerSet, options: DiversityOptions | None = None) -> dict[str, float]:
+    """Every measure of the answers to one prompt at one temperature, cut; what cannot be measured is left out."""
+    chosen = options or DiversityOptions()
+    answers = answer_set.cut(chosen.max_num_words).answers
+    without_meaning = bool(why_not_measured(answer_set.language))
     values = {
-        name: clusters(answers, threshold) if name == "clusters" else measure(answers)
+        name: clusters(answers, chosen.cluster_threshold) if name == "clusters" else measure(answers)
         for name, measure in DIVERSITY.items()
+        if not (measure.of_meaning and without_meaning)
     }
+    values[FACT_ACCURACY.name] = fact_accuracy(answers, answer_set.expected)
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -113,16 +120,21 @@ def _resamples(count: int) -> NDArray[np.int64]:
 def _label(
     label: str, sets: Sequence[AnswerSet], options: DiversityOptions | None, on_measured: OnMeasured
 ) -> dict[str, Any]:
-    limit = (options or DiversityOptions()).max_num_words
     measured: dict[str, list[tuple[AnswerSet, dict[str, float]]]] = {}
     for done, answer_set in enumerate(sets, 1):
-        values = measure_set(answer_set.cut(limit).answers, options)
-        measured.setdefault(answer_set.kind, []).append((answer_set, values))
+        measured.setdefault(answer_set.kind, []).append((answer_set, measure_set(answer_set, options)))
         on_measured(label, done, len(sets))
-    return {
-        kind: {name: _averaged([(answers, values.get(name)) for answers, values in of_kind]) for name in DIVERSITY}
-        for kind, of_kind in measured.items()
-    }
+    return {kind: _kind(of_kind) for kind, of_kind in measured.items()}
+
+
+def _kind(measured: Sequence[tuple[AnswerSet, dict[str, float]]]) -> dict[str, Any]:
+    names = [*DIVERSITY, *([FACT_ACCURACY.name] if any(answers.expected for answers, _ in measured) else [])]
+    results = {name: _averaged([(answers, values.get(name)) for answers, values in measured]) for name in names}
+    reasons = {why_not_measured(answers.language): None for answers, _ in measured}
+    for name, measure in DIVERSITY.items():
+        if measure.of_meaning and any(reasons):
+            results[name]["not_measured"] = "; ".join(reason for reason in reasons if reason)
+    return results
 
 
 def _averaged(values: Sequence[tuple[AnswerSet, float | None]]) -> dict[str, Any]:
