@@ -92,6 +92,14 @@ class General(Section):
         "More names under which browsers reach this installation, as `kunst.example.org`. With any, requests to another "
         "name are refused. Empty: from trusted hosts this machine's own names and addresses, from others any.",
     )
+    max_connections: AtLeastOne = _added(
+        2000,
+        "Connections to the owner at the same time; a further one is closed with 503. Fewer where this user may open fewer "
+        "files.",
+    )
+    max_connections_per_address: Count = _added(
+        500, "As many of them from one address. 0: no limit; there is none with `behind_proxy` either."
+    )
     osc_hosts: list[str] = _added([], "More OSC hosts, each as `address:port`.")
     osc_heartbeat_seconds: Seconds = _added(5.0, "Interval of `/heartbeat` and `/time_left`, in seconds. 0: never.")
     data_folder: str = _added("data", "Where runs, keys and logs are kept, relative to config.yaml.")

@@ -48,11 +48,13 @@ from wmkml.models.files import present_weights
 from wmkml.models.fingerprint import model_fingerprint
 from wmkml.protocol.base import RequestRefusedError
 from wmkml.protocol.browser_guard import BrowserGuardMiddleware
+from wmkml.protocol.connection_limits import ConnectionLimits
 from wmkml.protocol.inference import model_name
 from wmkml.protocol.no_store import NoStoreMiddleware
 from wmkml.protocol.osc import OscSender
 from wmkml.system.disk_reading import read_ahead
 from wmkml.system.gpus import visible_gpus
+from wmkml.system.open_files import raise_open_file_limit
 from wmkml.system.orphans import end_marked_processes, kill_descendants, mark_this_process, service_mark
 from wmkml.system.sockets import listen
 
@@ -60,6 +62,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 2000
+"""Connections at the same time; the owner needs one for each answer under way."""
 
 STOP_SECONDS = 8.0
 """Seconds an engine may take to stop; supervision kills the whole process some seconds later."""
@@ -233,6 +238,8 @@ async def _serve(service: InferenceService | NodeService, listener: socket.socke
     server = _Server(
         uvicorn.Config(
             service.guarded(_ReadinessMiddleware(service.inner_app, engine)),
+            # One address, the owner's, has all of them.
+            http=ConnectionLimits(MAX_CONNECTIONS, 0, open_files=raise_open_file_limit()).protocol(),
             log_config=None,
             access_log=False,
             lifespan="off",

@@ -5,13 +5,18 @@ Used instead of FastAPI's own parsing, whose errors quote the input and which re
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Never, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
+from starlette.requests import ClientDisconnect
 
 from wmkml.protocol.base import RequestRefusedError
+
+BODY_SECONDS = 30.0
+"""How long a request's body may take."""
 
 MessageT = TypeVar("MessageT", bound=BaseModel)
 
@@ -20,14 +25,22 @@ async def read_message(request: Request, kind: type[MessageT], max_bytes: int) -
     """The request's body as a message of this kind.
 
     Raises:
-        RequestRefusedError: 413 for more than `max_bytes` bytes, 400 for a body that is not UTF-8, not JSON,
+        RequestRefusedError: 413 for more than `max_bytes` bytes, 408 for a body that takes too long, 400 for a body that is not UTF-8, not JSON,
             or not such a message.
     """
     raw = bytearray()
-    async for part in request.stream():
-        raw += part
-        if len(raw) > max_bytes:
-            raise RequestRefusedError(413, f"The request is larger than {max_bytes} bytes.", "request_too_large")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                raw += part
+                if len(raw) > max_bytes:
+                    raise RequestRefusedError(
+                        413, f"The request is larger than {max_bytes} bytes.", "request_too_large"
+                    )
+    except TimeoutError:
+        raise RequestRefusedError(408, f"The request did not come within {BODY_SECONDS:g} s.", "too_slow") from None
+    except ClientDisconnect:
+        raise RequestRefusedError(400, "The client hung up.", "hung_up") from None
     try:
         content = json.loads(raw.decode("utf-8"), parse_constant=_reject_constant)
     except UnicodeDecodeError:

@@ -16,6 +16,8 @@ from wmkml.config.paths import paths_of
 from wmkml.corpora import check_datasets, list_datasets, read_dataset
 from wmkml.owner.app import make_app
 from wmkml.owner.http.http_requests import error_location
+from wmkml.protocol.connection_limits import ConnectionLimits
+from wmkml.system.open_files import raise_open_file_limit
 from wmkml.system.sockets import listen
 
 log = logging.getLogger(__name__)
@@ -66,10 +68,17 @@ def serve(settings: Settings, root: Path) -> int:
         crashes.append(error)
         server.should_exit = True
 
+    general = settings.general
+    limits = ConnectionLimits(
+        general.max_connections,
+        0 if general.behind_proxy else general.max_connections_per_address,
+        open_files=raise_open_file_limit(),
+    )
     app = make_app(settings, paths, keys, on_crash)
     server = uvicorn.Server(
         uvicorn.Config(
             app,
+            http=limits.protocol(),
             access_log=False,
             log_config=None,
             timeout_graceful_shutdown=SHUTDOWN_SECONDS,

@@ -20,6 +20,9 @@ HISTORY_EVENTS = 4096
 MAX_QUEUED_EVENTS = 1024
 """A listener with this many unsent events is disconnected."""
 
+MAX_DIGITS = 18
+"""Of an event's number; Python refuses to read one of more than 4,300."""
+
 KEEP_ALIVE_SECONDS = 15.0
 """A comment is sent after this long without an event, so that proxies do not close the connection."""
 
@@ -153,7 +156,7 @@ class EventHub:
     def _can_resume_from(self, event_id: str | None) -> bool:
         """Whether the history holds all events after this one."""
         process_id, _, number = (event_id or "").partition("-")
-        if process_id != self._process_id or not number.isdecimal():
+        if process_id != self._process_id or not number.isdecimal() or len(number) > MAX_DIGITS:
             return False
         return not self._history or self._history[0].number <= int(number) + 1
 

@@ -6,6 +6,7 @@ which may be a visitor's words; the same holds for log lines.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wmkml.access.keys import key_matches
@@ -29,6 +31,10 @@ Body = TypeVar("Body", bound=BaseModel)
 
 SMALL_BODY_BYTES = 4096
 """The most bytes of a request body that holds no prompt."""
+
+
+BODY_SECONDS = 30.0
+"""How long a request's body may take; headers have a limit of their own (`ConnectionLimits`)."""
 
 
 def refusal_response(status: int, sentence: str) -> JSONResponse:
@@ -59,13 +65,17 @@ async def read_bytes(request: Request, limit: int) -> bytes:
     """Read the body of a request.
 
     Raises:
-        RequestRefusedError: 413 above `limit` bytes.
+        RequestRefusedError: 413 above `limit` bytes, 408 when it does not come within BODY_SECONDS.
     """
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > limit:
-            raise RequestRefusedError(413, f"This is too long: at most {limit} bytes are read.")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                body += part
+                if len(body) > limit:
+                    raise RequestRefusedError(413, f"This is too long: at most {limit} bytes are read.")
+    except TimeoutError:
+        raise RequestRefusedError(408, f"The request did not come within {BODY_SECONDS:g} s; send it again.") from None
     return bytes(body)
 
 
@@ -153,6 +163,8 @@ class _UnexpectedErrorMiddleware:
 
         try:
             await self._app(scope, receive, send_and_note)
+        except ClientDisconnect:
+            log.debug("A client hung up while it sent its request.")
         except Exception as error:  # noqa: BLE001 - its text may hold a visitor's words and must not reach the log
             log.error("%s", error_location(error))
             if not started and scope["type"] == "http":
