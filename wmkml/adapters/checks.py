@@ -124,11 +124,13 @@ def _check_tensors(tensors: Mapping[str, torch.Tensor], expectation: Expectation
         if match is None:
             raise AdapterRefusedError(f"{WEIGHTS_FILE} holds {name[:120]}, which is no LoRA weight.")
         module, side = match["module"], match["side"]
-        if module not in shapes:
+        # Some models' files leave out the first part of every name: h.0… for transformer.h.0….
+        shape = shapes.get(module) or shapes.get(module.partition(".")[2])
+        if shape is None:
             raise AdapterRefusedError(
                 f"The base model has no module {module[:120]}: the adapter was made for another model."
             )
-        outputs, inputs = shapes[module]
+        outputs, inputs = shape
         expected = (rank, inputs) if side == "A" else (outputs, rank)
         if tuple(tensor.shape) != expected:
             raise AdapterRefusedError(

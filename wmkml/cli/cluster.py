@@ -35,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="be a node of the installation at this address: answer for it, with this machine's engine",
     )
     parser.add_argument("--key", help="with --join: the key that the head prints; kept, so that it is given once")
+    parser.add_argument(
+        "--adapter",
+        type=Path,
+        metavar="FOLDER",
+        help="a LoRA adapter, as `wmkml finetune` writes it, merged into the model: an artist's voice as iteration −1",
+    )
     add_settings_arguments(parser)
 
 
@@ -57,10 +63,27 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         machine = detect_machine()
         resolved = resolve_settings(arguments, machine)
+        if arguments.adapter is not None:
+            arguments.adapter = arguments.adapter.resolve()
+            resolved = _with_voice(arguments, resolved)
     except (ConfigError, GpusUnknownError) as error:
         print(error, file=sys.stderr)
         return 2
     return _run(arguments, resolved, machine)
+
+
+def _with_voice(arguments: argparse.Namespace, resolved: ResolvedSettings) -> ResolvedSettings:
+    """The settings with the adapter merged into the model, if something is about to be started in this process."""
+    from wmkml.launcher.voice import check_voice, with_voice
+
+    check_voice(arguments.adapter)
+    if arguments.plan or arguments.what is not None:
+        # `start` calls this program again, in the background.
+        return resolved
+    merged = with_voice(resolved, arguments.adapter, arguments.config)
+    if arguments.join is not None:
+        arguments.model = merged.settings.general.model_name
+    return merged
 
 
 def _run(arguments: argparse.Namespace, resolved: ResolvedSettings, machine: Machine) -> int:
@@ -103,7 +126,7 @@ def _run(arguments: argparse.Namespace, resolved: ResolvedSettings, machine: Mac
 def _foreground_arguments(arguments: argparse.Namespace) -> list[str]:
     """The command-line arguments that give the launcher in the background the same settings."""
     words: list[str] = []
-    for name in ("config", "model", "engine", "join"):
+    for name in ("config", "model", "engine", "join", "adapter"):
         if (value := getattr(arguments, name)) is not None:
             words += [f"--{name}", str(value)]
     for setting in arguments.settings:

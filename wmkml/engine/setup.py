@@ -23,6 +23,19 @@ WINDOW_KEYS = ("max_position_embeddings", "n_positions", "seq_length")
 """What `config.json` calls the longest text that a model was made for: most, GPT-2, BLOOM."""
 
 
+TURNED_KINDS, TURNED_LAYERS = ("gpt2",), (".c_attn", ".c_proj", ".c_fc", ".q_attn")
+"""Architectures, and their layers, whose weights lie on the disk as (in, out)."""
+
+EMBEDDINGS = (
+    "model.embed_tokens",
+    "transformer.word_embeddings",
+    "word_embeddings",
+    "transformer.wte",
+    "wte",
+)
+"""Names of the embeddings, whose weights may be the output layer's too."""
+
+
 class ModelUnusableError(ValueError):
     """The model's folder cannot be served.  The text is a sentence for the operator."""
 
@@ -118,12 +131,19 @@ class EngineSetup:
                 with safe_open(str(path), framework="np") as weights:
                     for name in weights.keys():  # noqa: SIM118  (safe_open is no mapping)
                         shape = weights.get_slice(name).get_shape()
+                        module = name.removesuffix(".weight")
                         if name.endswith(".weight") and len(shape) == 2:
-                            shapes[name.removesuffix(".weight")] = (int(shape[0]), int(shape[1]))
+                            outputs, inputs = int(shape[0]), int(shape[1])
+                            turned = self.config.get("model_type") in TURNED_KINDS and module.endswith(TURNED_LAYERS)
+                            shapes[module] = (inputs, outputs) if turned else (outputs, inputs)
             except (SafetensorError, OSError) as error:
                 raise ModelUnusableError(
                     f"{path}: cannot be read ({error}). Delete it and run download_model.py."
                 ) from None
+        for module in EMBEDDINGS:
+            if module in shapes:
+                # The output layer of a model that has no weights of its own for it.
+                shapes.setdefault("lm_head", shapes[module])
         return shapes
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
-from torch.nn.functional import cross_entropy
 
-from wmkml.training.batching import micro_batches, pad_batch
-from wmkml.training.samples import IGNORED, TokenizedSample
+from wmkml.training.held_out import held_out_loss
+from wmkml.training.samples import TokenizedSample
 
 
-@torch.no_grad()
 def mean_loss(
     model: torch.nn.Module,
     samples: Sequence[TokenizedSample],
@@ -25,18 +24,5 @@ def mean_loss(
         limit: most tokens per forward pass, padding included.
         autocast: data type of the matrix products; None: that of the weights.
     """
-    targets = sum(sample.targets for sample in samples)
-    if not targets:
-        return None
-    model.eval()
-    total = 0.0
-    for batch in micro_batches(samples, limit):
-        ids, labels = pad_batch(batch, device)
-        with torch.autocast(device.type, dtype=autocast, enabled=autocast is not None):
-            logits = model(input_ids=ids, use_cache=False).logits
-        total += float(
-            cross_entropy(
-                logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
-            )
-        )
-    return total / targets
+    loss = held_out_loss(model, samples, limit, device, autocast)
+    return None if math.isnan(loss) and not any(sample.targets for sample in samples) else loss

@@ -25,7 +25,7 @@ from wmkml.system import durable_files
 UNFINISHED_PREFIX = ".new-"
 """Of a folder's name while it is being created."""
 
-RunKind = Literal["installation", "laboratory"]
+RunKind = Literal["installation", "laboratory", "finetune"]
 """What created a run."""
 
 

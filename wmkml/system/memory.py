@@ -1,10 +1,11 @@
-"""How much memory this process may use, and how much of it is free.  Standard library only."""
+"""How much memory this process may use, how much of it is free, and how much it takes.  Standard library only."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import re
+import sys
 from pathlib import Path
 
 from wmkml.system.control_groups import HIERARCHIES, MEMBERSHIP, group_folders
@@ -50,6 +51,25 @@ def available_gib(
     if hasattr(ctypes, "windll"):
         return _available_on_windows() / 2**30
     return memory_gib() if hasattr(os, "sysconf") else None
+
+
+def used_memory() -> int:
+    """The memory of this process, in bytes; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_memory() -> int:
+    """The most memory this process has had, in bytes; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _limit_of(folder: Path) -> int | None:

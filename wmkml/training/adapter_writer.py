@@ -91,6 +91,18 @@ def _weights_file(tensors: dict[str, torch.Tensor]) -> bytes:
     return content
 
 
+def write_lora_into(model: PeftModel, folder: Path) -> None:
+    """Write the LoRA's two files into a folder that exists; the configuration last, so that a folder with it is whole.
+
+    Raises:
+        AdapterBrokenError: the weights are not finite.
+    """
+    tensors = _trained_tensors(model)
+    check_tensors(tensors, tensors, folder)
+    durable_files.replace(folder / WEIGHTS_FILE, _weights_file(tensors))
+    durable_files.replace(folder / CONFIG_FILE, adapter_config_json(model).encode())
+
+
 def unfinished_folder(folder: Path) -> Path:
     """The folder an adapter is written to first: a hidden sibling, so that the rename stays on one file system."""
     return folder.parent / f".{folder.name}.unfinished"

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 from wmkml.dialogue.chat_template import load_tokenizer
 
-Precision = Literal["auto", "bfloat16", "float32", "nf4"]
-WeightPrecision = Literal["bfloat16", "float32", "nf4"]
+Precision = Literal["auto", "bfloat16", "float32", "nf4", "int8"]
+WeightPrecision = Literal["bfloat16", "float32", "nf4", "int8"]
+
+QUANTIZED = ("nf4", "int8")
+"""Precisions that need bitsandbytes and an NVIDIA GPU."""
 
 SPARE_GPU_BYTES = 4 * 2**30
 """GPU memory (bytes) kept free for activations, optimizer and CUDA itself; with less, `auto` chooses nf4."""
@@ -48,14 +51,25 @@ class FrozenBase:
     liger: bool = False
 
 
-def load_base(folder: Path, precision: Precision = "auto", device: torch.device | None = None) -> FrozenBase:
+def load_base(
+    folder: Path,
+    precision: Precision = "auto",
+    device: torch.device | None = None,
+    *,
+    needs_template: bool = True,
+    autocast: torch.dtype | None = None,
+) -> FrozenBase:
     """Load the model in `folder`, without the network, onto `device`; None: the first GPU, else the CPU.
 
     `bfloat16` on a CPU keeps float32 weights and computes in bfloat16.  `auto`: on a GPU bfloat16, or nf4 where that
     does not fit; on a CPU bfloat16 if it has AMX tiles, else float32, which is faster without them.
 
+    Args:
+        needs_template: the tokenizer must have a chat template.
+        autocast: data type of the products of float32 weights, as when all of them are trained on a GPU.
+
     Raises:
-        BaseMissingError: the folder holds no model, or nf4 was requested and bitsandbytes or a GPU is missing.
+        BaseMissingError: the folder holds no model, or nf4 or int8 was requested and bitsandbytes or a GPU is missing.
     """
     from transformers import AutoModelForCausalLM
 
@@ -63,21 +77,27 @@ def load_base(folder: Path, precision: Precision = "auto", device: torch.device 
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     chosen = choose_precision(folder, precision, device)
     options: dict[str, Any] = {"local_files_only": True}
-    if chosen == "nf4":
-        options |= {"quantization_config": _nf4(), "device_map": {"": device}, "dtype": torch.bfloat16}
+    if chosen in QUANTIZED:
+        options |= {"quantization_config": _quantized(chosen), "device_map": {"": device}, "dtype": torch.bfloat16}
     else:
         on_gpu = chosen == "bfloat16" and device.type == "cuda"
         options["dtype"] = torch.bfloat16 if on_gpu else torch.float32
     if attention := fast_attention(device, chosen == "bfloat16"):
         options["attn_implementation"] = attention
     model = AutoModelForCausalLM.from_pretrained(str(folder), **options)
-    if chosen != "nf4":
+    if chosen not in QUANTIZED:
         model = model.to(device)
     model.requires_grad_(False)
     model.config.use_cache = False
     # The LoRA's weights are always float32; its products are computed in the base's data type.
-    autocast = None if chosen == "float32" else torch.bfloat16
-    return FrozenBase(model, load_tokenizer(folder), folder, device, chosen, autocast)
+    computed = autocast if chosen == "float32" else torch.bfloat16
+    tokenizer = load_tokenizer(folder, needs_template=needs_template)
+    return FrozenBase(model, tokenizer, folder, device, chosen, computed)
+
+
+def window_of(model: PreTrainedModel, otherwise: int = 2048) -> int:
+    """The longest text the model reads, in tokens; `otherwise` where its positions have no end, as BLOOM's."""
+    return int(getattr(model.config, "max_position_embeddings", None) or otherwise)
 
 
 def require_model(folder: Path) -> None:
@@ -94,10 +114,12 @@ def choose_precision(folder: Path, precision: Precision, device: torch.device) -
     """Resolve `auto` for this model on this device.
 
     Raises:
-        BaseMissingError: nf4 was requested and there is no GPU.
+        BaseMissingError: nf4 or int8 was requested and there is no GPU.
     """
-    if precision == "nf4" and device.type != "cuda":
-        raise BaseMissingError("finetuning.precision: nf4 needs an NVIDIA GPU; this worker has none. Use auto.")
+    if precision in QUANTIZED and device.type != "cuda":
+        raise BaseMissingError(
+            f"{precision} needs an NVIDIA GPU; there is none here. Use auto (finetuning.precision, or --quantize none)."
+        )
     if precision != "auto":
         return precision
     if device.type != "cuda":
@@ -125,14 +147,16 @@ def count_parameters(folder: Path) -> int:
     return count
 
 
-def _nf4() -> Any:
+def _quantized(precision: WeightPrecision) -> Any:
     from transformers import BitsAndBytesConfig
     from transformers.utils import is_bitsandbytes_available
 
     if not is_bitsandbytes_available():
         raise BaseMissingError(
-            "This GPU is too small for bfloat16, and nf4 needs bitsandbytes. pip install bitsandbytes."
+            f"{precision}, for a GPU that is too small for bfloat16, needs bitsandbytes. pip install bitsandbytes."
         )
+    if precision == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

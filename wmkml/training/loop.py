@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -101,6 +101,34 @@ class TrainingResult:
     micro_batch_tokens: int
 
 
+@dataclass(frozen=True)
+class TrainingState:
+    """A training between two steps: with it, the same model, samples and recipe, it goes on as if never interrupted.
+
+    Attributes:
+        losses: of the steps that are done.
+        tokens: seen so far, padding not included.
+        micro_batch_tokens: as in `TrainingResult`.
+        parameters: the trained ones, in the order of the model's.
+        optimizer: its state dict.
+        random: of the generators that dropout draws from: the CPU's, then the device's if it is another.
+    """
+
+    losses: tuple[float, ...]
+    tokens: int
+    micro_batch_tokens: int
+    parameters: tuple[torch.Tensor, ...]
+    optimizer: dict[str, Any]
+    random: tuple[torch.Tensor, ...]
+
+
+AfterStep = Callable[[OptimizerStep, Callable[[], TrainingState]], bool]
+"""Called after every step with what captures the state; True ends the training there, with its result.
+
+The model may be read in between, in evaluation mode, if no random number is drawn.
+"""
+
+
 class Watcher(Protocol):
     """Callbacks of a training, called from the thread that trains; they must return quickly."""
 
@@ -137,6 +165,9 @@ def train(
     recipe: Recipe,
     watcher: Watcher,
     group: RankGroup = ALONE,
+    *,
+    start: TrainingState | None = None,
+    after_step: AfterStep | None = None,
 ) -> TrainingResult:
     """Train the parameters that require gradients with a new optimizer, for the recipe's epochs.
 
@@ -145,6 +176,7 @@ def train(
     Args:
         group: the processes that train together.  Each calls this with the same weights, samples and recipe, raises the
             same errors, and has the same weights and the same result afterwards.
+        start: go on from there instead.
 
     Raises:
         TrainingDroppedError: the watcher stopped it.
@@ -157,14 +189,28 @@ def train(
     device = parameters[0].device
     optimizer = new_optimizer(recipe.optimizer, parameters, device)
     plan = plan_steps(len(samples), recipe.samples_per_step, recipe.epochs, recipe.seed)
-    limit, seen, losses = recipe.micro_batch_tokens, 0, []
+    limit, seen, losses = recipe.micro_batch_tokens, 0, list[float]()
     # Each rank drops out others, for its samples are others; the samples' order is the same on all.
     torch.manual_seed(recipe.seed + group.rank)
+    if start is not None:
+        limit, seen, losses = start.micro_batch_tokens, start.tokens, list(start.losses)
+        _restore(start, parameters, optimizer, device)
+
+    def state() -> TrainingState:
+        return TrainingState(
+            tuple(losses),
+            seen,
+            limit,
+            tuple(parameter.detach().cpu().clone() for parameter in parameters),
+            optimizer.state_dict(),
+            _random_states(device),
+        )
+
     model.train()
     # A training that was dropped amid a step leaves the gradients of a part of it.
     model.zero_grad()
     began = last_step_at = time.monotonic()
-    for number, indices in enumerate(plan):
+    for number, indices in enumerate(plan[len(losses) :], len(losses)):
         chosen = [samples[index] for index in indices]
         with document_attention(model) if recipe.packed else nullcontext():
             loss, limit = _gradients(model, chosen, limit, recipe, device, watcher, group)
@@ -182,8 +228,33 @@ def train(
         last_step_at = time.monotonic()
         seen += sum(len(sample.ids) for sample in chosen)
         losses.append(loss)
-        watcher.on_step(OptimizerStep(number + 1, len(plan), loss, rate, seen))
+        step = OptimizerStep(number + 1, len(plan), loss, rate, seen)
+        watcher.on_step(step)
+        if after_step is not None:
+            if after_step(step, state):
+                break
+            model.train()
     return TrainingResult(tuple(losses), seen, last_step_at - began, last_step_at, limit)
+
+
+def _random_states(device: torch.device) -> tuple[torch.Tensor, ...]:
+    of_device = (torch.cuda.get_rng_state(device),) if device.type == "cuda" else ()
+    return (torch.get_rng_state(), *of_device)
+
+
+def _restore(
+    start: TrainingState,
+    parameters: Sequence[torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    device: torch.device,
+) -> None:
+    with torch.no_grad():
+        for parameter, value in zip(parameters, start.parameters, strict=True):
+            parameter.copy_(value)
+    optimizer.load_state_dict(start.optimizer)
+    torch.set_rng_state(start.random[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(start.random[1], device)
 
 
 def _gradients(

@@ -14,7 +14,7 @@ import torch
 
 from wmkml.adapters.probe import Probe
 from wmkml.training.adapter_writer import weights_sha256, write_adapter
-from wmkml.training.base_model import FrozenBase
+from wmkml.training.base_model import FrozenBase, window_of
 from wmkml.training.loop import NullWatcher, Recipe, TrainingResult, Watcher, train
 from wmkml.training.lora import AdapterBrokenError, LoraShape, load_lora, reset_lora, wrap_with_lora
 from wmkml.training.probe import log_probabilities, probe_tokens
@@ -102,7 +102,7 @@ class RoundTrainer:
         self._defaults = defaults
         self._group = group
         self._loaded_sha256: str | None = None
-        self._probe_tokens = probe_tokens(base.tokenizer, base.model.config.max_position_embeddings)
+        self._probe_tokens = probe_tokens(base.tokenizer, window_of(base.model))
         self._of_base: tuple[float, ...] | None = None
         """Log-probabilities of the probe's text by the base model; measured once, before the first round."""
         self._of_start: tuple[float, ...] = ()

@@ -14,14 +14,17 @@ from typing import Any
 
 import torch
 
-from wmkml.training.base_model import FrozenBase
+from wmkml.training.base_model import FrozenBase, window_of
 from wmkml.training.kernels import liger
 from wmkml.training.kernels.document_attention import document_arguments, document_attention, has_flash_attention
 from wmkml.training.probe import probe_tokens
 
 log = logging.getLogger(__name__)
 
-NATS, SHARE = {"float32": 1e-3, "bfloat16": 0.05, "nf4": 0.05}, {"float32": 0.01, "bfloat16": 0.2, "nf4": 0.2}
+NATS, SHARE = (
+    {"float32": 1e-3, "bfloat16": 0.05, "nf4": 0.05, "int8": 0.05},
+    {"float32": 0.01, "bfloat16": 0.2, "nf4": 0.2, "int8": 0.2},
+)
 """The most that kernels may change, by the precision of the weights: the mean log-probability of the probe's tokens, in
 nats, and the gradient of their embeddings, as a share of its norm.  bfloat16 rounds to three digits, through 32 layers;
 a kernel that is wrong is off by the whole."""
@@ -38,6 +41,18 @@ class Reading:
         """The mean difference of log-probabilities in nats, and that of the gradients as a share of its norm."""
         nats = float((self.log_probabilities - other.log_probabilities).abs().mean())
         return nats, float((self.gradient - other.gradient).norm() / self.gradient.norm())
+
+
+def with_packing(base: FrozenBase) -> FrozenBase:
+    """The base trained without padding on any device, where its architecture allows it; slow on a CPU.
+
+    Raises:
+        ValueError: its attention cannot be packed, or computes something else then; the message says why.
+    """
+    refusal = _deviation(base, read_probe(base, packed=False), lambda: read_probe(base, packed=True))
+    if refusal:
+        raise ValueError(f"This model cannot be trained packed: {refusal}. Leave --packing out.")
+    return replace(base, packed=True)
 
 
 def with_fast_kernels(base: FrozenBase, *, wants_liger: bool = True, wants_packing: bool = True) -> FrozenBase:
@@ -63,7 +78,7 @@ def with_fast_kernels(base: FrozenBase, *, wants_liger: bool = True, wants_packi
 
 def read_probe(base: FrozenBase, packed: bool) -> Reading:
     """Read the probe's text with the base model; packed: as two documents, of which the second is compared."""
-    tokens = probe_tokens(base.tokenizer, base.model.config.max_position_embeddings)
+    tokens = probe_tokens(base.tokenizer, window_of(base.model))
     before = tokens[: len(tokens) // 3] if packed else ()
     ids = torch.tensor([[*before, *tokens]], device=base.device)
     base.model.eval()

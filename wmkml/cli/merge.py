@@ -1,0 +1,47 @@
+"""Merge a LoRA adapter into its base: a whole model's folder, for any program that knows no adapters.
+
+    python -m wmkml merge voices/spells --model understudy --out voices/spells-merged
+
+Exit status: 0 when it is written, 2 when it cannot be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from wmkml.config import UNDERSTUDY, Settings
+from wmkml.config.paths import model_folder
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("adapter", type=Path, metavar="ADAPTER", help="the folder of a LoRA adapter in PEFT's format")
+    parser.add_argument(
+        "--model",
+        metavar="PATH_OR_ID",
+        default=UNDERSTUDY,
+        help="the base it was trained on: a folder, or the id of a model that was fetched (default: understudy)",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the model's folder; it must be new")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Merge.  Returns 2, with a sentence on stderr, when it cannot be done."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from transformers.utils import logging as transformers_logging
+
+    from wmkml.finetuning.merging import MergeError, merge_adapter
+
+    transformers_logging.disable_progress_bar()
+    root = Path.cwd()
+    base = model_folder(arguments.model, root / Settings().general.models_folder, root)
+    try:
+        merge_adapter(base, arguments.adapter, arguments.out)
+    except (MergeError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f"{arguments.out} holds {arguments.model} with {arguments.adapter} merged into it.")
+    return 0
