@@ -88,6 +88,12 @@ STEPS = (
     Step("kill", 25, "SIGKILL of a worker that holds the model: the memory is free again", ("model",)),
     Step("vllm", 100, "vLLM: start, a proved swap under 64 streams, their speed", ("model", "adapter")),
     Step(
+        "devices",
+        60,
+        "a round on one GPU, and on all that there are, with the whole model and a part of it",
+        ("model",),
+    ),
+    Step(
         "vllm_variants",
         480,
         "vLLM reading 512 to 2,048 tokens a step, and with graphs for every number of adapters: start, speed, stall",
@@ -241,7 +247,7 @@ def _function(name: str) -> StepFunction:
     """A step's function.  Imported here, in the step's own process: torch alone takes seconds."""
     if name in TRIAL_FUNCTIONS:
         return TRIAL_FUNCTIONS[name]
-    from benchmarks.gpu_steps import kernels, machine, serving, training, vllm_variants
+    from benchmarks.gpu_steps import devices, kernels, machine, serving, training, vllm_variants
 
     return {
         "tools": machine.tools,
@@ -257,6 +263,7 @@ def _function(name: str) -> StepFunction:
         "cluster": serving.cluster,
         "kill": machine.kill_worker,
         "vllm": serving.vllm,
+        "devices": devices.devices,
         "vllm_variants": vllm_variants.vllm_variants,
     }[name]
 

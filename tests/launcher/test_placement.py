@@ -222,16 +222,16 @@ def test_the_transformers_engine_has_no_cache_of_a_size_to_give() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpus", "pretended", "gpu"), [(0, False, None), (1, False, 0), (3, False, 2), (3, True, None)]
+    ("gpus", "pretended", "given"), [(0, False, ()), (1, False, (0,)), (3, False, (2,)), (3, True, ())]
 )
 def test_the_worker_knows_the_gpu_it_was_given_unless_it_is_pretended(
-    gpus: int, pretended: bool, gpu: int | None
+    gpus: int, pretended: bool, given: tuple[int, ...]
 ) -> None:
     plan = plan_for(machine(gpus, pretended=pretended))
-    assert planned_training(process_of(plan, "worker").environment).gpu == gpu
+    assert planned_training(process_of(plan, "worker").environment).gpus == given
 
 
 def test_a_process_without_a_plan_decides_for_itself() -> None:
     assert (planned_engine({}).replicas, planned_engine({}).kv_cache_bytes) == (1, None)
-    assert (planned_training({}).gpu, planned_training({}).share) == (None, None)
+    assert (planned_training({}).gpus, planned_training({}).share) == ((), None)
     assert Settings().finetuning.precision == "auto"

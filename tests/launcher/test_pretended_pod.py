@@ -65,7 +65,7 @@ def test_every_process_has_exactly_the_environment_of_the_plan(pod: PretendedPod
     assert owner["CUDA_VISIBLE_DEVICES"] == ""
     assert (inference["CUDA_VISIBLE_DEVICES"], worker["CUDA_VISIBLE_DEVICES"]) == VISIBLE[pod.cards]
     assert inference["WMKML_DATA_PARALLEL"] == str(max(1, pod.cards - 1))
-    assert worker["WMKML_WORKER_GPU"] == str(pod.cards - 1)
+    assert worker["WMKML_WORKER_GPUS"] == str(pod.cards - 1)
     shared = {"WMKML_KV_CACHE_BYTES", "WMKML_WORKER_GPU_SHARE"}
     assert shared & {*inference, *worker} == (shared if pod.cards == 1 else set())
 

@@ -1,12 +1,13 @@
-"""Training on several devices: two processes learn what one learns, agree on what stops them, and end together."""
+"""Training on several devices: two processes learn what one learns, agree on what stops them, and end together.
+
+Processes are started as seldom as the cases allow, for each loads torch.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,26 +16,33 @@ import psutil
 import pytest
 import torch
 
-from tests.training.tiny_model import make_tiny_model
+from tests.training.tiny_model import CPU, make_tiny_model
 from tests.training.tiny_rounds import RecordingWatcher, job, tensors
-from tests.waiting import until
 from wmkml.adapters.probe import read_probe as read_probe_file
 from wmkml.config import Settings
 from wmkml.training import loop
 from wmkml.training.base_model import load_base
 from wmkml.training.kernels.choice import Reading, read_probe
-from wmkml.training.loop import NullWatcher, TrainingDroppedError, TrainingSpoiledError, Watcher
-from wmkml.training.ranks.pool import RankLostError, RankPool, run_on_ranks
+from wmkml.training.loop import NullWatcher, OptimizerStep, TrainingDroppedError, TrainingSpoiledError, Watcher
+from wmkml.training.ranks.group import RankGroup
+from wmkml.training.ranks.pool import RankLostError, RankPool
 from wmkml.training.ranks.process import RankPlan, RankSeat
 from wmkml.training.ranks.sharding import load_sharded_base
 from wmkml.training.ranks.trainer import RankedTrainer
 from wmkml.training.rounds import PreviousAdapter, RoundTrainer
-from wmkml.training.trainer_factory import EXPECTED_ERRORS, make_ranked_trainer, make_trainer
+from wmkml.training.samples import IGNORED, TokenizedSample
+from wmkml.training.trainer_factory import EXPECTED_ERRORS, make_trainer
 
-CPU = torch.device("cpu")
-PARALLEL = pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+SMALL = 70
+"""Tokens that rank 1 can hold at once: less than the two micro-batches of 64 that both begin with."""
 
-pytestmark = pytest.mark.process
+PATIENCE = 8.0
+"""Seconds after which ranks that stand still are given up; longer than loading beside other tests leaves them silent."""
+
+LONG = [("Was?", "Brot. " * 9)] * 200
+"""Pairs of a round that takes some seconds."""
+
+logits_of = loop._logits
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +50,24 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_model(tmp_path_factory.mktemp("tiny"))
 
 
-def settings_of(parallel: str, *, tokens: int = 100) -> Settings:
+def settings_of(parallel: str) -> Settings:
     """Steps of five samples in several micro-batches, of which the ranks get unlike numbers; no dropout."""
     tiny = {"lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "precision": "float32", "optimizer": "adamw"}
-    steps = {"batch_size": 5, "micro_batch_tokens": tokens, "max_length": 64, "parallel": parallel}
+    steps = {"batch_size": 5, "micro_batch_tokens": 128, "max_length": 64, "parallel": parallel}
     return Settings.model_validate({"finetuning": {**tiny, **steps}})
 
 
-@contextmanager
-def two_ranks(model: Path, parallel: str, patience: float = 300.0) -> Iterator[RankedTrainer]:
-    trainer = make_ranked_trainer(settings_of(parallel), model, 2, threads=2, nice=False, patience=patience)
-    try:
-        yield trainer
-    finally:
-        trainer.close()
+def logits_in_small_memory(model: torch.nn.Module, ids: torch.Tensor, **arguments: Any) -> torch.Tensor:
+    if ids.numel() > SMALL:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+    return logits_of(model, ids, **arguments)
+
+
+def trainer_of_rank(settings: Settings, model: Path, micro_batch_tokens: int, seat: RankSeat) -> RoundTrainer:
+    """As the worker's; rank 1 runs out of memory as a full device does."""
+    if seat.group.rank == 1:
+        loop._logits = logits_in_small_memory
+    return make_trainer(settings, model, seat, micro_batch_tokens)
 
 
 def assert_alike(folder: Path, other: Path) -> None:
@@ -64,97 +76,93 @@ def assert_alike(folder: Path, other: Path) -> None:
     assert max(differences.values()) < 1e-5, differences
 
 
-@PARALLEL
-def test_two_processes_learn_what_one_learns_and_are_used_again(
-    parallel: str, model_folder: Path, tmp_path: Path
+class FatalWatcher(RecordingWatcher):
+    """Sends a signal to a process after the first step."""
+
+    def __init__(self, process: int, number: signal.Signals) -> None:
+        super().__init__()
+        self.process, self.number = process, number
+
+    def on_step(self, done: OptimizerStep) -> None:
+        if done.step == 1:
+            os.kill(self.process, self.number)
+
+
+@pytest.mark.process
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("parallel", "number", "sentence"),
+    [
+        ("ddp", signal.SIGKILL, "process 1 of 2 ended by signal 9"),
+        ("fsdp", signal.SIGSTOP, "none went on for"),
+    ],
+)
+def test_two_processes_learn_what_one_learns(
+    parallel: str, number: signal.Signals, sentence: str, model_folder: Path, tmp_path: Path
 ) -> None:
-    single, alone = make_trainer(settings_of(parallel), model_folder), RecordingWatcher()
-    first = single.train(job(tmp_path / "single-0"), alone)
-    with two_ranks(model_folder, parallel) as trainer:
-        ids, watcher = trainer.pool.process_ids, RecordingWatcher()
+    plan = RankPlan(2, parallel == "fsdp", threads=1, silent_seconds=PATIENCE, expected=EXPECTED_ERRORS)
+    build = partial(trainer_of_rank, settings_of(parallel), model_folder)
+    trainer, watcher = RankedTrainer(build, plan, 128, 64), RecordingWatcher()
+    single = make_trainer(settings_of(parallel), model_folder)
+    first = single.train(job(tmp_path / "single-0"), NullWatcher())
+    try:
+        trainer.start()
+        ids = trainer.pool.process_ids
         result = trainer.train_weights(job(tmp_path / "ranks-0"), watcher)
         sha256 = trainer.save_adapter(tmp_path / "ranks-0")
         assert len(result.losses) == 4
         assert result.losses == pytest.approx(first.result.losses, abs=1e-6)
-        assert result.tokens == first.result.tokens
         assert [step.loss for step in watcher.steps] == list(result.losses)
+        assert result.tokens == first.result.tokens
         assert_alike(tmp_path / "ranks-0", tmp_path / "single-0")
         of_single, of_ranks = (read_probe_file(tmp_path / name) for name in ("single-0", "ranks-0"))
         assert of_single is not None
         assert of_ranks is not None
         assert of_ranks.adapter == pytest.approx(of_single.adapter, abs=1e-5)
 
+        # Memory ran out on rank 1, and all have smaller batches.  Where each holds a part of the model the largest batch
+        # is tried at start, and all were started twice.
+        assert trainer.micro_batch_tokens <= SMALL
+        assert bool(watcher.notices) == (parallel == "ddp")
+
         # What stops the training stops it on both, at the same place; then both go on from what was saved.
-        dropping = RecordingWatcher(stop_after=1)
         with pytest.raises(TrainingDroppedError):
-            trainer.train_weights(job(tmp_path / "dropped", pairs=[("Was?", "Brot. " * 9)] * 400), dropping)
+            trainer.train_weights(job(tmp_path / "dropped", pairs=LONG), RecordingWatcher(stop_after=1))
         previous = PreviousAdapter(tmp_path / "ranks-0", sha256)
         trainer.train_weights(job(tmp_path / "ranks-1", seed=2, previous=previous), NullWatcher())
         trainer.save_adapter(tmp_path / "ranks-1")
         single.train(job(tmp_path / "single-1", seed=2, previous=previous), NullWatcher())
         assert_alike(tmp_path / "ranks-1", tmp_path / "single-1")
 
-        # An error that all come to leaves them alive; and fewer samples than ranks are enough.
+        # An error that both come to leaves them alive, and one sample is enough for two.
         with pytest.raises(TrainingSpoiledError, match="No sample"):
             trainer.train_weights(job(tmp_path / "none", pairs=()), NullWatcher())
-        trainer.train_weights(job(tmp_path / "one", pairs=[("Was?", "Brot.")]), NullWatcher())
+        trainer.train_weights(job(tmp_path / "short", pairs=[("Was?", "Brot.")]), NullWatcher())
         assert trainer.pool.process_ids == ids
-    until(lambda: not any(psutil.pid_exists(number) for number in ids), "the ranks are gone")
 
-
-def _logits_of_small_memory(model: torch.nn.Module, ids: torch.Tensor, **arguments: Any) -> torch.Tensor:
-    if ids.numel() > 70:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-    return loop_logits(model, ids, **arguments)
-
-
-loop_logits = loop._logits
-
-
-def with_small_memory(settings: Settings, model: Path, micro_batch_tokens: int, seat: RankSeat) -> RoundTrainer:
-    """The trainer of a rank; rank 1 runs out of memory beyond 70 tokens, as a full device does."""
-    if seat.group.rank == 1:
-        loop._logits = _logits_of_small_memory
-    return make_trainer(settings, model, seat, micro_batch_tokens)
-
-
-@PARALLEL
-def test_memory_that_runs_out_on_one_halves_the_batches_of_all(
-    parallel: str, model_folder: Path, tmp_path: Path
-) -> None:
-    plan = RankPlan(2, lockstep=parallel == "fsdp", threads=1, expected=EXPECTED_ERRORS)
-    build = partial(with_small_memory, settings_of(parallel, tokens=256), model_folder)
-    trainer, watcher = RankedTrainer(build, plan, 256, 64), RecordingWatcher()
-    try:
-        trainer.start()
-        trainer.train_weights(job(tmp_path / "ranks"), watcher)
-        trainer.save_adapter(tmp_path / "ranks")
-        assert trainer.micro_batch_tokens <= 70
-    finally:
-        trainer.close()
-    make_trainer(settings_of(parallel), model_folder).train(job(tmp_path / "single"), NullWatcher())
-    assert_alike(tmp_path / "ranks", tmp_path / "single")
-    # Where each holds a part of the model it is seen at start: the largest batch is tried then.
-    assert bool(watcher.notices) == (parallel == "ddp")
-
-
-@pytest.mark.parametrize(
-    ("number", "parallel", "sentence"),
-    [(signal.SIGKILL, "ddp", "process 1 of 2 ended by signal 9"), (signal.SIGSTOP, "fsdp", "none went on for")],
-)
-def test_a_rank_that_dies_or_stands_still_ends_the_round_and_the_next_one_works(
-    number: signal.Signals, parallel: str, sentence: str, model_folder: Path, tmp_path: Path
-) -> None:
-    with two_ranks(model_folder, parallel, patience=10.0) as trainer:
-        ids = trainer.pool.process_ids
-        watcher = RecordingWatcher()
-        watcher.on_step = lambda done: os.kill(ids[1], number) if done.step == 1 else None  # type: ignore[method-assign]
+        # One that dies or stands still ends the round and the other; the next round works.
         with pytest.raises(RankLostError, match=sentence):
-            trainer.train_weights(job(tmp_path / "lost", pairs=[("Was?", "Brot. " * 9)] * 200), watcher)
-        assert not any(psutil.pid_exists(number) for number in ids)
+            trainer.train_weights(job(tmp_path / "lost", pairs=LONG), FatalWatcher(ids[1], number))
+        assert not any(psutil.pid_exists(process) for process in ids)
         trainer.train_weights(job(tmp_path / "next"), NullWatcher())
         assert trainer.save_adapter(tmp_path / "next")
-        assert not set(ids) & set(trainer.pool.process_ids)
+        ids = trainer.pool.process_ids
+    finally:
+        trainer.close()
+    assert not any(psutil.pid_exists(process) for process in ids)
+
+
+# --- calls -----------------------------------------------------------------------------------------------------------
+
+
+def seat_itself(seat: RankSeat) -> RankSeat:
+    return seat
+
+
+def probe_of_parts(seat: RankSeat, _watcher: Watcher, folder: Path) -> tuple[int, Reading]:
+    base = load_sharded_base(folder, "float32", seat)
+    held = sum(parameter.to_local().numel() for parameter in base.model.parameters())
+    return held, read_probe(base, packed=False)
 
 
 def fails_on_rank_1(seat: RankSeat, _watcher: Watcher, words: str) -> float:
@@ -163,46 +171,41 @@ def fails_on_rank_1(seat: RankSeat, _watcher: Watcher, words: str) -> float:
     return seat.group.sum(1.0)
 
 
-def test_an_unexpected_error_on_one_ends_all_and_quotes_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(RankLostError, match=r"process 1 of 2 failed with an unexpected ValueError") as raised:
-        run_on_ranks(fails_on_rank_1, RankPlan(2, threads=1), NullWatcher(), "a visitor's words")
+@pytest.mark.process
+@pytest.mark.timeout(900)
+def test_ranks_are_called_from_any_thread_and_an_unexpected_error_ends_all_and_quotes_nothing(
+    model_folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pool = RankPool[RankSeat](RankPlan(2, lockstep=True, threads=1))
+    # Linux ends a child with the thread that started it, and the worker starts its ranks in one that passes.
+    starter = threading.Thread(target=pool.start, args=(seat_itself,))
+    starter.start()
+    starter.join()
+    try:
+        # Each holds its part of the model, and kernels can be checked over it.
+        base = load_base(model_folder, "float32", CPU)
+        whole = sum(parameter.numel() for parameter in base.model.parameters())
+        plain = read_probe(base, packed=False)
+        for held, reading in pool.call(probe_of_parts, NullWatcher(), model_folder):
+            assert held == pytest.approx(whole / 2, rel=0.01)
+            assert max(plain.deviation(reading)) < 1e-5
+        with pytest.raises(RankLostError, match=r"process 1 of 2 failed with an unexpected ValueError") as raised:
+            pool.call(fails_on_rank_1, NullWatcher(), "a visitor's words")
+        assert not pool.alive
+    finally:
+        pool.close()
     log = capfd.readouterr().err
     assert "fails_on_rank_1" in log
     assert "visitor's words" not in f"{raised.value}{log}"
 
 
-def probe_of_shards(seat: RankSeat, _watcher: Watcher, folder: Path) -> tuple[int, Reading]:
-    base = load_sharded_base(folder, "float32", seat)
-    held = sum(parameter.to_local().numel() for parameter in base.model.parameters())
-    return held, read_probe(base, packed=False)
+# --- the share of a rank ---------------------------------------------------------------------------------------------
 
 
-def test_each_rank_holds_its_part_and_kernels_can_be_checked_over_it(model_folder: Path) -> None:
-    base = load_base(model_folder, "float32", CPU)
-    whole = sum(parameter.numel() for parameter in base.model.parameters())
-    plain = read_probe(base, packed=False)
-    for held, reading in run_on_ranks(
-        probe_of_shards, RankPlan(2, lockstep=True, threads=1), NullWatcher(), model_folder
-    ):
-        assert held == pytest.approx(whole / 2, rel=0.01)
-        assert max(plain.deviation(reading)) < 1e-5
-
-
-def test_ranks_end_with_the_thread_and_process_that_need_them(model_folder: Path) -> None:
-    """Linux ends a child with the thread that started it; the pool's do not, for the worker starts it in a passing one."""
-    pool = RankPool(_seated_rank, RankPlan(2, threads=1))
-    starter = threading.Thread(target=pool.start)
-    starter.start()
-    starter.join()
-    try:
-        assert pool.call(_rank_of, NullWatcher()) == [0, 1]
-    finally:
-        pool.close()
-
-
-def _seated_rank(seat: RankSeat) -> int:
-    return seat.group.rank
-
-
-def _rank_of(rank: int, _watcher: Watcher) -> int:
-    return rank
+def test_in_lockstep_a_rank_with_fewer_batches_computes_idle_ones_without_a_target() -> None:
+    long, short = (TokenizedSample((1,) * length, (1,) * length) for length in (9, 3))
+    of_ranks = [[[long], [short]], [[long]], []]
+    assert RankGroup(1, 3).own_batches(of_ranks) == [[long]]
+    idle = [TokenizedSample((1, 1, 1), (IGNORED,) * 3)]
+    for rank, own in enumerate(([[long], [short]], [[long], idle], [idle, idle])):
+        assert RankGroup(rank, 3, lockstep=True).own_batches(of_ranks) == own

@@ -26,7 +26,7 @@ from tests.worker.test_worker import job, listening
 from tests.worker.worker_process import ROOT, WorkerProcess, wait_for
 from wmkml.config.planned import PlannedTraining
 from wmkml.training.loop import TrainingDroppedError
-from wmkml.worker.planned_device import GpuMissingError, cap_memory, require_planned_gpu
+from wmkml.worker.planned_device import GpuMissingError, cap_memory, require_planned_gpus
 from wmkml.worker.round_runner import WorkerResources, run_round
 
 POLLS = 3
@@ -121,15 +121,17 @@ def test_it_can_be_ended_while_it_waits(worker: WorkerProcess, engine: Engine) -
 
 def test_the_cpu_is_refused_where_a_gpu_was_planned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
-    with pytest.raises(GpuMissingError, match=r"gave this worker GPU 2, but torch .* counts 0 GPUs"):
-        require_planned_gpu(PlannedTraining(gpu=2))
-    require_planned_gpu(PlannedTraining())
+    with pytest.raises(GpuMissingError, match=r"gave this worker GPU 2, but torch .* counts 0 GPUs, so .* the CPU"):
+        require_planned_gpus(PlannedTraining(gpus=(2,)))
+    require_planned_gpus(PlannedTraining())
 
 
-def test_a_gpu_that_torch_sees_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_that_torch_sees_are_taken_and_no_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    require_planned_gpu(PlannedTraining(gpu=0))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    require_planned_gpus(PlannedTraining(gpus=(0,)))
+    with pytest.raises(GpuMissingError, match=r"GPUs 6, 7, but torch .* counts 1 GPUs, so it would train on fewer"):
+        require_planned_gpus(PlannedTraining(gpus=(6, 7)))
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

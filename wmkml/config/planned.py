@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 REPLICAS = "WMKML_DATA_PARALLEL"
 KV_CACHE = "WMKML_KV_CACHE_BYTES"
-WORKER_GPU = "WMKML_WORKER_GPU"
+WORKER_GPUS = "WMKML_WORKER_GPUS"
 WORKER_SHARE = "WMKML_WORKER_GPU_SHARE"
 
 ALL_GPUS = "WMKML_ALL_GPUS"
@@ -43,18 +43,18 @@ class PlannedTraining:
     """What the plan gives the worker.
 
     Attributes:
-        gpu: the index of its GPU, as `nvidia-smi` counts; None: none, or one that is only pretended.
+        gpus: the indices of its GPUs, as `nvidia-smi` counts; none where there are none, or they are only pretended.
         share: the most of the GPU's memory that its tensors may take, where the engine has the rest; None: it has its
             device alone.  With a share it loads its model only when the engine is ready: vLLM counts what another
             process holds at its start as its own.
     """
 
-    gpu: int | None = None
+    gpus: tuple[int, ...] = ()
     share: float | None = None
 
     def variables(self) -> dict[str, str]:
         """The environment variables that `planned_training` reads back."""
-        variables = {} if self.gpu is None else {WORKER_GPU: str(self.gpu)}
+        variables = {WORKER_GPUS: ",".join(map(str, self.gpus))} if self.gpus else {}
         return variables if self.share is None else {**variables, WORKER_SHARE: f"{self.share:.4f}"}
 
 
@@ -66,5 +66,7 @@ def planned_engine(environment: Mapping[str, str]) -> PlannedEngine:
 
 def planned_training(environment: Mapping[str, str]) -> PlannedTraining:
     """What the plan gave this worker, by its environment."""
-    gpu, share = environment.get(WORKER_GPU), environment.get(WORKER_SHARE)
-    return PlannedTraining(int(gpu) if gpu else None, float(share) if share else None)
+    gpus, share = environment.get(WORKER_GPUS), environment.get(WORKER_SHARE)
+    return PlannedTraining(
+        tuple(int(index) for index in gpus.split(",")) if gpus else (), float(share) if share else None
+    )

@@ -5,7 +5,7 @@ Reckoned from the model's shape.  `docs/gpu.md` says which of these figures nobo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wmkml.config import Settings
 from wmkml.engine.setup import LONGEST_WINDOW
@@ -17,6 +17,9 @@ PROGRAM_GIB = 0.8
 
 CUDA_CONTEXT_GIB = 0.6
 """GPU memory of a process before it holds a model."""
+
+NCCL_GIB = 0.5
+"""GPU memory of each of several processes that train together, for what they send each other."""
 
 VLLM_WORKSPACE_GIB = 1.2
 """GPU memory that vLLM needs for the activations of one step and for its CUDA graphs with adapters."""
@@ -143,20 +146,24 @@ class EngineMemory:
         return [Holding("inference", part, gib) for part, gib in parts.items() if gib]
 
 
-def worker_holdings(settings: Settings, shape: Shape, precision: str, tokens: int) -> list[Holding]:
-    """What training needs on its device, without what a process needs before it holds a model.
+def worker_holdings(
+    settings: Settings, shape: Shape, precision: str, tokens: int, devices: int = 1, *, sharded: bool = False
+) -> list[Holding]:
+    """What training needs on each of its devices, without what a process needs before it holds a model.
 
     Args:
         precision: of the frozen weights.
         tokens: in one micro-batch.
+        devices: that train together.
+        sharded: each of them holds a part of the weights.
     """
     tuning = settings.finetuning
     lora = shape.lora_parameters(tuning.lora_target_modules, tuning.lora_r)
     # A sample longer than a micro-batch is one by itself.
-    parts = training_gib(shape, precision, max(tokens, tuning.max_length), lora)
-    return [
-        Holding("worker", f"weights ({precision})" if part == "weights" else part, gib) for part, gib in parts.items()
-    ]
+    parts = training_gib(shape, precision, max(tokens, tuning.max_length), lora, devices if sharded else 1)
+    if devices > 1:
+        parts["exchange with the other GPUs (NCCL)"] = NCCL_GIB
+    return [Holding("worker", part.replace("weights", f"weights ({precision})"), gib) for part, gib in parts.items()]
 
 
 def memory_of_machine(settings: Settings, shape: Shape, memory_gib: float) -> Device:
@@ -172,10 +179,14 @@ def memory_of_machine(settings: Settings, shape: Shape, memory_gib: float) -> De
         Holding("owner", "program", 0.1),
         Holding("inference", f"{programs} programs" if programs > 1 else "program", programs * PROGRAM_GIB),
         *(here if settings.inference.engine != "remote" else []),
-        Holding("worker", "program", PROGRAM_GIB),
-        # Without a GPU the weights are in float32, whatever precision is configured.
-        *worker_holdings(settings, shape, "float32", settings.finetuning.micro_batch_tokens),
     ]
+    # Without a GPU the weights are in float32, whatever precision is configured, and whole in every process.
+    programs = max(1, settings.finetuning.devices)
+    of_worker = worker_holdings(settings, shape, "float32", settings.finetuning.micro_batch_tokens)
+    for held in (Holding("worker", "program", PROGRAM_GIB), *of_worker):
+        holdings.append(
+            replace(held, part=f"{programs} × {held.part}", gib=programs * held.gib) if programs > 1 else held
+        )
     return Device("memory (no GPU)", memory_gib, memory_gib, tuple(holdings))
 
 
@@ -187,6 +198,9 @@ def memory_of_gpu(gpu: Gpu, settings: Settings, shape: Shape, *, serves: bool, t
     if trains:
         tuning = settings.finetuning
         holdings.append(Holding("worker", "CUDA", CUDA_CONTEXT_GIB))
-        holdings += worker_holdings(settings, shape, tuning.precision, tuning.micro_batch_tokens)
+        sharded = tuning.parallel == "fsdp"
+        holdings += worker_holdings(
+            settings, shape, tuning.precision, tuning.micro_batch_tokens, max(1, tuning.devices), sharded=sharded
+        )
     name = f"GPU {gpu.index} ({gpu.name})"
     return Device(name, gpu.memory_gib, gpu.memory_gib * USABLE_SHARE, tuple(holdings))

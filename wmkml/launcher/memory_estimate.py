@@ -69,8 +69,17 @@ class Shape:
     @property
     def parameters(self) -> int:
         """Number of weights of the whole model."""
-        layer = sum(inputs * outputs for inputs, outputs in map(self.linear, LINEAR)) + 2 * self.hidden
-        return self.layers * layer + self.vocabulary * self.hidden * (1 if self.tied else 2) + self.hidden
+        return self.layers * self.layer_parameters + self.outer_parameters
+
+    @property
+    def layer_parameters(self) -> int:
+        """Number of weights of one layer."""
+        return sum(inputs * outputs for inputs, outputs in map(self.linear, LINEAR)) + 2 * self.hidden
+
+    @property
+    def outer_parameters(self) -> int:
+        """Number of weights outside the layers: embeddings, last norm, head."""
+        return self.vocabulary * self.hidden * (1 if self.tied else 2) + self.hidden
 
     def weights_gib(self, number_format: str) -> float:
         """Memory of the whole model, in GiB; `number_format` is a key of `BYTES`."""
@@ -135,20 +144,27 @@ def _shape_from_config(config: dict[str, Any], source: str) -> Shape:
     )
 
 
-def training_gib(shape: Shape, precision: str, tokens: int, lora_parameters: int) -> dict[str, float]:
-    """Memory that training uses on its device, by part, in GiB.
+def training_gib(shape: Shape, precision: str, tokens: int, lora_parameters: int, parts: int = 1) -> dict[str, float]:
+    """Memory that training uses on each of its devices, by part, in GiB.
 
     Args:
         shape: the base model.
         precision: of the frozen weights, a key of `BYTES`.
         tokens: in one forward pass.
         lora_parameters: number of trained weights; float32, each with a gradient and two moments of the optimizer.
+        parts: devices that hold the weights together; each gathers what it computes with.
     """
     # For the backward pass a layer keeps of each token some eleven 16-bit vectors of hidden size (norms, attention,
     # LoRA) and three of the intermediate size; frozen layers keep no inputs.  Logits are float32, with a gradient each.
     bytes_a_token = shape.layers * (11 * shape.hidden + 3 * shape.intermediate) * 2 + shape.vocabulary * 4 * 2
+    weights = {"weights": shape.weights_gib(precision) / parts}
+    if parts > 1:
+        weights[f"weights, 1/{parts} of them"] = weights.pop("weights")
+        # Two layers, of which the second is gathered while the first computes; embeddings and head for the whole pass.
+        gathered = 2 * shape.layer_parameters + shape.outer_parameters
+        weights["weights gathered at once"] = gathered * BYTES[precision] / GIB
     return {
-        "weights": shape.weights_gib(precision),
+        **weights,
         "adapter, gradients, optimizer": lora_parameters * 16 / GIB,
         "activations, at most": tokens * bytes_a_token / GIB,
     }

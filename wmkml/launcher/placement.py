@@ -1,7 +1,7 @@
-"""Which GPUs serve and which trains, and in which number formats and batches, so that every GPU can hold what is on it.
+"""Which GPUs serve and which train, and in which number formats and batches, so that every GPU can hold what is on it.
 
 What is configured by name is kept; what is left to the plan (`auto`) becomes smaller where it does not fit: the served
-weights fp8, the weights of training nf4, the micro-batches of training a half, a quarter, …
+weights fp8, the weights of training divided among several GPUs or nf4, the micro-batches of training a half, a quarter, …
 """
 
 from __future__ import annotations
@@ -57,44 +57,69 @@ def place(settings: Settings, machine: Machine, shape: Shape) -> Placement:
     if not machine.gpus:
         device = memory_of_machine(settings, shape, machine.memory_gib)
         return Placement((), (), settings, None, None, (device,))
-    serving, training = _share_out(settings, machine.gpus)
-    shared = training in serving
+    serving, training = _share_out(settings, machine.gpus, shape)
+    shared = training[0] in serving
     settings = decide_engine(settings, shape, serving, shared=shared)
     share = settings.inference.gpu_memory_utilization
-    left_gib = training.memory_gib * (USABLE_SHARE - (share if shared else 0.0))
-    settings = _decide_training(settings, shape, left_gib)
+    left_gib = _smallest_gib(training) * (USABLE_SHARE - (share if shared else 0.0))
+    settings = _decide_training(settings, shape, left_gib, len(training))
     devices = tuple(
-        memory_of_gpu(gpu, settings, shape, serves=gpu in serving, trains=gpu == training) for gpu in machine.gpus
+        memory_of_gpu(gpu, settings, shape, serves=gpu in serving, trains=gpu in training) for gpu in machine.gpus
     )
     cache_bytes, worker_share = None, None
     if shared:
         # vLLM would count the worker's memory as its own, so it is not left to measure.
         if settings.inference.engine == "vllm":
-            cache_bytes = int(EngineMemory(settings, shape).cache_gib(share * training.memory_gib) * GIB)
-        worker_share = max(0.0, left_gib - CUDA_CONTEXT_GIB) / training.memory_gib
-    engine_gpus = tuple(gpu.index for gpu in serving)
-    return Placement(engine_gpus, (training.index,), settings, cache_bytes, worker_share, devices)
+            cache_bytes = int(EngineMemory(settings, shape).cache_gib(share * training[0].memory_gib) * GIB)
+        worker_share = max(0.0, left_gib - CUDA_CONTEXT_GIB) / training[0].memory_gib
+    return Placement(_indices(serving), _indices(training), settings, cache_bytes, worker_share, devices)
 
 
 def _place_training_alone(settings: Settings, gpus: tuple[Gpu, ...], shape: Shape) -> Placement:
-    """Where the engine is elsewhere: the last GPU trains."""
-    training = gpus[-1]
-    settings = _decide_training(settings, shape, training.memory_gib * USABLE_SHARE)
-    devices = tuple(memory_of_gpu(gpu, settings, shape, serves=False, trains=gpu == training) for gpu in gpus)
-    return Placement((), (training.index,), settings, None, None, devices)
+    """Where the engine is elsewhere: the last GPUs train."""
+    training = gpus[-_training_count(settings, shape, gpus, len(gpus), idle=0) :]
+    settings = _decide_training(settings, shape, _smallest_gib(training) * USABLE_SHARE, len(training))
+    devices = tuple(memory_of_gpu(gpu, settings, shape, serves=False, trains=gpu in training) for gpu in gpus)
+    return Placement((), _indices(training), settings, None, None, devices)
 
 
-def _share_out(settings: Settings, gpus: tuple[Gpu, ...]) -> tuple[tuple[Gpu, ...], Gpu]:
-    """The GPUs that serve, and the one that trains: the last one, which also serves if no copy of the model fits without it.
+def _share_out(settings: Settings, gpus: tuple[Gpu, ...], shape: Shape) -> tuple[tuple[Gpu, ...], tuple[Gpu, ...]]:
+    """The GPUs that serve, and those that train: the last ones, of which one also serves if no copy of the model fits
+    without it.
 
-    As many copies serve as there are `tensor_parallel_size` GPUs for; what is left over by the division serves nobody.
+    One copy of the model is always served.  As many copies serve as there are `tensor_parallel_size` GPUs for; what is
+    left over by the division serves nobody.
     """
+    # The transformers engine uses one.
+    together = settings.inference.tensor_parallel_size if settings.inference.engine == "vllm" else 1
+    idle = (len(gpus) - 1) % together
+    count = _training_count(settings, shape, gpus, max(1, len(gpus) - together), idle)
     if settings.inference.engine != "vllm":
-        # The transformers engine uses one.
-        return gpus[:1], gpus[-1]
-    together = settings.inference.tensor_parallel_size
-    serving = (len(gpus) - 1) // together * together
-    return (gpus[:serving] if serving else gpus[-together:]), gpus[-1]
+        return gpus[:1], gpus[-count:]
+    serving = (len(gpus) - count) // together * together
+    return (gpus[:serving] if serving else gpus[-together:]), gpus[-count:]
+
+
+def _training_count(settings: Settings, shape: Shape, gpus: tuple[Gpu, ...], most: int, idle: int) -> int:
+    """How many GPUs train: as configured, at most `most`; by 0 one and the `idle` ones, and more until the model fits."""
+    tuning = settings.finetuning
+    if tuning.devices:
+        return min(tuning.devices, most)
+    least = min(1 + idle, most)
+    enough = min(QUICK_TOKENS, tuning.micro_batch_tokens)
+    for count in range(least, most + 1):
+        left_gib = _smallest_gib(gpus[-count:]) * USABLE_SHARE
+        if any(_largest_fitting(settings, shape, way, left_gib, count) >= enough for way in _ways(settings, count)):
+            return count
+    return least
+
+
+def _smallest_gib(gpus: tuple[Gpu, ...]) -> float:
+    return min(gpu.memory_gib for gpu in gpus)
+
+
+def _indices(gpus: tuple[Gpu, ...]) -> tuple[int, ...]:
+    return tuple(gpu.index for gpu in gpus)
 
 
 def decide_engine(settings: Settings, shape: Shape, gpus: tuple[Gpu, ...], *, shared: bool) -> Settings:
@@ -124,30 +149,51 @@ def _smallest_worker_gib(settings: Settings, shape: Shape) -> float:
     return CUDA_CONTEXT_GIB + sum(holding.gib for holding in held)
 
 
-def _decide_training(settings: Settings, shape: Shape, left_gib: float) -> Settings:
-    """The precision and the tokens of a micro-batch with which training fits into what is left of its GPU.
+@dataclass(frozen=True)
+class _Way:
+    """A way to hold the weights in training: their number format, and whether each GPU has a part of them or all."""
+
+    precision: TrainingPrecision
+    parallel: Literal["ddp", "fsdp"]
+
+
+def _ways(settings: Settings, count: int) -> list[_Way]:
+    """The ways that the settings leave open on so many GPUs, best first."""
+    tuning = settings.finetuning
+    precisions: list[TrainingPrecision] = ["bfloat16", "nf4"] if tuning.precision == "auto" else [tuning.precision]
+    ways = []
+    for precision in precisions:
+        if tuning.parallel != "fsdp" or count == 1:
+            ways.append(_Way(precision, "ddp"))
+        # bitsandbytes' weights are not divided.
+        if tuning.parallel != "ddp" and count > 1 and precision != "nf4":
+            ways.append(_Way(precision, "fsdp"))
+    return ways or [_Way("bfloat16", "fsdp")]
+
+
+def _decide_training(settings: Settings, shape: Shape, left_gib: float, count: int) -> Settings:
+    """How `count` GPUs hold the weights, and the tokens of a micro-batch with which training fits into what is left of each.
 
     If nothing fits, the smallest is decided, and the device's sum shows by how much it is too large.
     """
     tuning = settings.finetuning
-    precision: TrainingPrecision
-    if tuning.precision == "auto":
-        tokens = _largest_fitting(settings, shape, "bfloat16", left_gib)
-        precision = "bfloat16" if tokens >= min(QUICK_TOKENS, tuning.micro_batch_tokens) else "nf4"
-    else:
-        precision = tuning.precision
-    tokens = max(
-        _largest_fitting(settings, shape, precision, left_gib), min(tuning.max_length, tuning.micro_batch_tokens)
-    )
-    tuning = tuning.model_copy(update={"precision": precision, "micro_batch_tokens": tokens})
-    return settings.model_copy(update={"finetuning": tuning})
+    ways = _ways(settings, count)
+    fitting = {way: _largest_fitting(settings, shape, way, left_gib, count) for way in ways}
+    enough = min(QUICK_TOKENS, tuning.micro_batch_tokens)
+    # Where none is quick, the one that fits the largest batch, of equals the one that needs least.
+    way = next((way for way in ways if fitting[way] >= enough), max(reversed(ways), key=lambda way: fitting[way]))
+    tokens = max(fitting[way], min(tuning.max_length, tuning.micro_batch_tokens))
+    decided: dict[str, object] = {"precision": way.precision, "micro_batch_tokens": tokens, "devices": count}
+    if count > 1:
+        decided["parallel"] = way.parallel
+    return settings.model_copy(update={"finetuning": tuning.model_copy(update=decided)})
 
 
-def _largest_fitting(settings: Settings, shape: Shape, precision: TrainingPrecision, left_gib: float) -> int:
+def _largest_fitting(settings: Settings, shape: Shape, way: _Way, left_gib: float, count: int) -> int:
     """The configured tokens of a micro-batch, halved until training fits; 0 if it never does."""
     tokens = settings.finetuning.micro_batch_tokens
     while tokens:
-        held = worker_holdings(settings, shape, precision, tokens)
+        held = worker_holdings(settings, shape, way.precision, tokens, count, sharded=way.parallel == "fsdp")
         if CUDA_CONTEXT_GIB + sum(holding.gib for holding in held) <= left_gib:
             break
         # Samples are as long as they are: smaller micro-batches than one sample need no less memory.

@@ -1,8 +1,8 @@
 """What runs where: a pure function of the settings and the machine, printed by `--plan` and followed by the launcher.
 
-The worker takes the last GPU and the engine the others, by vLLM's data parallelism.  They share a single GPU, or the CPU
-if there is none.  Number formats and batches are chosen so that every device can hold what is on it
-(`wmkml.launcher.placement`); where that is impossible the plan says so, and nothing is started.
+The worker takes the last GPU (or several, `finetuning.devices`), and the engine the others, by vLLM's data parallelism.
+They share a single GPU, or the CPU if there is none.  Number formats and batches are chosen so that every device can hold
+what is on it (`wmkml.launcher.placement`); where that is impossible the plan says so, and nothing is started.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from wmkml.config.planned import ALL_GPUS, READY_TIMEOUT, PlannedEngine, Planned
 from wmkml.launcher.device_memory import Device
 from wmkml.launcher.machine import Machine
 from wmkml.launcher.memory_estimate import Shape
-from wmkml.launcher.placement import place
+from wmkml.launcher.placement import Placement, place
 
 START_SECONDS = 600
 """How long vLLM may take to start without reading weights: importing, compiling, capturing CUDA graphs.  Its own default."""
@@ -73,7 +73,7 @@ def make_plan(settings: Settings, machine: Machine, paths: Paths, shape: Shape) 
     """
     configured, placement = settings, place(settings, machine, shape)
     settings, engine_gpus, worker_gpus = placement.settings, placement.engine_gpus, placement.worker_gpus
-    notices = [*_gpu_notices(configured, machine), *settings.notices()]
+    notices = [*_gpu_notices(configured, machine, placement), *settings.notices()]
     gpu = bool(machine.gpus)
     threads_of_engine = engine_threads(settings, machine.cores, gpu=gpu, replicas=max(1, len(engine_gpus)))
     threads_of_worker = worker_threads(settings, machine.cores, gpu=gpu)
@@ -85,7 +85,7 @@ def make_plan(settings: Settings, machine: Machine, paths: Paths, shape: Shape) 
         notices.append("No OSC host and no display (or a Python without Tk): the small window (gui.py) is not opened.")
     for_engine = PlannedEngine(copies_of(settings, engine_gpus), placement.kv_cache_bytes)
     # On a GPU that is only pretended the worker may train on the CPU.
-    insisted = worker_gpus[0] if worker_gpus and not machine.gpus_pretended else None
+    insisted = () if machine.gpus_pretended else worker_gpus
     for_worker = PlannedTraining(insisted, placement.worker_share)
     of_gpus = {**machine.gpu_environment, **cache_variables(paths.caches)}
     # The owner sees no GPU, and the doctor that its desk asks for must see all that the plan has.
@@ -113,6 +113,16 @@ def make_plan(settings: Settings, machine: Machine, paths: Paths, shape: Shape) 
     ]
     if opens_gui:
         processes.append(Process("gui", "gui.py", environment=process_environment((), 0)))
+    read_gib = (
+        shape.weights_gib(settings.finetuning.precision)
+        if settings.finetuning.parallel == "fsdp" and machine.gpus
+        else 0.0
+    )
+    if machine.memory_gib < read_gib:
+        notices.append(
+            f"Training with finetuning.parallel: fsdp first reads the model into the machine's memory: {read_gib:.0f} GiB, of "
+            f"which there are {machine.memory_gib:.0f}."
+        )
     too_small = [too_small_sentence(device, configured) for device in placement.devices if not device.fits]
     impossible = tensor_parallel_problems(settings, machine, shape)
     if shape.estimated:
@@ -196,23 +206,31 @@ def too_small_sentence(device: Device, settings: Settings) -> str:
     )
 
 
-def _gpu_notices(settings: Settings, machine: Machine) -> list[str]:
+def _gpu_notices(settings: Settings, machine: Machine, placement: Placement) -> list[str]:
     wished, available = settings.general.available_gpus, len(machine.gpus)
     notices = []
     if available == 0 and settings.general.model_name != UNDERSTUDY:
         notices.append(f"There is no GPU, and {settings.general.model_name} was asked for: it runs on the CPU, slowly.")
     if available and wished != available:
         notices.append(f"general.available_gpus wishes for {wished}; found: {available}.")
-    if available > 2 and settings.inference.engine == "transformers":
+    training = len(placement.worker_gpus)
+    if available and training < settings.finetuning.devices:
+        notices.append(
+            f"finetuning.devices wishes for {settings.finetuning.devices}; {training} of {available} GPUs "
+            f"{'trains' if training == 1 else 'train'}, beside one copy of the model that serves."
+        )
+    if available > 1 + training and settings.inference.engine == "transformers":
         notices.append("The transformers engine uses one GPU; more of them serve with vLLM alone.")
     together = settings.inference.tensor_parallel_size
     if together > 1 and settings.inference.engine != "vllm":
         notices.append("inference.tensor_parallel_size is for vLLM, and not used here.")
-    idle = (available - 1) % together if available > together and settings.inference.engine == "vllm" else 0
-    if idle:
+    idle = available - len({*placement.engine_gpus, *placement.worker_gpus})
+    if idle and settings.inference.engine == "vllm" and available > together:
+        trains = "the last one trains" if training == 1 else f"the last {training} train"
         notices.append(
             f"{idle} of {available} GPUs {'is' if idle == 1 else 'are'} not used: inference.tensor_parallel_size takes "
-            f"{together} for each copy of the model, and the last one trains."
+            f"{together} for each copy of the model, and {trains}. With finetuning.devices: {training + idle} "
+            f"{'it trains' if idle == 1 else 'they train'} too."
         )
     quantization = settings.inference.quantization
     if quantization not in ("auto", "none") and not (available and settings.inference.engine == "vllm"):

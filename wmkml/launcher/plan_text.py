@@ -66,6 +66,9 @@ def _place(process: Process, plan: Plan) -> str:
     elif len(process.gpus) == 1:
         shared = sum(process.gpus[0] in other.gpus for other in plan.processes) > 1
         place = f"GPU {process.gpus[0]}{' (shared)' if shared else ''}{threads}"
+    elif process.name == "worker":
+        how = "weights divided, fsdp" if plan.settings.finetuning.parallel == "fsdp" else "data parallel"
+        place = f"GPUs {', '.join(map(str, process.gpus))} ({how} × {len(process.gpus)}){threads}"
     else:
         copies = copies_of(plan.settings, process.gpus)
         ways = {"data": copies, "tensor": len(process.gpus) // copies}

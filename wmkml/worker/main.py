@@ -27,12 +27,16 @@ from wmkml.config.paths import Paths, paths_of
 from wmkml.config.planned import PlannedTraining, planned_training
 from wmkml.protocol.training import Claim, RoundJob
 from wmkml.system.cores import usable_cores
+from wmkml.system.orphans import end_marked_processes, mark_this_process, service_mark
 from wmkml.training.base_model import BaseMissingError
+from wmkml.training.loop import MemoryExhaustedError
 from wmkml.training.lora import ModulesMissingError
 from wmkml.training.optimizers import OptimizerMissingError
-from wmkml.training.trainer_factory import make_trainer
+from wmkml.training.ranks.pool import RankLostError
+from wmkml.training.rounds import Trainer
+from wmkml.training.trainer_factory import DevicesMissingError, make_ranked_trainer, make_trainer
 from wmkml.worker.owner_client import FIRST_WAIT, LONGEST_WAIT, OwnerAwayError, OwnerRefusedError, WorkerOwnerClient
-from wmkml.worker.planned_device import GpuMissingError, cap_memory, require_planned_gpu, wait_for_engine
+from wmkml.worker.planned_device import GpuMissingError, cap_memory, require_planned_gpus, wait_for_engine
 from wmkml.worker.round_runner import UnexpectedError, WorkerResources, run_round
 from wmkml.worker.thread_priority import THREAD_NAME, run_in_thread
 
@@ -44,7 +48,16 @@ KEY_VARIABLE = "WMKML_WORKER_KEY"
 REFUSED_WAIT = 5.0
 """Seconds between two claims to an owner that refuses them."""
 
-SETUP_ERRORS = (BaseMissingError, GpuMissingError, ModulesMissingError, OptimizerMissingError, KeysUnreadableError)
+SETUP_ERRORS = (
+    BaseMissingError,
+    DevicesMissingError,
+    GpuMissingError,
+    KeysUnreadableError,
+    MemoryExhaustedError,
+    ModulesMissingError,
+    OptimizerMissingError,
+    RankLostError,
+)
 """These settings cannot work on this machine.  Their texts are sentences for the operator."""
 
 THREAD_JOIN_SECONDS = 2.0
@@ -66,7 +79,7 @@ def serve(settings: Settings, root: Path, owner: str | None = None) -> int:
         logging.getLogger(name).setLevel(logging.WARNING)
     planned, paths, url = planned_training(os.environ), paths_of(settings, root), owner or owner_url(settings)
     try:
-        require_planned_gpu(planned)
+        require_planned_gpus(planned)
         status = asyncio.run(_serve(settings, paths, url, planned))
     except SETUP_ERRORS as error:
         # The desk shows it; the sentence is the last line of the log all the same, which the launcher shows.
@@ -115,7 +128,15 @@ async def _work(
         await wait_for_engine(inference_url(settings))
         cap_memory(planned.share)
     # Normal priority: loading happens once, and at the lowest priority it would take minutes on a busy machine.
-    trainer = await run_in_thread(lambda: make_trainer(settings, paths.model), nice=0, threads=threads)
+    devices = finetuning.devices or max(1, torch.cuda.device_count())
+    if devices > 1:
+        # Nothing of an earlier worker may hold a GPU; a rank ends with its worker, but not at once.
+        mark = service_mark("worker", paths.data)
+        end_marked_processes(mark, grace_seconds=0)
+        mark_this_process(mark)
+    trainer = await run_in_thread(
+        lambda: _make_trainer(settings, paths.model, devices, threads, nice), nice=0, threads=threads
+    )
     trainer.release_memory()
     owner = _owner_client(settings, paths, url)
     resources = WorkerResources(trainer, owner, own_folder, finetuning.worker_shares_folder, nice, threads)
@@ -127,7 +148,14 @@ async def _work(
     except UnexpectedError:
         return 1
     finally:
+        trainer.close()
         await owner.close()
+
+
+def _make_trainer(settings: Settings, model: Path, devices: int, threads: int, nice: bool) -> Trainer:
+    if devices == 1:
+        return make_trainer(settings, model)
+    return make_ranked_trainer(settings, model, devices, threads=threads, nice=nice)
 
 
 def _owner_client(settings: Settings, paths: Paths, url: str) -> WorkerOwnerClient:

@@ -1,4 +1,4 @@
-"""Keeps the worker to the GPU that the launcher's plan gave it: not the CPU instead, and no more of a shared card than its share.
+"""Keeps the worker to the GPUs that the launcher's plan gave it: not the CPU instead, and no more of a shared card than its share.
 
 vLLM takes memory that another process holds at its start for its own.  So on a card that both share the engine is first,
 and the worker loads its model once the engine is ready.  It waits for that itself, so that the order holds after any
@@ -29,21 +29,26 @@ REQUEST_SECONDS = 5.0
 
 
 class GpuMissingError(RuntimeError):
-    """The plan gave the worker a GPU, and torch sees none."""
+    """The plan gave the worker GPUs, and torch sees none or fewer."""
 
 
-def require_planned_gpu(planned: PlannedTraining) -> None:
-    """Return if torch sees the GPU that was planned, or if none was.
+def require_planned_gpus(planned: PlannedTraining) -> None:
+    """Return if torch sees the GPUs that were planned, or if none were.
 
     Raises:
-        GpuMissingError: the worker would train on the CPU, a hundred times as slowly, and nobody would know why.
+        GpuMissingError: the worker would train on fewer, or on the CPU, a hundred times as slowly, and nobody would know
+            why.
     """
-    if planned.gpu is None or torch.cuda.is_available():
+    # Counting alone asks the driver's tools, which also count what this torch cannot use.
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count >= len(planned.gpus):
         return
     built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
+    names = f"GPU{'s' if len(planned.gpus) > 1 else ''} {', '.join(map(str, planned.gpus))}"
+    instead = "on fewer" if count else "on the CPU"
     raise GpuMissingError(
-        f"The plan gave this worker GPU {planned.gpu}, but torch {torch.__version__} ({built}) counts "
-        f"{torch.cuda.device_count()} GPUs, so it would train on the CPU. Compare the driver's CUDA in nvidia-smi: it must "
+        f"The plan gave this worker {names}, but torch {torch.__version__} ({built}) counts "
+        f"{count} GPUs, so it would train {instead}. Compare the driver's CUDA in nvidia-smi: it must "
         "be at least torch's. Install a newer driver, or env/ anew (./master_script.sh install). To train on the CPU "
         "all the same, start with WMKML_GPUS=0."
     )

@@ -26,7 +26,8 @@ from wmkml.training.base_model import BaseMissingError
 from wmkml.training.loop import MemoryExhaustedError, TrainingDroppedError, TrainingResult, TrainingSpoiledError
 from wmkml.training.lora import AdapterBrokenError
 from wmkml.training.optimizers import OptimizerMissingError
-from wmkml.training.rounds import PreviousAdapter, RoundTrainer, TrainingRound
+from wmkml.training.ranks.pool import RankLostError
+from wmkml.training.rounds import PreviousAdapter, Trainer, TrainingRound
 from wmkml.worker.owner_client import OwnerRefusedError, WorkerOwnerClient
 from wmkml.worker.progress_reporter import ProgressReporter
 from wmkml.worker.thread_priority import LOW, LOWEST, run_in_thread
@@ -40,6 +41,7 @@ REPORTABLE_ERRORS = (
     ArchiveBrokenError,
     OptimizerMissingError,
     BaseMissingError,
+    RankLostError,
 )
 """Errors whose texts may be reported to the owner: they are written by this project and quote no sample."""
 
@@ -65,7 +67,7 @@ class WorkerResources:
         threads: CPU threads for training; 0: torch's own choice.
     """
 
-    trainer: RoundTrainer
+    trainer: Trainer
     owner: WorkerOwnerClient
     own_folder: Path
     shares_folder: bool

@@ -29,9 +29,9 @@ import multiprocessing
 import os
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -51,6 +51,9 @@ POLL_SECONDS = 0.1
 GRACE_SECONDS = 20.0
 """How long the other ranks may take to come to the same error, before they are ended."""
 
+CAUSE_SECONDS = 1.0
+"""How long a failure waits for the end of a process that may have caused it."""
+
 
 class RankLostError(RuntimeError):
     """A rank died, failed unexpectedly or stands still; all were ended.  The text is a sentence without a sample's words."""
@@ -63,13 +66,14 @@ class RankMemoryError(RankLostError):
 class RankPool(Generic[WorkT]):
     """Ranks that are started once and called many times; used by one thread at a time."""
 
-    def __init__(self, build: Callable[[RankSeat], WorkT], plan: RankPlan) -> None:
-        """`build` makes what calls work with, once on every rank; a function of a module, or a `partial` of one."""
+    def __init__(self, plan: RankPlan) -> None:
+        """Nothing is started yet."""
         self.plan = plan
-        self._build = build
+        # Linux ends a child with the thread that started it, and gives it that thread's priority; so all are started by
+        # a thread that lasts, and that has the priority of whoever starts them first.
+        self._starter = ThreadPoolExecutor(1, "ranks")
         self._processes: list[BaseProcess] = []
         self._connections: list[Connection] = []
-        self._ended = threading.Event()
         # Before multiprocessing's own, which sends SIGTERM, and waits for ranks that do not heed it.
         atexit.register(self.close)
 
@@ -83,8 +87,11 @@ class RankPool(Generic[WorkT]):
         """Of the ranks' processes, in their order."""
         return [process.pid for process in self._processes if process.pid is not None]
 
-    def start(self) -> None:
-        """Start the ranks, after those there were, and return when each has built its work.
+    def start(self, build: Callable[[RankSeat], WorkT]) -> None:
+        """Start the ranks, after ending those there were, and return when each has built its work.
+
+        Args:
+            build: makes what calls work with, once on every rank; a function of a module, or a `partial` of one.
 
         Raises:
             RankLostError: one did not come so far; and each of the plan's expected errors.
@@ -95,11 +102,12 @@ class RankPool(Generic[WorkT]):
         try:
             for rank in range(self.plan.size):
                 here, there = context.Pipe()
-                arguments = (self._build, self.plan, rank, there, folder / "meeting", os.getpid())
+                arguments = (build, self.plan, rank, there, folder / "meeting", os.getpid())
                 process = context.Process(target=run_rank, args=arguments, name=f"rank-{rank}", daemon=True)
                 self._processes.append(process)
                 self._connections.append(here)
-                self._start_in_lasting_thread(process, there)
+                self._starter.submit(process.start).result()
+                there.close()
             self._answers(NullWatcher(), self.plan.loading_seconds, "load the model")
         except BaseException:
             self.close()
@@ -136,23 +144,6 @@ class RankPool(Generic[WorkT]):
                 process.join()
         for connection in connections:
             connection.close()
-        self._ended.set()
-        self._ended = threading.Event()
-
-    def _start_in_lasting_thread(self, process: BaseProcess, pipe: Connection) -> None:
-        """Start the process from a thread that lives as long as it: Linux ends a child with the thread that started it."""
-        started, ended = threading.Event(), self._ended
-
-        def keep() -> None:
-            try:
-                process.start()
-            finally:
-                pipe.close()
-                started.set()
-            ended.wait()
-
-        threading.Thread(target=keep, name=process.name, daemon=True).start()
-        started.wait()
 
     def _answers(self, watcher: Watcher, patience: float, doing: str) -> list[Any]:
         """Wait until every rank has answered; ends them all and raises where one does not."""
@@ -188,7 +179,7 @@ class _Answers:
             ready = wait([connections[rank] for rank in waiting], POLL_SECONDS)
             for rank in waiting:
                 if connections[rank] in ready:
-                    self._receive(rank, processes[rank], connections[rank])
+                    self._receive(rank, processes, connections[rank])
             if self.errors:
                 failed_at = failed_at or time.monotonic()
                 if time.monotonic() - failed_at > GRACE_SECONDS:
@@ -201,12 +192,12 @@ class _Answers:
                         connection.send(Stop())
             self._check_patience(waiting)
 
-    def _receive(self, rank: int, process: BaseProcess, connection: Connection) -> None:
+    def _receive(self, rank: int, processes: list[BaseProcess], connection: Connection) -> None:
         try:
             message = connection.recv()
         except (EOFError, OSError):
-            process.join(GRACE_SECONDS)
-            raise self._lost(f"process {rank} of {self._size} ended by {_ending(process)}") from None
+            processes[rank].join(GRACE_SECONDS)
+            raise self._dead(rank, processes[rank]) from None
         self._heard_at[rank] = time.monotonic()
         match message:
             case OptimizerStep():
@@ -220,6 +211,11 @@ class _Answers:
             case Failed(kind, out_of_memory):
                 if out_of_memory:
                     raise RankMemoryError(f"Memory ran out on process {rank} of the {self._size} that train together.")
+                # gloo fails in the others too when a process dies, and they may be heard of first.
+                wait([process.sentinel for process in processes], CAUSE_SECONDS)
+                for number, process in enumerate(processes):
+                    if not process.is_alive():
+                        raise self._dead(number, process)
                 raise self._lost(f"process {rank} of {self._size} failed with an unexpected {kind}; its log says where")
 
     def _check_patience(self, waiting: list[int]) -> None:
@@ -227,6 +223,9 @@ class _Answers:
         if silent > self._patience and waiting:
             first = min(waiting, key=lambda rank: self._heard_at[rank])
             raise self._lost(f"none went on for {silent:.0f} s, process {first} of {self._size} fell silent first")
+
+    def _dead(self, rank: int, process: BaseProcess) -> RankLostError:
+        return self._lost(f"process {rank} of {self._size} ended by {_ending(process)}")
 
     def _lost(self, reason: str) -> RankLostError:
         return RankLostError(f"The processes that {self._doing} together were ended: {reason}.")
@@ -238,9 +237,9 @@ def run_on_ranks(function: Callable[..., ResultT], plan: RankPlan, watcher: Watc
     Raises:
         RankLostError, and the plan's expected errors: as `RankPool`.
     """
-    pool = RankPool(_seated, plan)
+    pool = RankPool[RankSeat](plan)
     try:
-        pool.start()
+        pool.start(_seated)
         return pool.call(function, watcher, *arguments)
     finally:
         pool.close()

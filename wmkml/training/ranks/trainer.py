@@ -39,7 +39,7 @@ class RankedTrainer:
         self._longest_sample = longest_sample
         self.micro_batch_tokens = micro_batch_tokens
         self._loaded_sha256: str | None = None
-        self.pool: RankPool[RoundTrainer] = RankPool(partial(build, micro_batch_tokens), plan)
+        self.pool: RankPool[RoundTrainer] = RankPool(plan)
 
     def start(self) -> None:
         """Start the ranks, with smaller micro-batches where memory runs out amid the common work.
@@ -50,10 +50,8 @@ class RankedTrainer:
         """
         while True:
             self._loaded_sha256 = None
-            self.pool.close()
-            self.pool = RankPool(partial(self._build, self.micro_batch_tokens), self._plan)
             try:
-                self.pool.start()
+                self.pool.start(partial(self._build, self.micro_batch_tokens))
             except RankMemoryError as error:
                 self._halve(error)
             else:
