@@ -1,7 +1,7 @@
 """Write the docs that are generated from the code: every setting, every OSC address, every measure, every command.
 
 They go to `docs/settings.md`, `docs/osc.md`, `docs/measures.md` and `docs/cli.md`, between the markers of `README.md`,
-`docs/stage.md`, `docs/gpu.md` and `docs/doctor.md`, and into `frontend/src/lib/measures.generated.ts`.
+`docs/stage.md`, `docs/gpu.md`, `docs/doctor.md` and `docs/laboratory.md`, and into `frontend/src/lib/measures.generated.ts`.
 `--check` writes nothing and exits with 1 when a file differs from what the code says; the tests call it.
 """
 
@@ -24,6 +24,7 @@ from wmkml.config import describe_allowed, load_settings, sections
 from wmkml.config.arguments import add_settings_arguments
 from wmkml.config.paths import PROJECT, paths_of
 from wmkml.doctor.examination import table_rows
+from wmkml.laboratory.profile.definitions import DEFINITIONS
 from wmkml.launcher.machine import Machine
 from wmkml.launcher.memory_estimate import shape_of
 from wmkml.launcher.plan import Plan, make_plan
@@ -49,6 +50,7 @@ TRAINED_TOGETHER = (
 """Of `docs/gpu.md`: a model, GPUs, those of one served copy (0: the engine is elsewhere), `finetuning.devices`."""
 
 GPUS = ("1x16", "1x20", "1x24", "1x32", "1x40", "1x48", "1x80", "2x12", "2x24", "3x80", "8x80")
+MARKED_PAGES = ("stage.md", "gpu.md", "doctor.md", "laboratory.md")
 MARKED = re.compile(r"(<!-- (?P<name>[a-z-]+): generated -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -86,7 +88,7 @@ def generated_files(root: Path) -> dict[Path, str]:
         root / "frontend" / "src" / "lib" / "measures.generated.ts": measure_types(),
         root / "docs" / "cli.md": page("Commands", commands_text(root)),
     }
-    for marked in (root / "README.md", *(root / "docs" / name for name in ("stage.md", "gpu.md", "doctor.md"))):
+    for marked in (root / "README.md", *(root / "docs" / name for name in MARKED_PAGES)):
         if marked.is_file():
             files[marked] = fill_markers(marked.read_text(encoding="utf-8"))
     return files
@@ -105,6 +107,7 @@ def fill_markers(text: str) -> str:
         "gpus": gpus_table,
         "devices": devices_table,
         "doctor": doctor_table,
+        "definitions": definitions_table,
         "long-tests": long_tests_table,
         "stage-inputs": stage_inputs_table,
     }
@@ -125,6 +128,14 @@ def measures_table() -> str:
         f"{heading}\n\n{markdown_table(columns, measure_rows())}\n\n## Windows\n\n{windows}\n\n"
         f"## Diversity of a prompt's answers\n\n{of_prompt}\n\n{diversity}"
     )
+
+
+def definitions_table() -> str:
+    """The definitions of collapse that the laboratory's profile names."""
+    rows = [
+        (row.name, row.meaning, f"`{row.measure}`" if row.measure else "–", row.source, row.note) for row in DEFINITIONS
+    ]
+    return markdown_table(("collapse", "means", "by the measure", "source", "note"), rows)
 
 
 def stage_inputs_table() -> str:

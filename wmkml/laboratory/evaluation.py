@@ -6,19 +6,22 @@ Nothing is stored here; the caller writes measures and answers down.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wmkml.dialogue.conversation_window import chat_messages
 from wmkml.laboratory.experiment import PANEL, Experiment
 from wmkml.laboratory.generation import AnswerRequest, GeneratedAnswer
+from wmkml.laboratory.human import held_out_pairs
 from wmkml.laboratory.measures import Measures, measure_answers
 from wmkml.laboratory.pairs import OnProgress, PairGenerator
 from wmkml.laboratory.resources import LaboratoryResources
 from wmkml.measures.base_loss import mean_loss
-from wmkml.training.samples import IGNORED, TokenizedSample
+from wmkml.measures.human_text import HumanTextReading, rare_tokens, read_human_text
+from wmkml.training.samples import IGNORED, TokenizedSample, tokenize_pairs
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ async def evaluate(
     loss = await asyncio.to_thread(base_loss, resources, answers)
     if loss is not None:
         measures["base_loss"] = loss
+        strange = await asyncio.to_thread(base_loss, resources, with_other_prompts(answers))
+        assert strange is not None  # the same answers
+        measures["prompt_fit"] = strange - loss
+    if reading := await asyncio.to_thread(read_held_out, experiment, resources, untouched=pairs.iteration < 0):
+        measures["human_loss"], measures["tail_mass"] = reading.loss, reading.tail_mass
     if experiment.is_understudy and experiment.exam_size:
         # Imported here: experiments with other models do not read the understudy's world.
         from wmkml.understudy import examination
@@ -59,6 +67,37 @@ def base_loss(resources: LaboratoryResources, answers: Sequence[GeneratedAnswer]
     model: Any = trainer.model
     with model.disable_adapter():
         return mean_loss(model, samples, trainer.micro_batch_tokens, trainer.base.device, trainer.base.autocast)
+
+
+def with_other_prompts(answers: Sequence[GeneratedAnswer]) -> list[GeneratedAnswer]:
+    """The answers, each after the prompt of the next one: what the base model makes of them out of place."""
+    following = [*answers[1:], *answers[:1]]
+    return [replace(answer, prompt=other.prompt) for answer, other in zip(answers, following, strict=True)]
+
+
+def read_held_out(
+    experiment: Experiment, resources: LaboratoryResources, *, untouched: bool
+) -> HumanTextReading | None:
+    """Have the model that the trainer holds read the human pairs that are kept from it; None where there are none.
+
+    Args:
+        untouched: read them with the base model, without its adapter.
+    """
+    if experiment.held_out is None and not experiment.is_understudy:
+        return None
+    trainer = resources.trainer
+    pairs = held_out_pairs(experiment.held_out, experiment.language)
+    samples = tokenize_pairs(trainer.base.tokenizer, pairs, experiment.settings.finetuning.max_length, "answer")
+    model: Any = trainer.model
+    with model.disable_adapter() if untouched else contextlib.nullcontext():
+        return read_human_text(
+            model,
+            samples,
+            rare_tokens(samples),
+            trainer.micro_batch_tokens,
+            trainer.base.device,
+            trainer.base.autocast,
+        )
 
 
 async def examination_share(experiment: Experiment, pairs: PairGenerator, examination: Any) -> float:

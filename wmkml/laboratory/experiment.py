@@ -5,6 +5,7 @@ No model is loaded here.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections.abc import Mapping
@@ -49,6 +50,30 @@ VISITOR_PROFILES: Mapping[VisitorKind, VisitorProfile] = {
 """A shy person alone; a room full of people; and one in which every other station speaks another language."""
 
 
+@dataclass(frozen=True)
+class GenerationPlan:
+    """The literature's experiment in place of an exhibition's: generations, each on text that earlier ones wrote.
+
+    Generation 0 is trained on human pairs, every later one on answers to the same prompts; nobody visits.
+
+    Attributes:
+        way: what a generation is trained on: the answers of the one before (`replace`), all that there is, human pairs
+            included (`accumulate`), or a sample of that as large as one generation's (`subsample`).
+        pairs: human pairs, and answers of each generation.
+        human_share: share (0 to 1) of every generation's samples that stay human.
+        beams: search with so many beams instead of sampling; 0: sample.
+        continued: train on from the generation before; False: each from the untouched model.
+    """
+
+    way: Literal["replace", "accumulate", "subsample"] = "replace"
+    pairs: int = 120
+    human_share: float = 0.0
+    temperature: float = 1.0
+    top_p: float = 1.0
+    beams: int = 0
+    continued: bool = False
+
+
 class ExperimentRefusedError(ValueError):
     """The experiment cannot be done.  The message says why, and what to do."""
 
@@ -67,6 +92,9 @@ class Experiment:
         human: a file of human prompts and answers; None: the understudy's generator writes them.
         panel_size: prompts of the panel that every iteration answers; there are 50 in each language.
         exam_size: questions about the understudy's world that every iteration is asked; 0: none.
+        held_out: a file of human pairs that every iteration reads and none is trained on; None: the understudy's
+            generator writes them, and other models read none.
+        plan: generations of the literature's kind; None: an exhibition's rounds.
     """
 
     settings: Settings
@@ -81,6 +109,8 @@ class Experiment:
     human: Path | None = None
     panel_size: int = 50
     exam_size: int = 150
+    held_out: Path | None = None
+    plan: GenerationPlan | None = None
 
     @property
     def rounds(self) -> int:
@@ -96,6 +126,8 @@ class Experiment:
     def title(self) -> str:
         """A one-line title for plots and progress lines."""
         model = Path(self.settings.general.model_name).name
+        if self.plan is not None:
+            return f"{model}, {self.language}, {plan_title(self.plan)}"
         human = f", {self.human_share:.0%} human" if self.human_share else ""
         return f"{model}, {self.language}, {self.visitors} visitors, {self.keeping}{human}"
 
@@ -110,6 +142,8 @@ class Experiment:
             "measured": self.panel_size,
             "examined": self.exam_size,
             "model": self.settings.general.model_name,
+            "held_out": str(self.held_out) if self.held_out else None,
+            "plan": dataclasses.asdict(self.plan) if self.plan else None,
             "settings": self.settings.model_dump(mode="json"),
         }
 
@@ -125,6 +159,15 @@ class Experiment:
         if allowed := self.settings.general.available_datasets:
             names = [name for name in names if name in allowed]
         return list(dict.fromkeys(prompt for name in names for prompt in read_dataset(self.datasets, name).prompts))
+
+
+def plan_title(plan: GenerationPlan) -> str:
+    """A plan in a few words."""
+    drawn = f"{plan.beams} beams" if plan.beams else f"temperature {plan.temperature:g}"
+    if not plan.beams and plan.top_p < 1.0:
+        drawn += f", top-p {plan.top_p:g}"
+    human = f", {plan.human_share:.0%} human" if plan.human_share else ""
+    return f"{plan.way}{human}, {drawn}, {plan.pairs} pairs a generation"
 
 
 def seeded_random(seed: int, *purpose: str | int) -> random.Random:
@@ -161,15 +204,21 @@ def check_experiment(experiment: Experiment, *, resume: bool) -> None:
             read_human_pairs(experiment.human)
         except HumanTextError as error:
             raise ExperimentRefusedError(f"--human: {error}") from None
-        if not experiment.human_share:
+        if not experiment.human_share and experiment.plan is None:
             raise ExperimentRefusedError(
                 "--human needs --human-share: which share of a round's samples it is, above 0."
             )
-    elif experiment.human_share and not experiment.is_understudy:
+    elif (experiment.human_share or experiment.plan) and not experiment.is_understudy:
+        needing = "--reproduce" if experiment.plan else "--human-share"
         raise ExperimentRefusedError(
-            "--human-share needs --human FILE with this model: a CSV with the columns prompt and answer, "
+            f"{needing} needs --human FILE with this model: a CSV with the columns prompt and answer, "
             "written by people. Only the understudy brings such text with it."
         )
+    if experiment.held_out is not None:
+        try:
+            read_human_pairs(experiment.held_out)
+        except HumanTextError as error:
+            raise ExperimentRefusedError(f"--held-out: {error}") from None
     if not (experiment.model / "config.json").is_file():
         raise ExperimentRefusedError(
             f"{experiment.model} holds no model (no config.json). Fetch it with download_model.py."

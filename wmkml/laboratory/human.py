@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 from wmkml.corpora import CorpusError, read
+
+HELD_OUT_PAIRS = 150
+HELD_OUT_SEED = 2**31
+"""Number of pairs that are only read, and the seed that writes them; the seeds of runs' own pairs are smaller."""
 
 
 class HumanTextError(ValueError):
@@ -30,6 +35,18 @@ def read_human_pairs(path: Path) -> list[tuple[str, str]]:
             f"{path} holds no prompt with an answer: a CSV with the columns prompt and answer, or any other file of pairs."
         )
     return pairs
+
+
+@functools.lru_cache(maxsize=8)
+def held_out_pairs(path: Path | None, language: str) -> tuple[tuple[str, str], ...]:
+    """Pairs that are only read: those of a file, or newly written ones by the understudy's generator.
+
+    Raises:
+        HumanTextError: as `read_human_pairs`.
+    """
+    if path is not None:
+        return tuple(read_human_pairs(path)[:HELD_OUT_PAIRS])
+    return tuple(generate_human_pairs(language, HELD_OUT_PAIRS, HELD_OUT_SEED))
 
 
 def generate_human_pairs(language: str, count: int, seed: int) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 from wmkml.laboratory.generation import GeneratedAnswer
 from wmkml.measures import registry
 from wmkml.measures.dictionaries import word_shares
+from wmkml.measures.embeddings import meaning_spread, why_not_measured
 from wmkml.measures.registry import Measure, shown_in
 
 Measures = dict[str, float]
@@ -24,6 +25,8 @@ def measure_answers(answers: Sequence[GeneratedAnswer], language: str) -> Measur
     measures: Measures = registry.measure_answers("laboratory", texts, entropies)
     if (of_words := word_shares(texts, language)) is not None:
         measures["real_words"], measures["foreign_words"] = of_words.real, of_words.foreign
+    if not why_not_measured(language) and (spread := meaning_spread(texts)) is not None:
+        measures["meaning_spread"] = spread
     return measures
 
 

@@ -103,8 +103,3 @@ def summary(outcome: Outcome, described: Mapping[str, Any], out: Path) -> dict[s
         },
         "not_measured": outcome.not_measured(),
     }
-
-
-def summary_json(outcome: Outcome, described: Mapping[str, Any], out: Path) -> str:
-    """The summary on one line."""
-    return json.dumps(summary(outcome, described, out), ensure_ascii=False)

@@ -8,13 +8,19 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+from wmkml.laboratory.analysis.figures import save_figure
 from wmkml.laboratory.experiment import Experiment, check_experiment, write_description
 from wmkml.laboratory.plotting import plot
+from wmkml.laboratory.profile.figures import profile_figure
+from wmkml.laboratory.profile.profile import profile
 from wmkml.laboratory.progress import Progress
 from wmkml.laboratory.report import COLUMNS, MeasuresLine, Outcome, format_value, read_lines, summary
+from wmkml.laboratory.reproductions.generations import GenerationSimulation
 from wmkml.laboratory.resources import LaboratoryResources, start_resources
 from wmkml.laboratory.simulation import Simulation, SimulationEndedError
 from wmkml.runs import folder as runs
@@ -22,6 +28,8 @@ from wmkml.runs.store import RunStore
 
 PLOT_FILE = "measures.png"
 SUMMARY_FILE = "summary.json"
+PROFILE_FIGURE = "profile"
+"""The name of the profile's figure, without `.png` and `.svg`."""
 
 
 async def run_experiment(experiment: Experiment, progress: Progress, *, resume: bool = False) -> Outcome:
@@ -39,28 +47,52 @@ async def run_experiment(experiment: Experiment, progress: Progress, *, resume: 
         return await run_seeds(resources, experiment, progress)
 
 
-async def run_seeds(resources: LaboratoryResources, experiment: Experiment, progress: Progress) -> Outcome:
-    """Run every seed that is not finished; the experiment's folder and description must exist."""
+async def run_seeds(
+    resources: LaboratoryResources,
+    experiment: Experiment,
+    progress: Progress,
+    on_measured: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Run every seed that is not finished; the experiment's folder and description must exist.
+
+    Args:
+        on_measured: called after each iteration is measured.
+    """
     outcome = Outcome(experiment.title)
     for seed in experiment.seeds:
         folder = experiment.out / f"seed-{seed}"
-        if not _is_finished(folder):
+        if not is_finished(folder):
             if folder.exists():
                 progress.print_line(f"seed {seed} was interrupted and begins anew")
                 shutil.rmtree(folder)
-            await _run_seed(resources, experiment, seed, progress, outcome)
+            await _run_seed(resources, experiment, seed, progress, outcome, on_measured)
         lines = read_lines(folder)
         if len(lines) <= experiment.rounds:
             outcome.end_reasons.setdefault(seed, f"it ended before round {len(lines) - 1} was trained")
         outcome.lines[seed], outcome.seconds[seed] = lines, lines[-1]["seconds"]
-        plot(outcome, experiment.out / PLOT_FILE)
-        text = json.dumps(summary(outcome, experiment.description(), experiment.out), ensure_ascii=False, indent=1)
+        # Lineages are drawn by their reproduction, several conditions in one figure.
+        if experiment.plan is None:
+            plot(outcome, experiment.out / PLOT_FILE)
+            figure = profile_figure(profile(outcome.lines), outcome.title)
+            save_figure(figure, experiment.out / PROFILE_FIGURE)
+        text = json.dumps(results(outcome, experiment), ensure_ascii=False, indent=1)
         (experiment.out / SUMMARY_FILE).write_text(text, encoding="utf-8")
     return outcome
 
 
+def results(outcome: Outcome, experiment: Experiment) -> dict[str, Any]:
+    """Everything that came out, for programs: the means of all measures, and the profile."""
+    described = summary(outcome, experiment.description(), experiment.out)
+    return {**described, "profile": profile(outcome.lines).as_json()}
+
+
 async def _run_seed(
-    resources: LaboratoryResources, experiment: Experiment, seed: int, progress: Progress, outcome: Outcome
+    resources: LaboratoryResources,
+    experiment: Experiment,
+    seed: int,
+    progress: Progress,
+    outcome: Outcome,
+    after_measuring: Callable[[], None],
 ) -> None:
     folder, store = runs.create_run(
         experiment.out,
@@ -70,6 +102,7 @@ async def _run_seed(
         "laboratory",
         {"seed": seed, **{name: value for name, value in experiment.description().items() if name != "settings"}},
     )
+    simulation = Simulation if experiment.plan is None else GenerationSimulation
     began = time.monotonic()
     iteration = -1
 
@@ -82,17 +115,18 @@ async def _run_seed(
         iteration = line["iteration"]
         values = ", ".join(f"{COLUMNS[name]} {format_value(name, line[name])}" for name in COLUMNS if name in line)
         progress.print_line(f"seed {seed}, iteration {iteration}: {values} ({time.monotonic() - began:.0f} s)")
+        after_measuring()
 
     with closing(store):
         try:
-            await Simulation(experiment, resources, seed, folder, store, on_progress, on_measured).run()
+            await simulation(experiment, resources, seed, folder, store, on_progress, on_measured).run()
         except SimulationEndedError as end:
             progress.print_line(f"seed {seed}: {end}")
             outcome.end_reasons[seed] = str(end)
             store.set_phase("waiting", time.monotonic() - began)
 
 
-def _is_finished(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
     """Whether a seed's run was played to its end."""
     if not (folder / "run.sqlite").is_file():
         return False

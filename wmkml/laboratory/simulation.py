@@ -122,9 +122,12 @@ class Simulation:
         except (PromptTooLongError, MessagesRefusedError) as error:
             raise SimulationEndedError(f"a prompt could not be asked: {error}") from error
         finally:
-            self._generator.adapter = None
-            for adapter in self._adapters:
-                await self._resources.engine.unload(adapter)
+            await self._forget_adapters()
+
+    async def _forget_adapters(self) -> None:
+        self._generator.adapter = None
+        for adapter in self._adapters:
+            await self._resources.engine.unload(adapter)
 
     def _live_pairs(self) -> list[Candidate]:
         live = self._store.live_pairs()

@@ -231,6 +231,12 @@ def clusters(texts: Sequence[str], threshold: float = CLUSTER_THRESHOLD) -> floa
     return float(count)
 
 
+def distinct_answers(texts: Sequence[str]) -> float | None:
+    """`clusters` as a share (0 to 1) of the answers: 1 where no two are alike; None without any."""
+    number = clusters(texts)
+    return None if number is None else number / len(texts)
+
+
 def share_empty(texts: Sequence[str]) -> float | None:
     """Share (0 to 1) of answers that are empty or white space."""
     return sum(not text.split() for text in texts) / len(texts) if texts else None

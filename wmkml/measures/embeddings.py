@@ -74,6 +74,19 @@ def embedding_similarity(texts: Sequence[str]) -> NDArray[np.float64]:
     return np.asarray(matrix, dtype=np.float64)
 
 
+def meaning_spread(texts: Sequence[str]) -> float | None:
+    """The mean cosine distance (0 to 2, in practice to 1) of the answers' embeddings over all pairs; None below two.
+
+    So Guo et al. 2024, "The Curious Decline of Linguistic Diversity", take semantic diversity, with another model.
+    """
+    spoken = [text for text in texts if text.strip()]
+    if len(spoken) < 2:
+        return None
+    similarity = embedding_similarity(spoken)
+    count = len(spoken)
+    return 1.0 - float((similarity.sum() - similarity.trace()) / (count * (count - 1)))
+
+
 def _hill(texts: Sequence[str], order: float) -> float | None:
     return hill_number(embedding_similarity(texts).clip(min=0.0), order) if texts else None
 

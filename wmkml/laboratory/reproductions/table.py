@@ -1,0 +1,71 @@
+"""The reproductions by name, and one call that runs any of them and writes what it found.
+
+from wmkml.laboratory.reproductions.table import reproduce
+result = reproduce("gaussian")
+result.findings_frame(); result.to_frame()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from wmkml.laboratory.progress import Progress
+from wmkml.laboratory.reproductions.arithmetic import reproduce_gaussian, reproduce_regression
+from wmkml.laboratory.reproductions.claims import CLAIMS
+from wmkml.laboratory.reproductions.figures import reproduction_figure
+from wmkml.laboratory.reproductions.lineages import LineageOptions, reproduce_lineages
+from wmkml.laboratory.reproductions.results import ReproductionResult
+
+ARITHMETIC: Mapping[str, Callable[[], ReproductionResult]] = {
+    "gaussian": reproduce_gaussian,
+    "regression": reproduce_regression,
+}
+"""The reproductions that need no model."""
+
+REPRODUCTIONS = (*ARITHMETIC, *CLAIMS)
+"""Every name."""
+
+
+def reproduce(name: str, options: LineageOptions | None = None, progress: Progress | None = None) -> ReproductionResult:
+    """Run a reproduction by name, going on where its lineages were begun.
+
+    Args:
+        options: for those that play lineages; ignored by those that are arithmetic.
+
+    Raises:
+        KeyError: there is none of this name.
+        ExperimentRefusedError, and `resources.SETUP_ERRORS`: as `reproduce_lineages`.
+    """
+    if name in ARITHMETIC:
+        return ARITHMETIC[name]()
+    if name not in CLAIMS:
+        raise KeyError(f"{name}: there is no such reproduction. There are: {', '.join(REPRODUCTIONS)}.")
+    if options is None:
+        raise ValueError(f"{name} plays lineages: say with which model and where to, in `options`.")
+    lineages = functools.partial(reproduce_lineages, name, options, progress or Progress())
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(lineages())
+    # In a notebook a loop runs already, and it does not nest: another thread has a loop of its own.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(lineages())).result()
+
+
+def write_result(result: ReproductionResult, folder: Path) -> list[Path]:
+    """Write a reproduction's text, tables (CSV, Markdown) and figure (PNG, SVG) into a folder; returns the files."""
+    from wmkml.laboratory.analysis.figures import save_figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        f"{result.name}.txt": result.as_text(),
+        f"{result.name}.md": result.as_markdown(),
+        f"{result.name}.csv": result.to_frame().to_csv(index=False),
+    }
+    for file, text in texts.items():
+        (folder / file).write_text(text, encoding="utf-8")
+    return [folder / file for file in texts] + save_figure(reproduction_figure(result), folder / result.name)
