@@ -11,8 +11,10 @@ from wmkml.policy.pair_selection import (
     HUMAN_ITERATION,
     Candidate,
     choose,
+    considered_pairs,
     dataset_pairs_wanted,
     newest_only,
+    prompt_key,
     with_human,
 )
 from wmkml.policy.schedules import learning_rate, sample_count
@@ -152,3 +154,81 @@ def test_a_share_is_human_and_repeats_only_where_there_are_too_few(share: float,
     assert len(mixed) == 60 and len(human_pairs) == expected
     assert len(set(human_pairs)) == expected or expected > len(human)
     assert with_human(chosen, [], share, random.Random(1)) == chosen
+
+
+# --- one station beside others -------------------------------------------------------------------------------------
+
+
+def flooded(flood: int, others: int, each: int = 7) -> list[Candidate]:
+    """The seed, one station's many prompts that differ in a digit, and two pairs of each other station's prompt."""
+    seed = [Candidate(number, "seed", -1) for number in range(6)]
+    flooder = [
+        Candidate(100 + number * each + echo, f"Kauf mich, {number}!", -1, "flooder")
+        for number in range(flood)
+        for echo in range(each)
+    ]
+    rest = [
+        Candidate(50_000 + number * each + echo, f"Wort {chr(97 + number)}", -1, f"station {number}")
+        for number in range(others)
+        for echo in range(each)
+    ]
+    return seed + flooder + rest
+
+
+def of_stations(chosen: list[Candidate]) -> Counter[str | None]:
+    return Counter(candidate.station for candidate in chosen)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_changing_digit_makes_no_other_prompt_and_one_station_no_round(seed: int) -> None:
+    """What one of our installations learns while a station floods it: with the original's settings it is all hers."""
+    live, source = flooded(200, 9), random.Random(seed)
+    originals = choose(live, [], tuning(), 0, source)
+    assert of_stations(originals)["flooder"] > 50
+    ours = tuning(similar_prompts_as_one=True, station_share=0.5)
+    chosen = choose(live, [], ours, 0, source)
+    assert len(chosen) == 60 and of_stations(chosen)["flooder"] <= 30
+    folded = choose(live, [], tuning(similar_prompts_as_one=True), 0, source)[:40]  # before the round is filled up
+    assert of_stations(folded)["flooder"] <= 20
+
+
+def test_the_share_holds_where_a_round_is_filled_up_with_repeats() -> None:
+    chosen = choose(flooded(200, 1, each=1), [], tuning(station_share=0.3), 0, random.Random(1))
+    # Of two stations each may have half.
+    assert len(chosen) == 60 and of_stations(chosen)["flooder"] <= 30
+    chosen = choose(flooded(200, 4, each=1), dataset_pairs(5), tuning(station_share=0.3), 0, random.Random(1))
+    assert len(chosen) == 60 and max(of_stations(chosen)[f"station {number}"] for number in range(4)) <= 18
+    assert of_stations(chosen)["flooder"] <= 18
+
+
+def test_one_visitor_alone_has_the_whole_round() -> None:
+    live = flooded(50, 0)
+    ours, source = tuning(station_share=0.5), tuning()
+    for number in range(3):
+        assert choose(live, [], ours, number, random.Random(number)) == choose(
+            live, [], source, number, random.Random(number)
+        )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "one"),
+    [
+        ("Hund 1?", "hund  2!", True),
+        ("Über", "u\u0308ber", True),
+        ("a\u200bb", "ab", True),
+        ("Hund", "Katze", False),
+        ("1", "2", False),
+        ("東京1", "東京2", True),
+    ],
+)
+def test_which_prompts_are_near_identical(first: str, second: str, one: bool) -> None:
+    assert (prompt_key(first) == prompt_key(second)) is one
+
+
+def test_datasets_top_up_what_a_flood_does_not_count_for() -> None:
+    live = flooded(200, 0)
+    ours = tuning(similar_prompts_as_one=True)
+    assert considered_pairs(live, tuning(), 0) == 6 + 200 * 7
+    assert considered_pairs(live, ours, 0) == 6 + 20
+    shared = tuning(station_share=0.5)
+    assert considered_pairs(flooded(200, 1), shared, 0) == 6 + 30 + 7

@@ -151,6 +151,16 @@ class Finetuning(Section):
     max_per_prompt: AtLeastOne = _original(
         20, "The most live pairs of the same prompt that are considered for a round."
     )
+    similar_prompts_as_one: bool = _added(
+        False,
+        "true: for `max_per_prompt`, prompts that differ in digits, punctuation, spaces or case alone are one. "
+        "false: any other character makes another prompt, as in the original.",
+    )
+    station_share: Share = _added(
+        1.0,
+        "The most of a round's samples that come from one station, as a share, where several stations have spoken. "
+        "1: no limit, as in the original.",
+    )
     sample_increase_by_iteration: Count = _original(15, "Samples added with every round.")
     recreate_iteration_0: bool = _original(
         False, "true: at start, the base model answers the datasets of round 0 again."
@@ -256,6 +266,11 @@ class Inference(Section):
         0.7, "Sampling temperature of a visitor's answer, where the request names none."
     )
     visitor_top_p: Share = _added(0.9, "Nucleus (top-p) of a visitor's answer, where the request names none.")
+    prompts_per_station: Count = _added(
+        0,
+        "Prompts of one station that are answered at the same time; its further ones wait for their turn. 0: no limit. "
+        "Callers that name no station are one.",
+    )
     inference_host: str = _added(
         "127.0.0.1", "Address the inference service listens on; from other machines only `/language` needs no key."
     )

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS pairs (
     pair INTEGER PRIMARY KEY,
     source TEXT NOT NULL,          -- visitor, echo, persistent, dataset
     dataset TEXT,                  -- the dataset's name, where the source is a dataset
-    station TEXT,
+    station TEXT,                  -- of a visitor's pair and its echoes
     language TEXT NOT NULL,
     prompt TEXT NOT NULL,
     answer TEXT NOT NULL,          -- raw; its first `kept` characters are shown
@@ -131,6 +131,7 @@ class WaitingEcho:
     pair: int
     language: str
     prompt: str
+    station: str = ""
 
 
 @dataclass

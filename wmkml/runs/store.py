@@ -308,7 +308,7 @@ class RunStore:
 
     def live_pairs(self) -> list[Candidate]:
         """Every live pair."""
-        return [Candidate(*row) for row in self._rows("SELECT pair, prompt, iteration FROM pairs WHERE live")]
+        return [Candidate(*row) for row in self._rows("SELECT pair, prompt, iteration, station FROM pairs WHERE live")]
 
     def count_live_pairs(self, max_per_prompt: int) -> int:
         """The number of live pairs, counting at most `max_per_prompt` of each prompt."""
@@ -373,7 +373,8 @@ class RunStore:
         """The prompts that wait for their echoes, oldest first."""
         self._settle()
         rows = self._rows(
-            "SELECT pair, language, prompt FROM waiting_echoes JOIN pairs USING (pair) ORDER BY waiting_echoes.pair"
+            "SELECT pair, language, prompt, coalesce(station, '') station FROM waiting_echoes JOIN pairs USING (pair) "
+            "ORDER BY waiting_echoes.pair"
         )
         return [WaitingEcho(**dict(row)) for row in rows]
 

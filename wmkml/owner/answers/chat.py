@@ -16,6 +16,7 @@ from wmkml.dialogue.answer_end import kept_length
 from wmkml.owner.answers.conversations import conversation_messages, standalone_messages
 from wmkml.owner.answers.echoes import Echoes
 from wmkml.owner.answers.task_stream import stream_task
+from wmkml.owner.answers.turns import StationTurns
 from wmkml.owner.events.event_publisher import EventPublisher
 from wmkml.owner.inference.client import InferenceAwayError, InferenceClient, mean
 from wmkml.owner.inference.watch import InferenceWatch
@@ -64,6 +65,7 @@ class Chat:
         self, settings: Settings, client: InferenceClient, watch: InferenceWatch, publisher: EventPublisher
     ) -> None:
         self._settings, self._client, self._watch, self._publisher = settings, client, watch, publisher
+        self._turns = StationTurns(settings.inference.max_num_seqs, settings.inference.prompts_per_station)
 
     async def ask(self, run: LiveRun, echoes: Echoes, question: VisitorPrompt) -> AsyncIterator[ChatEvent]:
         """Answer a prompt: yield a start (again after each break), the tokens, and an end once the pair is stored.
@@ -74,6 +76,7 @@ class Chat:
             InferenceRefusedError: the prompt does not fit the model's window, or inference refuses it.
             AnswerUnavailableError: inference is away.
             RunOverError: the run ended meanwhile.
+            TooManyPromptsError: too many prompts of the station wait already.
             NotStoredError: the answer is whole, and the disk does not take the pair; there is no end.
         """
         work = functools.partial(self._answer, run, echoes, question)
@@ -82,6 +85,12 @@ class Chat:
                 yield event
 
     async def _answer(
+        self, run: LiveRun, echoes: Echoes, question: VisitorPrompt, emit: Callable[[ChatEvent], None]
+    ) -> None:
+        async with self._turns.turn(question.station):
+            await self._answer_now(run, echoes, question, emit)
+
+    async def _answer_now(
         self, run: LiveRun, echoes: Echoes, question: VisitorPrompt, emit: Callable[[ChatEvent], None]
     ) -> None:
         self._publisher.prompt(question.station, question.prompt)
@@ -124,7 +133,7 @@ class Chat:
                 raise
             emit(end.model_copy(update={"adapter": adapter}))
             if echoes.wanted:
-                echoes.enqueue(WaitingEcho(end.pair, language, question.prompt))
+                echoes.enqueue(WaitingEcho(end.pair, language, question.prompt, question.station))
             return
         raise _unavailable_error()
 
@@ -140,6 +149,10 @@ class Chat:
         """
         inference = self._settings.inference
         messages = standalone_messages(inference, inference.system_language, question.prompt)
+        async with self._turns.turn(question.station):
+            return await self._answer_by_base(question, messages)
+
+    async def _answer_by_base(self, question: VisitorPrompt, messages: list[ChatMessage]) -> ChatAnswer:
         for _ in range(MAX_ATTEMPTS):
             if not await self._watch.wait(INFERENCE_WAIT_SECONDS):
                 break

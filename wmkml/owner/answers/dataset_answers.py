@@ -20,7 +20,7 @@ from wmkml.dialogue.answer_end import kept_length
 from wmkml.owner.answers.echoes import BackgroundRequests
 from wmkml.owner.inference.client import InferenceRefusedError
 from wmkml.owner.run.live_run import LiveRun
-from wmkml.policy.pair_selection import dataset_pairs_wanted
+from wmkml.policy.pair_selection import considered_pairs, dataset_pairs_wanted
 from wmkml.runs.schema import NewPair
 from wmkml.runs.store import not_stored
 
@@ -198,7 +198,11 @@ class DatasetAnswers:
     def _missing(self, run: LiveRun, round_number: int) -> int:
         """How many dataset pairs the round wants and does not have yet."""
         tuning = self._settings.finetuning
-        wanted = dataset_pairs_wanted(run.store.count_live_pairs(tuning.max_per_prompt), tuning, round_number)
+        if tuning.similar_prompts_as_one or tuning.station_share < 1:
+            considered = considered_pairs(run.store.live_pairs(), tuning, round_number)
+        else:
+            considered = run.store.count_live_pairs(tuning.max_per_prompt)
+        wanted = dataset_pairs_wanted(considered, tuning, round_number)
         return wanted - run.store.count_dataset_pairs(round_number)
 
     def _prompts(self, round_number: int) -> list[tuple[str, str]]:

@@ -102,16 +102,19 @@ class BackgroundRequests:
         reply: BackgroundAnswers,
         live: bool,
         echoes_of: int | None = None,
+        station: str | None = None,
     ) -> None:
         """Store answers as pairs; an empty answer is stored too, but never live.
 
         Args:
             echoes_of: the pair whose prompt they echo: it waits no longer.
+            station: whose prompt that was.
         """
         await run.add_pairs_patiently(
             *(
                 NewPair(
                     source=source,
+                    station=station,
                     language=language,
                     prompt=prompt,
                     answer=answer.text,
@@ -199,5 +202,12 @@ class Echoes:
                 self._run.store.give_up_echoes(waiting.pair)
                 continue
             await self._background.store(
-                self._run, "echo", waiting.language, waiting.prompt, reply, live=True, echoes_of=waiting.pair
+                self._run,
+                "echo",
+                waiting.language,
+                waiting.prompt,
+                reply,
+                live=True,
+                echoes_of=waiting.pair,
+                station=waiting.station,
             )

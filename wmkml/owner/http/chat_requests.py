@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from wmkml.owner.answers.chat import AnswerUnavailableError, ChatAnswer, ChatEvent, VisitorPrompt
 from wmkml.owner.answers.conversations import SHARED_STATION
+from wmkml.owner.answers.turns import TooManyPromptsError
 from wmkml.owner.context import OwnerContext
 from wmkml.owner.http.http_requests import checked_prompt, unstored_refusal
 from wmkml.owner.inference.client import InferenceRefusedError
@@ -98,6 +99,10 @@ def answer_errors_as_refusals() -> Iterator[None]:
         raise RequestRefusedError(400, "The language model refuses this prompt.") from None
     except AnswerUnavailableError as error:
         raise RequestRefusedError(503, str(error)) from None
+    except TooManyPromptsError:
+        raise RequestRefusedError(
+            429, "Too many prompts of this station wait already; wait for their answers."
+        ) from None
     except NotStoredError as trouble:
         raise unstored_refusal(trouble) from None
     except RunOverError:

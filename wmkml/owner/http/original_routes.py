@@ -18,6 +18,7 @@ from wmkml.adapters.files import ADAPTER_FILES, WEIGHTS_FILE, missing_file, sha2
 from wmkml.owner.answers.conversations import SHARED_STATION
 from wmkml.owner.context import OwnerContext
 from wmkml.owner.events.kept_alive import SPACE, done_soon, kept_alive
+from wmkml.owner.events.typing_limit import TypingLimit
 from wmkml.owner.http.chat_requests import (
     answer_before_run,
     answer_errors_as_refusals,
@@ -44,6 +45,8 @@ from wmkml.runs.schema import AcceptedAdapter
 
 def add_original_routes(app: FastAPI, owner: OwnerContext) -> None:
     """Add the routes."""
+
+    typing_limit = TypingLimit()
 
     @app.get("/generate_gui")
     async def readiness() -> dict[str, bool]:
@@ -79,7 +82,9 @@ def add_original_routes(app: FastAPI, owner: OwnerContext) -> None:
     @app.post("/typing_event")
     async def typing_event(request: Request) -> dict[str, bool]:
         message = await read(request, TypingEvent, SMALL_BODY_BYTES)
-        owner.publisher.typing((message.station or SHARED_STATION)[:64], message.status)
+        station = message.station or SHARED_STATION
+        if typing_limit.allows(station):  # more than anybody types is not passed on
+            owner.publisher.typing(station, message.status)
         return {"ok": True}
 
     @app.post("/reload")
