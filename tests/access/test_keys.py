@@ -34,7 +34,21 @@ def test_processes_that_start_at_once_agree(paths: Paths) -> None:
     assert len(set(keys)) == 1
 
 
-@pytest.mark.parametrize("content", ["", "{}", '{"stage": "a"}', '{"stage": "", "worker": "b", "operator": "c"}', "[]"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "\0" * 150,  # what a power cut may leave
+        "{}",
+        "[]",
+        '{"stage": "a"}',
+        '{"stage": "", "worker": "b", "operator": "c"}',
+        '{"stage": "a", "worker": "\\u00e4", "operator": "c"}',  # no header carries it: inference and worker would fail for ever
+        '{"stage": "a", "worker": "b\\n", "operator": "c"}',
+        '{"stage": ["a"], "worker": "b", "operator": "c"}',
+        '{"stage": "a", "worker": "b", "operator": "b"}',
+    ],
+)
 def test_a_broken_key_file_is_named(paths: Paths, content: str) -> None:
     paths.data.mkdir()
     paths.keys.write_text(content, encoding="utf-8")

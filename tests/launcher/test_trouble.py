@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -129,3 +130,38 @@ def test_a_log_that_cannot_be_rotated_takes_nobody_along(disk: SmallDisk, tmp_pa
         assert [state["pid"] for state in cluster._supervisor.program_states()] == [pid]
     finally:
         cluster.end()
+
+
+def test_a_corrupt_key_file_starts_nothing_and_is_named(tmp_path: Path) -> None:
+    with standin_cluster(tmp_path) as cluster:
+        cluster.data.mkdir()
+        (cluster.data / "keys.json").write_text('{"stage": "a", "worker": "b\\n", "operator": "c"}')
+        assert cluster.launch().wait(120) == 1
+        output = cluster.output.read_text()
+        assert "keys.json" in output and "Traceback" not in output
+        assert cluster.processes() == []
+
+
+def test_a_data_folder_that_is_read_only_is_told_of(disk: SmallDisk, tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(f"general: {{model_name: understudy, data_folder: {disk.folder}, owner_port: {free_port()}}}\n")
+    (disk.folder / "logs").mkdir()
+    subprocess.run(["mount", "-o", "remount,ro", str(disk.folder)], check=True)
+    commands = (
+        ["-m", "wmkml.launcher", "start"],
+        ["-m", "wmkml.launcher"],
+        ["owner.py"],
+        ["-m", "wmkml", "pin", "--login"],
+    )
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, *command, "--config", str(config)],
+            cwd=ROOT,
+            env=os.environ | {"WMKML_GPUS": "0"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode in (1, 2), command
+        assert "Read-only file system" in done.stderr and "Traceback" not in done.stderr, done.stderr

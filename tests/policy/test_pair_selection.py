@@ -185,8 +185,8 @@ def test_a_changing_digit_makes_no_other_prompt_and_one_station_no_round(seed: i
     live, source = flooded(200, 9), random.Random(seed)
     originals = choose(live, [], tuning(), 0, source)
     assert of_stations(originals)["flooder"] > 50
-    ours = tuning(similar_prompts_as_one=True, station_share=0.5)
-    chosen = choose(live, [], ours, 0, source)
+    with_share = tuning(similar_prompts_as_one=True, station_share=0.5)
+    chosen = choose(live, [], with_share, 0, source)
     assert len(chosen) == 60 and of_stations(chosen)["flooder"] <= 30
     folded = choose(live, [], tuning(similar_prompts_as_one=True), 0, source)[:40]  # before the round is filled up
     assert of_stations(folded)["flooder"] <= 20
@@ -203,10 +203,10 @@ def test_the_share_holds_where_a_round_is_filled_up_with_repeats() -> None:
 
 def test_one_visitor_alone_has_the_whole_round() -> None:
     live = flooded(50, 0)
-    ours, source = tuning(station_share=0.5), tuning()
+    with_share, original = tuning(station_share=0.5), tuning()
     for number in range(3):
-        assert choose(live, [], ours, number, random.Random(number)) == choose(
-            live, [], source, number, random.Random(number)
+        assert choose(live, [], with_share, number, random.Random(number)) == choose(
+            live, [], original, number, random.Random(number)
         )
 
 
@@ -227,8 +227,8 @@ def test_which_prompts_are_near_identical(first: str, second: str, one: bool) ->
 
 def test_datasets_top_up_what_a_flood_does_not_count_for() -> None:
     live = flooded(200, 0)
-    ours = tuning(similar_prompts_as_one=True)
+    with_share = tuning(similar_prompts_as_one=True)
     assert considered_pairs(live, tuning(), 0) == 6 + 200 * 7
-    assert considered_pairs(live, ours, 0) == 6 + 20
+    assert considered_pairs(live, with_share, 0) == 6 + 20
     shared = tuning(station_share=0.5)
     assert considered_pairs(flooded(200, 1), shared, 0) == 6 + 30 + 7

@@ -48,8 +48,15 @@ def load_keys(paths: Paths) -> Keys:
         keys = Keys(**content)
     except (ValueError, TypeError):
         raise KeysUnreadableError(f"{path} does not hold the three keys; delete it, and new ones are made.") from None
-    if not all(isinstance(key, str) and key for key in asdict(keys).values()):
-        raise KeysUnreadableError(f"{path} holds an empty key; delete it, and new ones are made.")
+    values = list(asdict(keys).values())
+    if not all(
+        isinstance(key, str) and key.isascii() and key.isprintable() and key.strip() == key != "" for key in values
+    ):
+        raise KeysUnreadableError(
+            f"{path} holds a key that is empty, or that no header can carry; delete the file, and new ones are made."
+        )
+    if len(set(values)) < len(values):
+        raise KeysUnreadableError(f"{path} holds one key twice; delete it, and new ones are made.")
     return keys
 
 

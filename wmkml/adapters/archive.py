@@ -59,10 +59,15 @@ def _extract(archive: IO[bytes], folder: Path) -> None:
             for member in tar:
                 if not member.isreg() or member.name not in FILES_WITH_PROBE or member.size > MAX_ARCHIVE_BYTES:
                     continue
+                if member.issparse():
+                    # Ten kilobytes of it would be gigabytes on the disk; `pack` writes none.
+                    raise ArchiveBrokenError(f"{member.name} is a sparse file, which no adapter's is.")
                 if (source := tar.extractfile(member)) is not None:
                     with (folder / member.name).open("wb") as file:
                         shutil.copyfileobj(source, file)
-    except tarfile.TarError:
+    except ArchiveBrokenError:
+        raise
+    except (tarfile.TarError, ValueError, OverflowError, EOFError):  # the latter three over malformed headers
         raise ArchiveBrokenError("This is not an uncompressed tar.") from None
     if (missing := missing_file(folder)) is not None:
         raise ArchiveBrokenError(f"The tar holds no {missing}.")

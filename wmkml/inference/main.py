@@ -7,9 +7,11 @@ left behind.  When the engine dies the process ends with status 1, and supervisi
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -56,6 +58,7 @@ from wmkml.system.disk_reading import read_ahead
 from wmkml.system.gpus import visible_gpus
 from wmkml.system.open_files import raise_open_file_limit
 from wmkml.system.orphans import end_marked_processes, kill_descendants, mark_this_process, service_mark
+from wmkml.system.private_temp import private_temp_folder, use_temp_folder
 from wmkml.system.sockets import listen
 
 if TYPE_CHECKING:
@@ -100,6 +103,9 @@ def serve(settings: Settings, root: Path, *, node: bool = False) -> int:
     if killed := end_marked_processes(mark, grace_seconds=0):
         log.warning("Killed %d processes that an earlier instance had left.", len(killed))
     mark_this_process(mark)
+    temporary = private_temp_folder("node" if node else "inference", paths.data)
+    use_temp_folder(temporary)
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     try:
         keys = None if node else load_keys(paths)
         # While libraries are imported, for half a minute, the disk has nothing else to do.

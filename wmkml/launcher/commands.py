@@ -30,15 +30,18 @@ def start(arguments: Sequence[str], data: Path, logs: Path) -> int:
     if is_locked(data):
         print(f"A cluster already runs on {data}. See it with ./master_script.sh status.", file=sys.stderr)
         return 1
+    log = logs / "launcher.log"
     try:
         logs.mkdir(parents=True, exist_ok=True)
+        log.touch(mode=0o600)
+        log.chmod(0o600)  # It contains the stage's address with its key.
+        output = log.open("wb")
     except OSError as error:
-        print(f"general.data_folder: {logs} cannot be made ({error.strerror}). Name another folder.", file=sys.stderr)
+        print(
+            f"general.data_folder: {logs} cannot be written ({error.strerror}). Name another folder.", file=sys.stderr
+        )
         return 1
-    log = logs / "launcher.log"
-    log.touch(mode=0o600)
-    log.chmod(0o600)  # It contains the stage's address with its key.
-    with log.open("wb") as output:
+    with output:
         process = subprocess.Popen(
             [sys.executable, "-m", "wmkml.launcher", *arguments],
             stdin=subprocess.DEVNULL,

@@ -101,6 +101,7 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
         await installation.resume()
         tasks = [
             asyncio.create_task(watch.watch()),
+            asyncio.create_task(installation.watch_run_folder()),
             asyncio.create_task(_send_heartbeats(settings, publisher)),
             asyncio.create_task(stage.watch(publisher.stage_folder_changed)),
         ]

@@ -35,6 +35,10 @@ DUPLICATE_START_SECONDS = 10.0
 """The same language posted to `/language` of owner and inference within this time is one start, not two."""
 
 
+FOLDER_SECONDS = 0.5
+"""How often it is looked whether the run's folder is still there."""
+
+
 class UnknownLanguageError(ValueError):
     """The language is not configured."""
 
@@ -141,6 +145,23 @@ class Installation:
         async with self._lock:
             if self.run is not None:
                 await self._end_run(self.run)
+
+    async def watch_run_folder(self) -> None:
+        """End a run whose folder somebody has deleted, and say so; never returns.
+
+        Its database can still be written, and nobody would find again what is.
+        """
+        while True:
+            await asyncio.sleep(FOLDER_SECONDS)
+            run = self.run
+            if run is not None and not run.over and not (run.folder / "run.sqlite").exists():
+                self._publisher.notice(
+                    f"The folder of run {run.name} was deleted while it was under way: the run is over. "
+                    "Choose a language to begin another."
+                )
+                async with self._lock:
+                    if self.run is run:
+                        await self._end_run(run)
 
     async def close(self) -> None:
         """Stop the run's tasks before the owner exits; the run stays on disk and is resumed at the next start."""
@@ -253,7 +274,7 @@ class Installation:
         await self._cancel_lifecycle()
         await run.end()
         if self.lifecycle is not None:
-            self.lifecycle.scheduler.close()
+            self.lifecycle.end()
         self.lifecycle = self._lifecycle_task = self._last_start = None
         delete_words = not general.keep_runs and self._settings.finetuning.delete_live_questions_at_start
         if delete_words:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
+import tempfile
 from pathlib import Path
 
 import uvicorn
@@ -43,10 +45,14 @@ def serve(settings: Settings, root: Path) -> int:
         print("\n".join(problems), file=sys.stderr)
         return 2
     try:
+        _require_writable(paths.runs)
         keys = load_keys(paths)
         load_pin(paths)
-    except (KeysUnreadableError, PinUnusableError, OSError) as error:
+    except (KeysUnreadableError, PinUnusableError) as error:
         print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(error.strerror if error.filename is None else error, file=sys.stderr)
         return 2
     host, port = settings.general.owner_host, settings.general.owner_port
     try:
@@ -91,6 +97,20 @@ def serve(settings: Settings, root: Path) -> int:
     with listening_socket:
         server.run(sockets=[listening_socket])
     return 1 if crashes or not server.started else 0
+
+
+def _require_writable(folder: Path) -> None:
+    """Raises OSError, with a sentence, where nothing can be written; a full disk is waited for instead."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return
+        raise OSError(
+            error.errno, f"general.data_folder: {folder} cannot be written ({error.strerror}). Name another folder."
+        ) from None
 
 
 def dataset_problems(settings: Settings, folder: Path) -> list[str]:

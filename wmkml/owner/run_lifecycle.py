@@ -83,3 +83,8 @@ class RunLifecycle:
         if run.phase == "last_words":
             return max(0.0, run.phase_began + finetuning.last_iteration_time - run.clock.elapsed())
         return max(0.0, finetuning.duration_of_a_run - run.clock.elapsed()) + finetuning.last_iteration_time
+
+    def end(self) -> None:
+        """The run is over: nobody waits for its rounds any longer."""
+        self.scheduler.close()
+        self._datasets.end()

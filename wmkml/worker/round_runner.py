@@ -34,7 +34,13 @@ from wmkml.worker.thread_priority import LOW, LOWEST, run_in_thread
 
 log = logging.getLogger(__name__)
 
+
+class PreviousAdapterGoneError(RuntimeError):
+    """The owner does not give the adapter that the round goes on from."""
+
+
 REPORTABLE_ERRORS = (
+    PreviousAdapterGoneError,
     AdapterBrokenError,
     TrainingSpoiledError,
     MemoryExhaustedError,
@@ -203,7 +209,12 @@ async def _fetch_previous(resources: WorkerResources, job: RoundJob) -> Previous
     in_memory = resources.trainer.holds(job.previous.sha256)
     if not in_memory and not (resources.shares_folder and (folder / WEIGHTS_FILE).is_file()):
         folder = resources.own_folder / "previous"
-        unpack(io.BytesIO(await resources.owner.download(job, job.previous)), folder, job.previous.sha256)
+        try:
+            archive = await resources.owner.download(job, job.previous)
+        except OwnerRefusedError as refusal:
+            # Reported, so that the round is offered again at once, with what there is by then.
+            raise PreviousAdapterGoneError(f"The adapter to go on from cannot be fetched: {refusal}") from None
+        unpack(io.BytesIO(archive), folder, job.previous.sha256)
     return PreviousAdapter(folder, job.previous.sha256)
 
 

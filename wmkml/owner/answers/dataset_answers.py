@@ -76,6 +76,10 @@ class BaseAnswerCache:
         )
         self._connection.execute("COMMIT")
 
+    def checkpoint(self) -> None:
+        """Move what the write-ahead log holds into the database, and empty it: it never shrinks by itself."""
+        self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
@@ -115,6 +119,10 @@ class DatasetAnswers:
         self._settings, self._datasets, self._background, self._cache = settings, datasets, background, cache
         self._tasks: dict[int, asyncio.Task[None]] = {}
         """By round: the task that answers its datasets."""
+
+    def end(self) -> None:
+        """The run is over."""
+        self._cache.checkpoint()
 
     async def discard_base_answers(self, run: LiveRun) -> None:
         """Delete the cached answers to round 0's datasets, so that this run generates them anew."""

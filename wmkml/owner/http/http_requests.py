@@ -163,6 +163,13 @@ class _UnexpectedErrorMiddleware:
 
         try:
             await self._app(scope, receive, send_and_note)
+        except asyncio.CancelledError:
+            # The server ends, and waits no longer for requests under way.
+            if started or scope["type"] != "http":
+                raise
+            refusal = refusal_response(503, "The installation is being started anew; ask again in a moment.")
+            refusal.headers["Retry-After"] = "5"
+            await refusal(scope, receive, send)
         except ClientDisconnect:
             log.debug("A client hung up while it sent its request.")
         except Exception as error:  # noqa: BLE001 - its text may hold a visitor's words and must not reach the log

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 
 from wmkml.adapters.archive import MAX_ARCHIVE_BYTES, ArchiveBrokenError, pack, unpack
+from wmkml.adapters.files import missing_file
 from wmkml.owner.context import OwnerContext
 from wmkml.owner.http.http_requests import read, require_key
 from wmkml.owner.rounds.hand_in import UndecidedError
@@ -97,6 +98,9 @@ def add_worker(app: FastAPI, owner: OwnerContext) -> None:
         folder = None if scheduler is None else scheduler.upload_folder(iteration, attempt)
         if scheduler is None or folder is None:
             raise RequestRefusedError(409, OVER)
+        if not scheduler.run_folder_exists():
+            raise RequestRefusedError(409, OVER)
+        folder.parent.mkdir(exist_ok=True)  # somebody may have deleted the adapters' folder
         with tempfile.NamedTemporaryFile(dir=folder.parent, prefix=".parcel-") as archive:
             size = 0
             async for part in request.stream():
@@ -121,6 +125,8 @@ def add_worker(app: FastAPI, owner: OwnerContext) -> None:
         adapter = next((adapter for adapter in adapters if adapter.iteration == iteration), None)
         if lifecycle is None or adapter is None:
             raise RequestRefusedError(404, "This run has no such adapter.")
+        if (missing := missing_file(Path(adapter.path))) is not None:
+            raise RequestRefusedError(404, f"The adapter's {missing} is gone from the owner's disk.")
         # A file without a name, in the run's own folder: it learned words, and whatever happens nothing of it is left.
         archive = tempfile.TemporaryFile(dir=lifecycle.run.folder)  # noqa: SIM115 - closed once it is sent
         try:

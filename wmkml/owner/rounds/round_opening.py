@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import secrets
+from pathlib import Path
 
+from wmkml.adapters.files import missing_file
 from wmkml.config import Finetuning
 from wmkml.owner.run.live_run import LiveRun
 from wmkml.policy.pair_selection import choose
@@ -34,9 +36,20 @@ def new_round(run: LiveRun, tuning: Finetuning, number: int) -> Round | None:
 
 
 def base_of_training(run: LiveRun) -> AcceptedAdapter | None:
-    """The adapter that training goes on from: the newest that a round made; None for the base model."""
-    made_by_rounds = [adapter for adapter in run.store.adapters() if adapter.from_round]
-    return made_by_rounds[-1] if made_by_rounds else None
+    """The adapter that training goes on from: the newest that a round made and that is there; None for the base model."""
+    present = [adapter for adapter in run.store.adapters() if adapter.from_round and _is_there(adapter)]
+    return present[-1] if present else None
+
+
+def adapters_gone(run: LiveRun) -> list[int]:
+    """The iterations after the one that training goes on from, whose files somebody has deleted."""
+    base = base_of_training(run)
+    after = -1 if base is None else base.iteration
+    return [adapter.iteration for adapter in run.store.adapters() if adapter.from_round and adapter.iteration > after]
+
+
+def _is_there(adapter: AcceptedAdapter) -> bool:
+    return missing_file(Path(adapter.path)) is None
 
 
 def job_of(run: LiveRun, round_: Round, lease_seconds: float) -> RoundJob:

@@ -26,7 +26,7 @@ from wmkml.owner.inference.watch import InferenceWatch
 from wmkml.owner.rounds.hand_in import HandInVerdict, UndecidedError, problem_with_adapter
 from wmkml.owner.rounds.lease import Lease
 from wmkml.owner.rounds.loading import load_adapter
-from wmkml.owner.rounds.round_opening import job_of, new_round
+from wmkml.owner.rounds.round_opening import adapters_gone, job_of, new_round
 from wmkml.owner.rounds.worker_registry import WorkerRegistry
 from wmkml.owner.run.live_run import STORE_AGAIN_SECONDS, ChangeSignal, LiveRun
 from wmkml.owner.run.overrides import Overrides
@@ -446,7 +446,15 @@ class RoundScheduler:
         round_ = self._round(iteration)
         return round_ if round_ is not None and round_.attempt == attempt and not self._run.over else None
 
+    def run_folder_exists(self) -> bool:
+        """Whether the run's folder is still there."""
+        return self._run.folder.is_dir()
+
     def _job(self, round_: Round) -> RoundJob:
+        for gone in adapters_gone(self._run):
+            self._publisher.notice(
+                f"The files of iteration {gone} are gone from the disk: training goes on from the one before that is there."
+            )
         return job_of(self._run, round_, self._lease.seconds)
 
 

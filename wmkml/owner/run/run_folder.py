@@ -105,6 +105,8 @@ def mark_over(folder: Path) -> None:
     """
     try:
         (folder / OVER_MARKER).touch()
+    except FileNotFoundError:
+        return  # somebody has deleted the folder
     except OSError as error:
         if not_stored(error) is None:
             raise
@@ -114,6 +116,8 @@ def mark_over(folder: Path) -> None:
 def delete_all_but_adapters(folder: Path) -> None:
     """Mark a run for deletion and delete everything but its adapters; its database must be closed."""
     mark_over(folder)
+    if not folder.is_dir():
+        return
     for path in folder.iterdir():
         if path.name not in ("adapters", OVER_MARKER):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -123,7 +127,8 @@ def delete_all_but_adapters(folder: Path) -> None:
 
 def mark_adapters_over(folder: Path) -> None:
     """Mark a run's adapters for deletion; its database stays."""
-    (folder / "adapters" / OVER_MARKER).touch()
+    if (folder / "adapters").is_dir():
+        (folder / "adapters" / OVER_MARKER).touch()
 
 
 def discard_damaged_runs(runs: Path, *, keep: bool) -> list[str]:
