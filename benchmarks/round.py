@@ -42,7 +42,7 @@ import torch
 from benchmarks.gpu_steps.training import FLOPS, matrix_parameters
 from benchmarks.ways import EPOCHS, RoundFigures, RoundSetting, refusal, serve
 from wmkml.config.paths import SHIPPED_MODEL
-from wmkml.launcher.memory_estimate import shape_of
+from wmkml.launcher.memory.model import shape_of
 from wmkml.training.base_model import choose_precision
 
 NAMES = {"original": "(a) original", "ours": "(b) ours", "trl": "(c) TRL", "unsloth": "(d) Unsloth"}

@@ -25,7 +25,7 @@ from transformers.trainer_callback import PrinterCallback
 from benchmarks.gpu_steps.model import GradientWatcher
 from benchmarks.gpu_steps.training import matrix_flops_a_second
 from benchmarks.original import train_as_the_original
-from wmkml.launcher.memory_estimate import shape_of
+from wmkml.launcher.memory.model import shape_of
 from wmkml.training.base_model import Precision, load_base
 from wmkml.training.batching import quick_limit
 from wmkml.training.kernels.choice import with_fast_kernels

@@ -23,7 +23,7 @@ from benchmarks.gpu_steps.model import (
 )
 from benchmarks.gpu_steps.step import FigureRecorder, StepFailedError, StepNotRunError, StepSetting
 from benchmarks.gpu_steps.training import RATE, median_seconds, synchronize
-from wmkml.launcher.memory_estimate import shape_of
+from wmkml.launcher.memory.model import shape_of
 from wmkml.training.kernels.choice import read_probe, with_fast_kernels
 from wmkml.training.loop import NullWatcher, Recipe, train
 from wmkml.training.lora import reset_lora

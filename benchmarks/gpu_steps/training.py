@@ -26,7 +26,7 @@ from benchmarks.gpu_steps.model import (
 )
 from benchmarks.gpu_steps.step import FigureRecorder, StepFailedError, StepNotRunError, StepSetting
 from wmkml.adapters.probe import read_probe
-from wmkml.launcher.memory_estimate import LINEAR, Shape, shape_of, training_gib
+from wmkml.launcher.memory.model import LINEAR, Shape, shape_of, training_gib
 from wmkml.models.files import is_complete
 from wmkml.training.base_model import BaseMissingError, load_base
 from wmkml.training.loop import MemoryExhaustedError

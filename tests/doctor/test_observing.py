@@ -23,8 +23,8 @@ from wmkml.doctor.observing import (
     writing_problem,
 )
 from wmkml.models.files import has_chat_template, has_own_format_only, has_tekken_only, present_weights
-from wmkml.system import disk_reading
-from wmkml.system.disk_reading import BLOCK_BYTES, read_ahead, read_speed
+from wmkml.system.disk import reading
+from wmkml.system.disk.reading import BLOCK_BYTES, read_ahead, read_speed
 
 
 def test_what_torch_and_vllm_are_built_for_is_read_without_importing_them() -> None:
@@ -110,7 +110,7 @@ def test_weights_are_read_ahead_where_memory_allows_it(tmp_path: Path, monkeypat
     thread.join(60)
     assert not thread.is_alive()
     assert read_ahead([]) is None
-    monkeypatch.setattr(disk_reading, "MEMORY_SHARE", 0.0)
+    monkeypatch.setattr(reading, "MEMORY_SHARE", 0.0)
     assert read_ahead(weights) is None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from wmkml.config import Settings
 from wmkml.config.paths import paths_of
 from wmkml.launcher.machine import Machine
-from wmkml.launcher.memory_estimate import shape_of
+from wmkml.launcher.memory.model import shape_of
 from wmkml.launcher.plan import Plan, Process, make_plan
 from wmkml.system.gpus import pretended_gpus
 

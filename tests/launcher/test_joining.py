@@ -17,7 +17,7 @@ from wmkml.config import UNDERSTUDY, Settings
 from wmkml.config.paths import SHIPPED_MODEL, paths_of
 from wmkml.config.planned import planned_engine
 from wmkml.launcher.launch import CannotStartError, address_lines
-from wmkml.launcher.memory_estimate import shape_of
+from wmkml.launcher.memory.model import shape_of
 from wmkml.launcher.nodes.joining import ask_head, check_model, head_address, settings_of_node
 from wmkml.launcher.nodes.node_plan import make_node_plan
 from wmkml.launcher.plan import Plan

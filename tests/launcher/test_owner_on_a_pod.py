@@ -15,7 +15,7 @@ import pytest
 from wmkml.config import UNDERSTUDY, load_settings
 from wmkml.config.paths import PROJECT, paths_of
 from wmkml.launcher.machine import Machine
-from wmkml.launcher.memory_estimate import shape_of
+from wmkml.launcher.memory.model import shape_of
 from wmkml.launcher.plan import Plan, make_plan
 from wmkml.launcher.services import services_of
 from wmkml.launcher.settings_file import with_folders_and_ports, write_settings

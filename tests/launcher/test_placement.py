@@ -15,9 +15,9 @@ from wmkml.config import UNDERSTUDY, load_settings
 from wmkml.config.planned import planned_engine, planned_training
 from wmkml.config.schema import Settings
 from wmkml.launcher import preflight
-from wmkml.launcher.device_memory import CUDA_CONTEXT_GIB, USABLE_SHARE
 from wmkml.launcher.launch import CannotStartError, plan_anew
-from wmkml.launcher.memory_estimate import GIB, KNOWN_SHAPES
+from wmkml.launcher.memory.devices import CUDA_CONTEXT_GIB, USABLE_SHARE
+from wmkml.launcher.memory.model import GIB, KNOWN_SHAPES
 from wmkml.launcher.plan import Plan
 from wmkml.launcher.plan_text import plan_text
 from wmkml.launcher.settings_file import write_settings

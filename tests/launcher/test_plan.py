@@ -14,7 +14,7 @@ from tests.launcher.plans import MISTRAL, machine, plan_for, process_of
 from wmkml.config.paths import SHIPPED_MODEL
 from wmkml.engine.build import engine_setup
 from wmkml.launcher.machine import detect_machine
-from wmkml.launcher.memory_estimate import GIB, shape_of
+from wmkml.launcher.memory.model import GIB, shape_of
 from wmkml.launcher.plan import cache_variables
 from wmkml.launcher.plan_text import plan_text
 from wmkml.models.files import is_complete

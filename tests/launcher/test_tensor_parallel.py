@@ -6,7 +6,7 @@ import pytest
 
 from tests.launcher.plans import machine, plan_for, process_of
 from wmkml.config.planned import planned_engine, planned_training
-from wmkml.launcher.device_memory import USABLE_SHARE, Device
+from wmkml.launcher.memory.devices import USABLE_SHARE, Device
 from wmkml.launcher.plan_text import plan_text
 
 

@@ -211,7 +211,7 @@ def test_one_visitor_alone_has_the_whole_round() -> None:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "one"),
+    ("first", "second", "alike"),
     [
         ("Hund 1?", "hund  2!", True),
         ("Über", "u\u0308ber", True),
@@ -221,8 +221,8 @@ def test_one_visitor_alone_has_the_whole_round() -> None:
         ("東京1", "東京2", True),
     ],
 )
-def test_which_prompts_are_near_identical(first: str, second: str, one: bool) -> None:
-    assert (prompt_key(first) == prompt_key(second)) is one
+def test_which_prompts_are_near_identical(first: str, second: str, alike: bool) -> None:
+    assert (prompt_key(first) == prompt_key(second)) is alike
 
 
 def test_datasets_top_up_what_a_flood_does_not_count_for() -> None:

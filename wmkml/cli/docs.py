@@ -26,7 +26,7 @@ from wmkml.config.paths import PROJECT, paths_of
 from wmkml.doctor.examination import table_rows
 from wmkml.laboratory.profile.definitions import DEFINITIONS
 from wmkml.launcher.machine import Machine
-from wmkml.launcher.memory_estimate import shape_of
+from wmkml.launcher.memory.model import shape_of
 from wmkml.launcher.plan import Plan, make_plan
 from wmkml.measures.generated import diversity_rows, measure_rows, measure_types, stage_rows, window_rows
 from wmkml.owner.stage.mapping import RUN_SIGNALS

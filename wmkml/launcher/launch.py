@@ -31,7 +31,7 @@ from wmkml.engine.engine_args import engine_args_notice, engine_args_problems
 from wmkml.launcher import preflight
 from wmkml.launcher.cluster_record import ClusterLock, ClusterRecord, ClusterRunsError, remove_record, write_record
 from wmkml.launcher.machine import Machine
-from wmkml.launcher.memory_estimate import Shape, shape_of
+from wmkml.launcher.memory.model import Shape, shape_of
 from wmkml.launcher.plan import Plan, make_plan
 from wmkml.launcher.services import Service, services_of
 from wmkml.launcher.settings_file import with_folders_and_ports, write_settings

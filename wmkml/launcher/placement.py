@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from wmkml.config import Settings
-from wmkml.launcher.device_memory import (
+from wmkml.launcher.machine import Machine
+from wmkml.launcher.memory.devices import (
     CUDA_CONTEXT_GIB,
     USABLE_SHARE,
     Device,
@@ -20,8 +21,7 @@ from wmkml.launcher.device_memory import (
     memory_of_machine,
     worker_holdings,
 )
-from wmkml.launcher.machine import Machine
-from wmkml.launcher.memory_estimate import GIB, Shape
+from wmkml.launcher.memory.model import GIB, Shape
 from wmkml.system.gpus import Gpu
 
 QUICK_TOKENS = 1024

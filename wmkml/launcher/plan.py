@@ -16,9 +16,9 @@ from wmkml.config import UNDERSTUDY, Settings
 from wmkml.config.cpu_threads import engine_threads, worker_threads
 from wmkml.config.paths import Paths
 from wmkml.config.planned import ALL_GPUS, READY_TIMEOUT, PlannedEngine, PlannedTraining
-from wmkml.launcher.device_memory import Device
 from wmkml.launcher.machine import Machine
-from wmkml.launcher.memory_estimate import Shape
+from wmkml.launcher.memory.devices import Device
+from wmkml.launcher.memory.model import Shape
 from wmkml.launcher.placement import Placement, place
 
 START_SECONDS = 600

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from wmkml.config import UNDERSTUDY, non_default_settings
-from wmkml.launcher.device_memory import Device
+from wmkml.launcher.memory.devices import Device
 from wmkml.launcher.plan import Plan, Process, copies_of
 
 

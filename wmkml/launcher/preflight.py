@@ -31,7 +31,7 @@ from wmkml.launcher.plan import Plan
 from wmkml.launcher.supervision.configuration import is_writable
 from wmkml.models.files import has_chat_template, has_own_format_only, has_tekken_only, is_complete, present_weights
 from wmkml.protocol.doctor import DoctorReport
-from wmkml.system.disk_reading import read_speed
+from wmkml.system.disk.reading import read_speed
 from wmkml.system.gpus import Gpu
 from wmkml.system.ports import describe_listener, is_free
 

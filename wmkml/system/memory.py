@@ -44,10 +44,10 @@ def available_gib(
     on macOS all of it, which does not tell what is free.
     """
     if meminfo.is_file():
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="utf-8"), re.MULTILINE)
-        if found:
+        free = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(encoding="utf-8"), re.MULTILINE)
+        if free:
             left = (_left_in(folder) for folder in group_folders("memory", membership, hierarchies))
-            return min([int(found[1]) * 1024, *(number for number in left if number is not None)]) / 2**30
+            return min([int(free[1]) * 1024, *(number for number in left if number is not None)]) / 2**30
     if hasattr(ctypes, "windll"):
         return _available_on_windows() / 2**30
     return memory_gib() if hasattr(os, "sysconf") else None

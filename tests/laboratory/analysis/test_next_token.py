@@ -29,7 +29,7 @@ from wmkml.laboratory.analysis.next_token.measuring import (
 from wmkml.laboratory.analysis.next_token.results import next_token_result
 from wmkml.laboratory.analysis.next_token.scoring import ModelScorer, NotFiniteError
 from wmkml.laboratory.analysis.next_token.sums import RatioSums, WindowScores
-from wmkml.laboratory.analysis.next_token.windows import Window, rolling_windows
+from wmkml.laboratory.analysis.next_token.windows import TokenWindow, rolling_windows
 from wmkml.understudy.answering import MODEL_FOLDER
 
 WINDOW = 24
@@ -163,7 +163,7 @@ def test_a_vocabulary_too_large_for_one_look_gives_the_same(
 def test_every_token_is_predicted_once_with_its_context(window: int, stride: int) -> None:
     for length in range(23):
         tokens = list(range(1, length + 1))
-        predicted = []
+        predicted: list[int] = []
         for part in rolling_windows(tokens, 0, window, stride):
             assert 1 <= len(part.inputs) <= window and len(part.targets) <= len(part.inputs)
             assert part.inputs[-len(part.targets) :] == tuple(target - 1 for target in part.targets)
@@ -197,7 +197,7 @@ class ConstantScorer:
         self._sorted = np.sort(self._p)[::-1]
         self.vocabulary, self._left = len(logits), stop_after
 
-    def score(self, windows: Sequence[Window]) -> Iterator[WindowScores]:
+    def score(self, windows: Sequence[TokenWindow]) -> Iterator[WindowScores]:
         self._left -= 1
         if self._left < 0:
             raise KeyboardInterrupt

@@ -11,7 +11,7 @@ from wmkml.config.paths import paths_of
 from wmkml.engine.choice import choose_engine
 from wmkml.launcher.launch import CannotStartError, launch, report
 from wmkml.launcher.machine import Machine
-from wmkml.launcher.memory_estimate import shape_of
+from wmkml.launcher.memory.model import shape_of
 from wmkml.launcher.nodes.joining import ask_head, check_model, head_address, settings_of_node
 from wmkml.launcher.nodes.node_plan import make_node_plan
 from wmkml.launcher.plan_text import plan_text

@@ -8,9 +8,9 @@ from wmkml.config import Settings
 from wmkml.config.cpu_threads import engine_threads
 from wmkml.config.paths import Paths
 from wmkml.config.planned import READY_TIMEOUT, PlannedEngine
-from wmkml.launcher.device_memory import memory_of_gpu, memory_of_machine
 from wmkml.launcher.machine import Machine
-from wmkml.launcher.memory_estimate import Shape
+from wmkml.launcher.memory.devices import memory_of_gpu, memory_of_machine
+from wmkml.launcher.memory.model import Shape
 from wmkml.launcher.placement import decide_engine
 from wmkml.launcher.plan import (
     Plan,

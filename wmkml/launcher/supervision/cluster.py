@@ -27,7 +27,7 @@ from wmkml.launcher.supervision.supervisor import (
     cluster_mark,
     start_supervisord,
 )
-from wmkml.system.disk_room import make_room
+from wmkml.system.disk.room import make_room
 from wmkml.system.orphans import end_marked_processes
 
 Report = Callable[[str], None]

@@ -21,7 +21,7 @@ import numpy as np
 from wmkml.laboratory.analysis.next_token.documents import CorpusFileError, Document, read_documents
 from wmkml.laboratory.analysis.next_token.scoring import NotFiniteError, Scorer
 from wmkml.laboratory.analysis.next_token.sums import DocumentSums, TokenSums
-from wmkml.laboratory.analysis.next_token.windows import Window, rolling_windows
+from wmkml.laboratory.analysis.next_token.windows import TokenWindow, rolling_windows
 from wmkml.system import durable_files
 
 BATCH_TOKENS = 4096
@@ -190,7 +190,7 @@ class _Pending:
     def __init__(self, reader: _Reader) -> None:
         self._reader = reader
         self.tokens = 0
-        self._windows: list[tuple[Window, DocumentSums]] = []
+        self._windows: list[tuple[TokenWindow, DocumentSums]] = []
         self._documents: list[tuple[DocumentSums, int, int, int]] = []
 
     def add(self, text: str) -> None:
@@ -226,9 +226,11 @@ class _Pending:
         self._windows = []
 
 
-def _batches(ordered: Iterable[tuple[Window, DocumentSums]], limit: int) -> Iterable[list[tuple[Window, DocumentSums]]]:
+def _batches(
+    ordered: Iterable[tuple[TokenWindow, DocumentSums]], limit: int
+) -> Iterable[list[tuple[TokenWindow, DocumentSums]]]:
     """Batches of at most `limit` tokens with padding; the windows are in order, longest first."""
-    batch: list[tuple[Window, DocumentSums]] = []
+    batch: list[tuple[TokenWindow, DocumentSums]] = []
     for pair in ordered:
         if batch and (len(batch) + 1) * len(batch[0][0].inputs) > limit:
             yield batch

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from wmkml.laboratory.analysis.next_token.sums import WindowScores
-from wmkml.laboratory.analysis.next_token.windows import Window
+from wmkml.laboratory.analysis.next_token.windows import TokenWindow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,7 @@ class Scorer(Protocol):
 
     vocabulary: int
 
-    def score(self, windows: Sequence[Window]) -> Iterator[WindowScores]:
+    def score(self, windows: Sequence[TokenWindow]) -> Iterator[WindowScores]:
         """The scores of each window, in order."""
         ...
 
@@ -50,7 +50,7 @@ class ModelScorer:
         self._exact = torch.float32 if device.type == "mps" else torch.float64
 
     @torch.inference_mode()
-    def score(self, windows: Sequence[Window]) -> Iterator[WindowScores]:
+    def score(self, windows: Sequence[TokenWindow]) -> Iterator[WindowScores]:
         """One batch, padded behind: what stands behind a token does not change what is expected after it."""
         longest = max(len(window.inputs) for window in windows)
         ids = torch.zeros((len(windows), longest), dtype=torch.long)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Window:
+class TokenWindow:
     """What the model reads at once, and what of it is predicted.
 
     Attributes:
@@ -26,7 +26,7 @@ class Window:
     targets: tuple[int, ...]
 
 
-def rolling_windows(tokens: Sequence[int], prefix: int, window: int, stride: int) -> Iterator[Window]:
+def rolling_windows(tokens: Sequence[int], prefix: int, window: int, stride: int) -> Iterator[TokenWindow]:
     """The windows of a document.
 
     Args:
@@ -37,9 +37,9 @@ def rolling_windows(tokens: Sequence[int], prefix: int, window: int, stride: int
         raise ValueError(f"stride {stride} is not between 1 and the window {window}")
     done = min(window, len(tokens))
     if done:
-        yield Window((prefix, *tokens[: done - 1]), tuple(tokens[:done]))
+        yield TokenWindow((prefix, *tokens[: done - 1]), tuple(tokens[:done]))
     while done < len(tokens):
         scored = min(len(tokens) - done, stride)
         end = done + scored
-        yield Window(tuple(tokens[max(0, end - window - 1) : end - 1]), tuple(tokens[done:end]))
+        yield TokenWindow(tuple(tokens[max(0, end - window - 1) : end - 1]), tuple(tokens[done:end]))
         done = end

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from wmkml.config import Settings
 from wmkml.engine.setup import LONGEST_WINDOW
-from wmkml.launcher.memory_estimate import GIB, Shape, training_gib
+from wmkml.launcher.memory.model import GIB, Shape, training_gib
 from wmkml.system.gpus import Gpu
 
 PROGRAM_GIB = 0.8

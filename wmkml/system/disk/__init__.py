@@ -1,0 +1,1 @@
+"""The disk: its free space, and files read ahead."""
