@@ -27,7 +27,8 @@ from wmkml.dialogue.templates import find_template, save_template
 RANK = 4
 WINDOW = 256
 
-COMMON = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.2}
+# Heads of 32: smaller ones vLLM does not compute on a CPU.
+COMMON = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "initializer_range": 0.2}
 GATED = {**COMMON, "intermediate_size": 96, "num_key_value_heads": 2, "max_position_embeddings": WINDOW}
 
 ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any], list[str]]] = {
@@ -35,11 +36,11 @@ ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any], list[str]
     "llama": (LlamaConfig, GATED, ["q_proj", "v_proj"]),
     "qwen": (Qwen2Config, GATED, ["q_proj", "v_proj"]),
     "phi-2": (PhiConfig, {**GATED, "num_key_value_heads": 4}, ["q_proj", "dense"]),
-    "gemma": (GemmaConfig, {**GATED, "head_dim": 16}, ["q_proj", "v_proj"]),
+    "gemma": (GemmaConfig, {**GATED, "head_dim": 32}, ["q_proj", "v_proj"]),
     "falcon": (FalconConfig, {**COMMON, "alibi": False, "max_position_embeddings": WINDOW}, ["query_key_value"]),
     "bloom": (
         BloomConfig,
-        {"hidden_size": 64, "n_layer": 2, "n_head": 4, "initializer_range": 0.2},
+        {"hidden_size": 128, "n_layer": 2, "n_head": 4, "initializer_range": 0.2},
         ["query_key_value"],
     ),
     "gpt-neox": (
@@ -49,7 +50,7 @@ ARCHITECTURES: dict[str, tuple[type[PreTrainedConfig], dict[str, Any], list[str]
     ),
     "gpt-2": (
         GPT2Config,
-        {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": WINDOW, "initializer_range": 0.2},
+        {"n_embd": 128, "n_layer": 2, "n_head": 4, "n_positions": WINDOW, "initializer_range": 0.2},
         ["c_attn"],
     ),
 }

@@ -19,8 +19,8 @@ from wmkml.generation.answering import answer, continue_ids
 from wmkml.generation.comparison import ask, to_frame
 from wmkml.generation.decoding import Decoding
 from wmkml.generation.few_shot import load_few_shot, shipped_names, with_examples
-from wmkml.generation.sources import SpeakerSource, find_source, with_adapter
-from wmkml.generation.speaker import Speaker, load_speakers
+from wmkml.generation.sources import SpeakerError, SpeakerSource, find_source, with_adapter
+from wmkml.generation.speaker import Speaker, check_memory, load_speakers
 
 CAT = "Was ist eine Katze?"
 QUESTION = [{"role": "user", "content": CAT}]
@@ -76,7 +76,9 @@ def test_no_pair_of_tokens_is_repeated(tmp_path: Path) -> None:
     (speaker,) = load_speakers([find_source(str(make_architecture("llama", tmp_path)))])
 
     def repeated(no_repeat_ngram: int) -> int:
-        decoding = Decoding(temperature=0.0, max_tokens=60, no_repeat_ngram=no_repeat_ngram)
+        decoding = Decoding(
+            temperature=1.0, top_p=1.0, top_k=2, max_tokens=200, seed=1, no_repeat_ngram=no_repeat_ngram
+        )
         (reply,) = continue_ids(speaker, [5, 6, 7], decoding)
         pairs = list(zip(reply.ids, reply.ids[1:], strict=False))
         return len(pairs) - len(set(pairs))
@@ -264,3 +266,11 @@ def test_what_cannot_be_asked_is_a_sentence(
     (tmp_path / "broken" / "model.safetensors").write_bytes(b"no weights")
     assert main(["generate", *shlex.split(arguments)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_what_does_not_fit_into_memory_is_said_before_it_is_read() -> None:
+    cpu = torch.device("cpu")
+    check_memory([SHIPPED_MODEL], 4, cpu)
+    with pytest.raises(SpeakerError, match=r"take 0.016 GiB, and 0.01 GiB are free on cpu. --dtype bfloat16"):
+        check_memory([SHIPPED_MODEL], 4, cpu, available=0.01)
+    check_memory([SHIPPED_MODEL], 2, cpu, available=0.01)

@@ -81,6 +81,14 @@ def of_run(folder: Path) -> Path:
     return folder
 
 
+def of_finetuning(folder: Path) -> Path:
+    """What `wmkml finetune` writes."""
+    for name, losses in (("losses.jsonl", LOSSES), ("held_out.jsonl", HELD_OUT)):
+        lines = [{"step": step, "loss": loss} for step, loss in enumerate(losses, 1)]
+        (folder / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
 def of_table(text: str) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         (path := folder / "history.csv").write_text(text, encoding="utf-8")
@@ -94,6 +102,7 @@ SOURCES: dict[str, Callable[[Path], Path]] = {
     "tensorboard": of_tensorboard,
     "tensorflow": of_tensorflow,
     "run": of_run,
+    "finetuning": of_finetuning,
     "csv": of_table("step,loss,val_loss\n1,2.5,2.75\n2,1.5,1.25\n3,0.75,\n"),
     "csv of a logger": of_table(
         "epoch,global_step,train/loss,val loss\n0,1,2.5,\n0,1,,2.75\n1,2,1.5,\n1,2,,1.25\n1,3,0.75,\n"

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ def _ask_all(
     quiet = arguments.json == "-"
     alone = len(speakers) == 1
     streamed = alone and not quiet and not arguments.probabilities
-    progress = _TokenProgress(sys.stderr.isatty() and not (streamed and decoding.count == 1 and decoding.beams == 1))
+    progress = _TokenProgress(not (streamed and decoding.count == 1 and decoding.beams == 1))
     replies: list[Reply] = []
     pasts: list[list[Message]] = [[] for _ in speakers]
     for number, conversation in enumerate(conversations, 1):
@@ -163,16 +164,24 @@ def _print_piece(text: str) -> None:
 
 
 class _TokenProgress:
-    """A line on standard error that counts tokens where nothing is streamed."""
+    """Counts tokens on standard error where nothing is streamed: a line that is overwritten, or one each EVERY seconds."""
+
+    EVERY = 5.0
 
     def __init__(self, shown: bool) -> None:
-        self._shown, self._open = shown, False
+        self._shown, self._open, self._written_at = shown, False, time.monotonic()
         self.where = ""
 
     def __call__(self, count: int) -> None:
-        if self._shown:
+        if not self._shown:
+            return
+        text = f"{self.where}: {count} tokens"
+        if sys.stderr.isatty():
             self._open = True
-            print(f"\r\x1b[K{self.where}: {count} tokens", end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        elif time.monotonic() - self._written_at >= self.EVERY:
+            self._written_at = time.monotonic()
+            print(text, file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Take the line away."""

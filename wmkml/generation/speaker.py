@@ -179,32 +179,27 @@ def find_device(name: str) -> torch.device:
     return device
 
 
-def check_memory(folders: Sequence[Path], itemsize: int, device: torch.device) -> None:
+def check_memory(folders: Sequence[Path], itemsize: int, device: torch.device, available: float | None = None) -> None:
     """Check that the weights fit, before any is read.
 
     Args:
         itemsize: bytes of a weight in memory.
+        available: GiB; None: asked of the device, and not checked where it does not say.
 
     Raises:
         SpeakerError: they do not.
     """
-    import os
-
     import torch
 
-    from wmkml.system.memory import memory_gib
+    from wmkml.system.memory import available_gib
     from wmkml.training.base_model import count_parameters
 
     needed = sum(count_parameters(folder) for folder in folders) * itemsize / 2**30
-    if device.type == "cuda":
-        available, where = torch.cuda.mem_get_info(device)[0] / 2**30, "free on this GPU"
-    elif hasattr(os, "sysconf"):
-        available, where = memory_gib(), "in this machine"
-    else:
-        return
-    if needed > available:
+    if available is None:
+        available = torch.cuda.mem_get_info(device)[0] / 2**30 if device.type == "cuda" else available_gib()
+    if available is not None and needed > available:
         raise SpeakerError(
-            f"The weights take {needed:.1f} GiB, and {available:.1f} GiB are {where}. "
+            f"The weights take {needed:.2g} GiB, and {available:.2g} GiB are free on {device.type}. "
             f"{'--dtype bfloat16 takes half of it. ' if itemsize == 4 else ''}Take a smaller model, or another --device."
         )
 

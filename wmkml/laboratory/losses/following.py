@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wmkml.laboratory.losses.reading import EVENTS, RUN_FILE, TRAINER_FILE, LossesError, read_losses
+from wmkml.laboratory.losses.reading import EVENTS, HELD_OUT_FILE, RUN_FILE, TRAINER_FILE, LossesError, read_losses
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -52,5 +52,5 @@ def signature(paths: tuple[Path, ...]) -> Signature:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    patterns = (RUN_FILE, f"*/{RUN_FILE}", TRAINER_FILE, f"checkpoint-*/{TRAINER_FILE}", f"**/{EVENTS}")
+    patterns = (RUN_FILE, HELD_OUT_FILE, f"*/{RUN_FILE}", TRAINER_FILE, f"checkpoint-*/{TRAINER_FILE}", f"**/{EVENTS}")
     return sorted({file for pattern in patterns for file in path.glob(pattern)})

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,9 @@ COLUMNS = ("source", "series", "step", "loss", "iteration", "epoch")
 """Of the DataFrame.  `step` counts optimizer steps from the beginning; `iteration` is a run's round; both last may be missing."""
 
 RUN_FILE = "losses.jsonl"
+HELD_OUT_FILE = "held_out.jsonl"
+"""Beside it in the folder of a finetuning: losses on what was held out."""
+
 TRAINER_FILE = "trainer_state.json"
 EVENTS = "*tfevents*"
 
@@ -113,6 +116,9 @@ def _points(path: Path, label: str) -> Iterator[Point]:
 def _of_folder(path: Path, label: str) -> Iterator[Point]:
     if (path / RUN_FILE).is_file():
         yield from _of_file(path / RUN_FILE, label)
+        if (path / HELD_OUT_FILE).is_file() and (path / HELD_OUT_FILE).stat().st_size:
+            for point in _of_file(path / HELD_OUT_FILE, label):
+                yield replace(point, series="held out")
     elif runs := sorted(path.glob(f"*/{RUN_FILE}")):
         for run in runs:
             yield from _of_file(run, f"{label}/{run.parent.name}")
