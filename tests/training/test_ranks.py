@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ SMALL = 70
 """Tokens that rank 1 can hold at once: less than the two micro-batches of 64 that both begin with."""
 
 PATIENCE = 8.0
-"""Seconds after which ranks that stand still are given up; longer than loading beside other tests leaves them silent."""
+"""Seconds after which ranks that stand still are given up, once that is tried."""
 
 LONG = [("Was?", "Brot. " * 9)] * 200
 """Pairs of a round that takes some seconds."""
@@ -100,7 +101,7 @@ class FatalWatcher(RecordingWatcher):
 def test_two_processes_learn_what_one_learns(
     parallel: str, number: signal.Signals, sentence: str, model_folder: Path, tmp_path: Path
 ) -> None:
-    plan = RankPlan(2, parallel == "fsdp", threads=1, silent_seconds=PATIENCE, expected=EXPECTED_ERRORS)
+    plan = RankPlan(2, parallel == "fsdp", threads=1, expected=EXPECTED_ERRORS)
     build = partial(trainer_of_rank, settings_of(parallel), model_folder)
     trainer, watcher = RankedTrainer(build, plan, 128, 64), RecordingWatcher()
     single = make_trainer(settings_of(parallel), model_folder)
@@ -141,9 +142,11 @@ def test_two_processes_learn_what_one_learns(
         assert trainer.pool.process_ids == ids
 
         # One that dies or stands still ends the round and the other; the next round works.
+        trainer.pool.plan = replace(plan, silent_seconds=PATIENCE)
         with pytest.raises(RankLostError, match=sentence):
             trainer.train_weights(job(tmp_path / "lost", pairs=LONG), FatalWatcher(ids[1], number))
         assert not any(psutil.pid_exists(process) for process in ids)
+        trainer.pool.plan = plan
         trainer.train_weights(job(tmp_path / "next"), NullWatcher())
         assert trainer.save_adapter(tmp_path / "next")
         ids = trainer.pool.process_ids
@@ -163,6 +166,15 @@ def probe_of_parts(seat: RankSeat, _watcher: Watcher, folder: Path) -> tuple[int
     base = load_sharded_base(folder, "float32", seat)
     held = sum(parameter.to_local().numel() for parameter in base.model.parameters())
     return held, read_probe(base, packed=False)
+
+
+def sums_and_weights(seat: RankSeat, _watcher: Watcher) -> tuple[list[float], float, list[float]]:
+    """Rank 1 has no gradient, and weights that differ by one."""
+    parameter = torch.nn.Parameter(torch.full((2,), float(seat.group.rank)))
+    parameter.grad = torch.ones(2) if seat.group.rank == 0 else None
+    seat.group.sum_gradients([parameter])
+    assert parameter.grad is not None
+    return parameter.grad.tolist(), seat.group.unify([parameter]), parameter.tolist()
 
 
 def fails_on_rank_1(seat: RankSeat, _watcher: Watcher, words: str) -> float:
@@ -189,6 +201,7 @@ def test_ranks_are_called_from_any_thread_and_an_unexpected_error_ends_all_and_q
         for held, reading in pool.call(probe_of_parts, NullWatcher(), model_folder):
             assert held == pytest.approx(whole / 2, rel=0.01)
             assert max(plain.deviation(reading)) < 1e-5
+        assert pool.call(sums_and_weights, NullWatcher()) == [([1.0, 1.0], 1.0, [0.0, 0.0])] * 2
         with pytest.raises(RankLostError, match=r"process 1 of 2 failed with an unexpected ValueError") as raised:
             pool.call(fails_on_rank_1, NullWatcher(), "a visitor's words")
         assert not pool.alive

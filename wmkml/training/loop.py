@@ -31,6 +31,10 @@ from wmkml.training.out_of_memory import is_out_of_memory
 from wmkml.training.ranks.group import ALONE, RankGroup
 from wmkml.training.samples import TokenizedSample
 
+UNLIKE_WEIGHTS = 0.1
+"""The most by which the weights of processes that train together may differ in the end, in learning rates: AdamW's first
+step moves a weight by one."""
+
 
 class TrainingDroppedError(RuntimeError):
     """The watcher stopped the training.  The model is left partly trained."""
@@ -180,7 +184,7 @@ def train(
 
     Raises:
         TrainingDroppedError: the watcher stopped it.
-        TrainingSpoiledError: no samples, or a loss or gradient that is not finite.
+        TrainingSpoiledError: no samples, a loss or gradient that is not finite, or ranks with unlike weights.
         MemoryExhaustedError: out of memory with one sample at a time.
     """
     if not samples:
@@ -234,6 +238,12 @@ def train(
             if after_step(step, state):
                 break
             model.train()
+    # Every rank took the same steps; a last digit may differ where unlike devices round otherwise.
+    difference = group.unify(parameters)
+    if difference > UNLIKE_WEIGHTS * recipe.learning_rate:
+        raise TrainingSpoiledError(
+            f"The {group.size} processes that trained together came to unlike weights: they differ by {difference:.3g}."
+        )
     return TrainingResult(tuple(losses), seen, last_step_at - began, last_step_at, limit)
 
 

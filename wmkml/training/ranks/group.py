@@ -84,6 +84,24 @@ class RankGroup:
             for parameter, gradient, part in zip(bucket, gradients, parts, strict=True):
                 parameter.grad = part.view_as(gradient).clone()
 
+    def unify(self, parameters: Sequence[torch.nn.Parameter]) -> float:
+        """Give all ranks the weights of rank 0; returns the largest difference that there was on any of them."""
+        largest = 0.0
+        if self.size == 1:
+            return largest
+        with torch.no_grad():
+            for bucket in _buckets(parameters):
+                own = torch.cat([parameter.flatten() for parameter in bucket])
+                first = own.clone()
+                distributed.broadcast(first, 0)
+                largest = max(largest, float((first - own).abs().max()))
+                parts = torch.split(first, [parameter.numel() for parameter in bucket])
+                for parameter, part in zip(bucket, parts, strict=True):
+                    parameter.copy_(part.view_as(parameter))
+        numbers = torch.tensor([largest], dtype=torch.float64)
+        distributed.all_reduce(numbers, distributed.ReduceOp.MAX)
+        return float(numbers)
+
 
 ALONE = RankGroup()
 """A training in one process."""
