@@ -25,6 +25,7 @@ class HubStandIn:
     files: dict[str, bytes]
     model_id: str = "org/tiny"
     url: str = ""
+    revisions: tuple[str, ...] = ("main",)
     token: str = ""
     """The token that a gated model requires; empty: the model is not gated."""
     claimed_sizes: dict[str, int] = field(default_factory=dict)
@@ -77,7 +78,10 @@ def serve(hub: HubStandIn) -> ThreadingHTTPServer:
             if path.startswith("/cdn/"):
                 content = next(c for c in hub.files.values() if hashlib.sha256(c).hexdigest() == path[5:])
                 return self.send_file(content)
-            if path == f"/api/models/{hub.model_id}/revision/main":
+            revisions = f"/api/models/{hub.model_id}/revision/"
+            if path.startswith(revisions):
+                if path.removeprefix(revisions) not in hub.revisions:
+                    return self.send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
                 return self.send(200, json.dumps(_listing(hub)).encode())
             resolve = f"/{hub.model_id}/resolve/{COMMIT}/"
             if not path.startswith(resolve):

@@ -108,6 +108,14 @@ def test_what_is_here_already_is_not_fetched_again(hub: HubStandIn, folder: Path
     assert [path for _, path, _ in hub.requests] == ["/api/models/org/tiny/revision/main"]
 
 
+def test_a_revision_is_fetched_by_its_name(hub: HubStandIn, folder: Path) -> None:
+    hub.revisions = ("main", "step1000")
+    download("org/tiny", folder, endpoint=hub.url, report=lambda _: None, revision="step1000")
+    assert is_complete(folder) and hub.requests[0][1] == "/api/models/org/tiny/revision/step1000"
+    with pytest.raises(DownloadError, match="org/tiny has no revision step2000"):
+        download("org/tiny", folder.with_name("other"), endpoint=hub.url, report=lambda _: None, revision="step2000")
+
+
 def test_files_put_there_by_hand_are_taken_over_if_they_are_right(hub: HubStandIn, folder: Path) -> None:
     folder.mkdir(parents=True)
     right, wrong = SHARDS

@@ -260,6 +260,29 @@ def test_a_language_collapses_outside_a_checkout(laboratory: Path, source: Path,
 
 
 @pytest.mark.process
+def test_models_and_answers_are_analysed_outside_a_checkout(laboratory: Path, source: Path, tmp_path: Path) -> None:
+    for name, brought in (
+        ("nltk", True),
+        ("vllm", False),
+        ("supervisor", False),
+        ("fastapi", False),
+        ("wordllama", False),
+    ):
+        done = run(laboratory, f"python -c __import__('{name}')", tmp_path)
+        assert (done.returncode == 0) is brought, name
+    (tmp_path / "prompts.yaml").write_text('creative: ["Tell me a joke."]', encoding="utf-8")
+    corpus = source / "examples" / "corpora" / "story.txt"
+    asked = "--prompts prompts.yaml --quick --completions 2 --max-tokens 8"
+    done = run(laboratory, f"wmkml analyse understudy --corpus {corpus} {asked} --out out --json -", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["next_token"]["understudy"]["micro"]["documents"] == 2
+    meaning = result["labels"]["understudy"]["creative"]["vendi_embeddings"]
+    assert meaning["mean"] is None and "pip install" in meaning["not_measured"]
+    assert (tmp_path / "out" / "next_token.svg").is_file() and (tmp_path / "out" / "answers.html").is_file()
+
+
+@pytest.mark.process
 def test_the_extra_words_brings_the_measures_of_words(
     laboratory_with_words: Path, source: Path, tmp_path: Path
 ) -> None:

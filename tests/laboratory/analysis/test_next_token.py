@@ -24,6 +24,7 @@ from wmkml.laboratory.analysis.next_token.measuring import (
     NextTokenOptions,
     StateFile,
     StateMismatchError,
+    count_words,
     measure_corpus,
 )
 from wmkml.laboratory.analysis.next_token.results import next_token_result
@@ -185,6 +186,11 @@ def test_a_shorter_stride_leaves_more_context(understudy: LoadedModel, tmp_path:
         values.append(result["micro"]["log_probability_sum"])
     assert values[0] < values[1] < values[2]
     assert result["micro"]["measures"]["entropy"]["error"] is None, "one document has no error"
+
+
+@pytest.mark.parametrize("text", ["", " ", "a", " a", "a ", "\n a\u00a0b\x1cc\u2003 ", "a\u200bb", "\x85", "a\tb\r\nc"])
+def test_words_are_those_between_white_space(text: str) -> None:
+    assert count_words(text) == len(re.split(r"\s+", text))
 
 
 class ConstantScorer:

@@ -166,6 +166,8 @@ def test_the_example_of_the_help_runs(
         "answers.html",
         "output_diversity.csv",
         "output_diversity.md",
+        "output_diversity.png",
+        "output_diversity.svg",
         *(f"output_diversity_{kind}.{ending}" for kind in ("creative", "factual") for ending in ("png", "svg")),
     ]
     assert (out / "output_diversity_creative.png").read_bytes().startswith(b"\x89PNG")

@@ -20,6 +20,18 @@ COLUMNS = 4
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Okabe and Ito's, which are told apart with any colour vision; markers differ as well."""
 
+OVERVIEW = (
+    "self_bleu",
+    "distinct_2",
+    "vendi",
+    "vendi_embeddings",
+    "compression_ratio",
+    "mean_length",
+    "share_too_short",
+    "fact_accuracy",
+)
+"""What `overview_figure` shows: of each family of measures one, and what puts it in doubt."""
+
 MARKERS = "osD^vP"
 DASHES = ("-", "--", ":", "-.")
 
@@ -87,6 +99,37 @@ def diversity_figure(result: Mapping[str, Any], kind: str) -> Figure:
     handles, names = figure.axes[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 6), fontsize=8)
+    return figure
+
+
+def overview_figure(result: Mapping[str, Any]) -> Figure:
+    """The measures of OVERVIEW, a line for each kind of prompts over the labels in their order; means over temperatures."""
+    labels = list(result["labels"])
+    kinds = list(dict.fromkeys(kind for of_label in result["labels"].values() for kind in of_label))
+    figure = new_figure(
+        (3.4 * COLUMNS, 2.6 * math.ceil(len(OVERVIEW) / COLUMNS) + 0.8),
+        "Diversity of answers by the kind of prompts; mean over prompts and temperatures, 95 % interval",
+    )
+    for number, name in enumerate(OVERVIEW, 1):
+        axes = figure.add_subplot(math.ceil(len(OVERVIEW) / COLUMNS), COLUMNS, number)
+        for kind, (colour, marker, dashes) in zip(kinds, label_styles(len(kinds)), strict=True):
+            estimates = [
+                (x, result["labels"][label][kind][name])
+                for x, label in enumerate(labels)
+                if result["labels"][label].get(kind, {}).get(name, {}).get("mean") is not None
+            ]
+            x, means = [x for x, _ in estimates], [estimate["mean"] for _, estimate in estimates]
+            axes.plot(x, means, color=colour, marker=marker, linestyle=dashes, markersize=3.5, label=kind)
+            bounded = [(x, estimate) for x, estimate in estimates if estimate["low"] is not None]
+            low, high = ([estimate[end] for _, estimate in bounded] for end in ("low", "high"))
+            axes.vlines([x for x, _ in bounded], low, high, color=colour, linewidth=1.0, alpha=0.6)
+        axes.set_title(f"{name}\n{textwrap.fill(SHOWN[name].meaning, 46)}", fontsize=7, color=INK, loc="left")
+        turned = len(labels) > 4 or max(map(len, labels)) > 8
+        axes.set_xticks(range(len(labels)), labels, rotation=45 if turned else 0, ha="right" if turned else "center")
+        axes.set_xlim(-0.3, len(labels) - 0.7)
+        plain_axes(axes)
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 6), fontsize=8)
     return figure
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wmkml.laboratory.analysis.answers import AnswerSet
-from wmkml.laboratory.analysis.figures import diversity_figure, save_figure
+from wmkml.laboratory.analysis.figures import diversity_figure, overview_figure, save_figure
 from wmkml.laboratory.analysis.frames import kinds_of, to_csv, to_markdown
 from wmkml.laboratory.analysis.next_token.figures import measures_figure, positions_figure, ranks_figure
 from wmkml.laboratory.analysis.next_token.tables import Results, next_token_csvs, next_token_markdown
@@ -25,6 +25,7 @@ def write_diversity(result: Mapping[str, Any], labelled: Mapping[str, Sequence[A
             "answers.html": side_by_side(labelled),
         },
     )
+    files += save_figure(overview_figure(result), out / "output_diversity")
     for number, kind in enumerate(kinds_of(result), 1):
         name = re.sub(r"[^\w-]+", "_", kind).strip("_") or f"kind_{number}"
         files += save_figure(diversity_figure(result, kind), out / f"output_diversity_{name}")

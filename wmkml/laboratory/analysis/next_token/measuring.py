@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
@@ -207,7 +206,7 @@ class _Pending:
                 self.ask()
                 waiting = 0
         if tokens:
-            self._documents.append((sums, len(tokens), len(re.split(r"\s+", text)), len(text.encode())))
+            self._documents.append((sums, len(tokens), count_words(text), len(text.encode())))
 
     def add_to(self, into: TokenSums) -> None:
         """Add every document, all of which were asked for."""
@@ -224,6 +223,14 @@ class _Pending:
             for (_, sums), of_window in zip(batch, scores, strict=True):
                 sums.add(of_window)
         self._windows = []
+
+
+def count_words(text: str) -> int:
+    r"""How many parts `re.split(r"\s+", text)` gives, an empty one before and behind included, in a fifth of its time."""
+    words = len(text.split())
+    if not words:
+        return 2 if text else 1
+    return words + text[0].isspace() + text[-1].isspace()
 
 
 def _batches(
