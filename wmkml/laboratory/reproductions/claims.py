@@ -166,7 +166,11 @@ CLAIMS: Mapping[str, ClaimSet] = {
             for condition, name, paper in (
                 ("temperature 0.7", "a temperature of 0.7", f"{ALEMOHAMMAD}; {TAILS}"),
                 ("top-p 0.9", "top-p 0.9", TAILS),
-                ("5 beams", "a search with five beams", f"{SHUMAILOV} (which drew so); {DRAYSON}"),
+                (
+                    "5 beams",
+                    "a search with five beams",
+                    f"{TAILS}; drawn so by Shumailov et al. 2024, ways compared by {DRAYSON}",
+                ),
             )
         ),
         ("distinct_2", "word_variance", "tail_mass", "human_loss", "facts"),
