@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wmkml.system.private_temp import private_temp_folder
+from wmkml.system.disk.private_temp import private_temp_folder
 
 
 @pytest.fixture(autouse=True)

@@ -54,11 +54,11 @@ from wmkml.protocol.connection_limits import ConnectionLimits
 from wmkml.protocol.inference import model_name
 from wmkml.protocol.no_store import NoStoreMiddleware
 from wmkml.protocol.osc import OscSender
+from wmkml.system.disk.private_temp import private_temp_folder, use_temp_folder
 from wmkml.system.disk.reading import read_ahead
 from wmkml.system.gpus import visible_gpus
 from wmkml.system.open_files import raise_open_file_limit
 from wmkml.system.orphans import end_marked_processes, kill_descendants, mark_this_process, service_mark
-from wmkml.system.private_temp import private_temp_folder, use_temp_folder
 from wmkml.system.sockets import listen
 
 if TYPE_CHECKING:

@@ -21,13 +21,13 @@ from wmkml.launcher.supervision.configuration import (
     write_configuration,
 )
 from wmkml.launcher.supervision.liveness import HUNG_SECONDS, Liveness
+from wmkml.launcher.supervision.log_room import make_room
 from wmkml.launcher.supervision.supervisor import (
     Supervisor,
     SupervisordUnavailableError,
     cluster_mark,
     start_supervisord,
 )
-from wmkml.system.disk.room import make_room
 from wmkml.system.orphans import end_marked_processes
 
 Report = Callable[[str], None]

@@ -1,1 +1,1 @@
-"""The disk: its free space, and files read ahead."""
+"""The disk: files read ahead, and a service's own temporary folder."""

@@ -1,4 +1,4 @@
-"""Room on a disk that is nearly full: what gives way before words and adapters do."""
+"""Room on a disk that is nearly full: logs give way before words and adapters do."""
 
 from __future__ import annotations
 
