@@ -296,3 +296,18 @@ def test_a_line_that_was_idle_longer_than_a_client_keeps_one_is_still_open(tuned
     line.request("GET", "/healthz")
     assert line.getresponse().status == 200
     line.close()
+
+
+def test_no_answer_may_be_read_or_shown_by_another_site(run: OwnerCluster) -> None:
+    for path in ("/state", "/station?station=a", "/generate_gui", "/stage/runtime", "/nothing"):
+        reply = run.owner.get(path, headers={"Origin": "http://evil.example"})
+        assert reply.headers["x-content-type-options"] == "nosniff", path
+        assert reply.headers["cross-origin-resource-policy"] == "same-origin", path
+        assert "frame-ancestors" in reply.headers["content-security-policy"], path
+        assert not [name for name in reply.headers if name.startswith("access-control-")], path
+    preflight = run.owner.options(
+        "/language", headers={"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    )
+    assert preflight.status_code == 405
+    page = run.owner.get("/")
+    assert page.status_code != 200 or "script-src 'self'" in page.headers["content-security-policy"]

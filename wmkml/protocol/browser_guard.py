@@ -1,5 +1,7 @@
 """Refuses what another site's page has a browser send here: the rules of `wmkml.access.browser_requests` for a service.
 
+No response allows another origin to read it (CORS), and a preflight is answered as any request with a wrong method.
+
 Checked wherever a client sends these headers.  Programs, and the original's frontends among them, send no `Origin`.
 """
 
@@ -7,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wmkml.access.browser_requests import (
     FORM_TYPE,
@@ -24,6 +27,15 @@ from wmkml.protocol.base import RequestRefusedError
 
 FORWARDED_HOST = "x-forwarded-host"
 """The header in which a proxy names the host that the browser asked for."""
+
+
+RESPONSE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Of every response that does not say otherwise: it is no page, is part of no other site's page, and is what it says it is."""
 
 
 class BrowserGuardMiddleware:
@@ -53,9 +65,20 @@ class BrowserGuardMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        refusal = self._refusal(Request(scope)) if scope["type"] == "http" else None
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in RESPONSE_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        refusal = self._refusal(Request(scope))
         app = self._app if refusal is None else self._refuse(scope["path"], refusal)
-        await app(scope, receive, send)
+        await app(scope, receive, send_with_headers)
 
     def _refusal(self, request: Request) -> RequestRefusedError | None:
         headers = request.headers
