@@ -14,6 +14,7 @@ from wmkml.owner.answers.echoes import ECHO_WORKERS, BackgroundRequests, Echoes
 from wmkml.owner.events.event_publisher import EventPublisher
 from wmkml.owner.rounds.scheduler import RoundScheduler
 from wmkml.owner.run.live_run import LiveRun
+from wmkml.protocol.conversation import ForgetReply
 
 
 class RunLifecycle:
@@ -76,6 +77,23 @@ class RunLifecycle:
             self._publisher.state_changed()
         run.spawn(self._background.record_persistent_answer(run))
         await self.scheduler.run_all()
+
+    async def forget(self, station: str) -> ForgetReply:
+        """Delete everything a station has said in this run, and what was answered to it.
+
+        Raises:
+            NotStoredError: the disk takes no deletion either.
+        """
+        run = self.run
+        pairs = set(await asyncio.to_thread(run.store.forget, station))
+        self.echoes.forget(pairs)
+        learned = self.scheduler.forget(pairs)
+        # An echo that was being stored while its prompt was deleted.
+        pairs |= set(await asyncio.to_thread(run.store.forget, station))
+        run.languages.pop(station, None)
+        run.stations.discard(station)
+        self._publisher.forgotten(station)
+        return ForgetReply(pairs=len(pairs), learned=learned)
 
     def time_left(self) -> float:
         """Seconds until the run ends; less if its rounds are done before its time is up."""

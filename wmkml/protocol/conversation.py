@@ -126,3 +126,19 @@ class CardEnd(Message):
     """All iterations that could be asked have answered: their number."""
 
     answers: int
+
+
+class ForgetRequest(Message):
+    """`POST :8000/forget`: delete everything a station has said in this run, and what was answered to it, now."""
+
+    station: Annotated[str, Field(max_length=64)]
+
+
+class ForgetReply(Message):
+    """What was deleted: so many pairs, echoes included.
+
+    `learned`: a round has trained on some of them, or trains on them now; what the model learned goes at the rebirth.
+    """
+
+    pairs: int
+    learned: bool

@@ -80,3 +80,9 @@ class TypingEventData(Message):
 
     station: str
     status: str
+
+
+class ForgottenEvent(Message):
+    """`forgotten`: a station's words were deleted; whoever shows them must not any more."""
+
+    station: str

@@ -106,6 +106,7 @@ class RunStore:
             _add_columns(connection)
         self._writer, self._reader = _connect(path), _connect(path)
         self._writer.execute("PRAGMA synchronous=FULL")
+        self._writer.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, not only unlinked
         self._reader.execute("PRAGMA query_only=ON")
         self._write_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store")
         self._last_write: Future[None] | None = None
@@ -271,6 +272,22 @@ class RunStore:
                 connection.execute("DELETE FROM waiting_echoes WHERE pair = ?", (echoes_of,))
         return numbers
 
+    def forget(self, station: str) -> list[int]:
+        """Delete a station's pairs and their echoes, and their tokens, in this run and from the file; their numbers.
+
+        Pages are overwritten (`secure_delete`), and the write-ahead log, which holds them too, is emptied.
+        """
+        mine = "SELECT pair FROM pairs WHERE station = ? AND source IN ('visitor', 'echo')"
+        with self._transaction() as connection:
+            numbers = [int(row["pair"]) for row in connection.execute(mine, (station,))]
+            for table in ("tokens", "waiting_echoes", "pairs"):
+                connection.execute(f"DELETE FROM {table} WHERE pair IN ({mine})", (station,))
+            connection.execute("DELETE FROM stations WHERE station = ?", (station,))
+        with self._writer_lock:
+            if not self._closed:
+                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return numbers
+
     def pair_counts(self) -> dict[Source, int]:
         """The number of pairs of each source, zeros included."""
         counts = {row["source"]: row["n"] for row in self._rows("SELECT source, count(*) n FROM pairs GROUP BY source")}
@@ -333,11 +350,11 @@ class RunStore:
         ]
 
     def samples(self, pairs: list[int]) -> list[Sample]:
-        """Prompt and answer of these pairs, in the given order, repeats included."""
+        """Prompt and answer of these pairs, in the given order, repeats included; those that were deleted are left out."""
         marks = ", ".join("?" * len(set(pairs)))
         rows = self._rows(f"SELECT pair, prompt, answer FROM pairs WHERE pair IN ({marks})", *set(pairs))
         by_number = {row["pair"]: Sample(prompt=row["prompt"], answer=row["answer"]) for row in rows}
-        return [by_number[pair] for pair in pairs]
+        return [by_number[pair] for pair in pairs if pair in by_number]  # some may have been deleted meanwhile
 
     def newest_answers(self, count: int) -> list[tuple[str, float | None]]:
         """The newest answers (datasets' left out) with their mean entropies in nats, newest first."""

@@ -178,6 +178,10 @@ export interface StageRuntimeEvent {
   problems: string[];
 }
 
+export interface ForgottenEvent {
+  station: string;
+}
+
 /** The names of the event stream's events, and the data of each. */
 export interface Events {
   state: RunState;
@@ -195,4 +199,5 @@ export interface Events {
   notice: NoticeEvent;
   stage: StageEvent;
   stage_runtime: StageRuntimeEvent;
+  forgotten: ForgottenEvent;
 }

@@ -114,6 +114,7 @@ export class Stage {
         this.announce('end');
       },
       run_started: () => this.beginRun(),
+      forgotten: () => this.clear(),  // whose letter is whose, the picture does not know
       prompt: (prompt) => this.lines.addPrompt(prompt.station, prompt.text),
       start: (start) => this.live.beginAnswer(start.station, start.restarted),
       token: (token) => {

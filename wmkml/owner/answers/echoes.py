@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wmkml.config import Settings
@@ -165,6 +166,7 @@ class Echoes:
         self._background, self._run = background, run
         self._queue: deque[WaitingEcho] = deque()
         self._added = ChangeSignal()
+        self._forgotten: set[int] = set()
         for waiting in run.store.waiting_echoes():
             # The settings may have changed since the owner's last process.
             if self.wanted and waiting.language in background.settings.languages:
@@ -187,6 +189,11 @@ class Echoes:
         self._queue.append(waiting)
         self._added.notify()
 
+    def forget(self, pairs: Iterable[int]) -> None:
+        """Echo none of these pairs' prompts, and keep no echo of them that is being answered now."""
+        self._forgotten.update(pairs)
+        self._queue = deque(waiting for waiting in self._queue if waiting.pair not in self._forgotten)
+
     async def work(self) -> None:
         """Answer queued prompts until cancelled; several workers may share the queue."""
         while True:
@@ -200,6 +207,8 @@ class Echoes:
             except InferenceRefusedError as refusal:
                 log.warning("Inference refuses to echo a prompt (%s).", refusal.code or "no code")
                 self._run.store.give_up_echoes(waiting.pair)
+                continue
+            if waiting.pair in self._forgotten:
                 continue
             await self._background.store(
                 self._run,

@@ -87,6 +87,12 @@ class EventHub:
         """Forget the past events, and the words in them; listeners can no longer resume from them."""
         self._history.clear()
 
+    def forget(self, station: str) -> None:
+        """Forget the past events of one station, and the words in them."""
+        kept = [event for event in self._history if event.station != station]
+        self._history.clear()
+        self._history.extend(kept)
+
     def close(self) -> None:
         """End every stream."""
         for queue in self._listeners:

@@ -16,6 +16,7 @@ from wmkml.owner.events.event_hub import EventHub
 from wmkml.owner.inference.client import AnswerToken
 from wmkml.protocol.events import (
     AnswerStartEvent,
+    ForgottenEvent,
     NoticeEvent,
     PromptEvent,
     ResponseEvent,
@@ -208,3 +209,9 @@ class EventPublisher:
         """A visitor types, or has stopped typing."""
         self._osc.send("/user_activity", status)
         self._hub.publish("typing", TypingEventData(station=station, status=status), station)
+
+    def forgotten(self, station: str) -> None:
+        """A station's words were deleted: its past events are forgotten, and whoever shows its words is told."""
+        self._hub.forget(station)
+        self._hub.publish("forgotten", ForgottenEvent(station=station), station)
+        self.state_changed()

@@ -27,6 +27,8 @@ from wmkml.protocol.conversation import (
     ChatRequest,
     ChatStart,
     ChatToken,
+    ForgetReply,
+    ForgetRequest,
     StationWords,
 )
 
@@ -48,7 +50,7 @@ EVENT_NAMES: dict[type[ChatEvent | CardEvent], str] = {
 
 
 def add_chat_routes(app: FastAPI, owner: OwnerContext) -> None:
-    """Add `POST /chat`, `GET /station` and `POST /card`."""
+    """Add `POST /chat`, `GET /station`, `POST /forget` and `POST /card`."""
 
     @app.post("/chat")
     async def chat(request: Request) -> StreamingResponse:
@@ -75,6 +77,13 @@ def add_chat_routes(app: FastAPI, owner: OwnerContext) -> None:
         if run is None:
             return StationWords(language=None, exchanges=[])
         return StationWords(language=run.languages.get(station), exchanges=run.store.shown_exchanges(station, tokens))
+
+    @app.post("/forget")
+    async def forget(request: Request) -> ForgetReply:
+        message = await read(request, ForgetRequest, SMALL_BODY_BYTES)
+        if message.station == SHARED_STATION:  # the words of several visitors
+            require_key(request, "operator", owner.keys.operator)
+        return await owner.require_lifecycle().forget(message.station)
 
     @app.post("/card")
     async def card(request: Request) -> StreamingResponse:

@@ -13,7 +13,7 @@ workers report, operators press and clocks say are its methods.  Invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,19 @@ class RoundScheduler:
         self.holding = holding
         self._run.store.set_holding(holding)
         self._changed.notify()
+
+    def forget(self, pairs: Collection[int]) -> bool:
+        """Train on none of these pairs any more; True if a round has, or is doing so now.
+
+        A round that nobody has claimed does without them, and one that is offered again does too.
+        """
+        learned = False
+        for round_ in self.rounds:
+            if not set(round_.pairs).isdisjoint(pairs):
+                learned = learned or not allows(round_.status, RoundEvent.CLAIMED) or round_.attempt > 1
+                round_.pairs = [pair for pair in round_.pairs if pair not in pairs]
+                self._run.store.save_round(round_)
+        return learned
 
     def hold_left(self) -> float | None:
         """Seconds until the round under way may answer, at the earliest; None where no round is under way."""
