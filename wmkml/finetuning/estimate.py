@@ -210,8 +210,8 @@ def seconds_a_step(
     if whole:
         seconds = timed(architecture.layers)
     else:
-        first, both = timed(1), timed(2)
-        seconds = first + max(both - first, 0.0) * (architecture.layers - 1)
+        shallow, deeper = timed(1), timed(2)
+        seconds = shallow + max(deeper - shallow, 0.0) * (architecture.layers - 1)
     return seconds * share * QUANTIZED_TIME.get(precision, 1.0)
 
 
