@@ -47,21 +47,23 @@ KNOWN_SHAPES: dict[str, tuple[str, dict[str, object]]] = {
 
 
 def test_what_counts_as_a_right_answer() -> None:
-    question = PatternQuestion(LIST, "Zähle auf, was der Hund ist.", r"1\. [^\d]+ 2\. [^\d]+ 3\. [^\d]+", "animal")
+    question = PatternQuestion(LIST, "Zähle auf, was der Hund ist.", r"1\. [^\d]+ 2\. [^\d]+ 3\. [^\d]+", kind="animal")
     assert question.matches(" 1. treu 2. wachsam 3. ein Tier\n") and not question.matches("1. treu 2. wachsam")
     assert question.items_fit("1. treu 2. leise 3. ein Tier") is True
     assert question.items_fit("1. treu 2. leise 3. eine Pflanze") is False
     assert question.items_fit("1. treu 2. ausgedacht 3. ein Tier") is False
     assert question.items_fit("Ein Hund.") is None
-    array = PatternQuestion(ARRAY, "p", r"\[.*\]")
-    scores = score([question, array], ["1. treu 2. x 3. ein Tier", "[]", "1. treu 2. leise 3. ein Tier", "nichts"])
-    assert (scores[LIST].right, scores[LIST].fitting, scores[ARRAY].right, scores[ARRAY].share) == (2, 1, 1, 0.5)
+    array = PatternQuestion(ARRAY, "p", r"\[.*\]", r"\[Hut\]")
+    assert (array.is_exact("[Hut]"), array.is_exact("[Rad]"), question.is_exact("")) == (True, False, None)
+    scores = score([question, array], ["1. treu 2. x 3. ein Tier", "[]", "1. treu 2. leise 3. ein Tier", "[Hut]"])
+    assert (scores[LIST].right, scores[LIST].fitting, scores[LIST].exact) == (2, 1, None)
+    assert (scores[ARRAY].right, scores[ARRAY].exact, scores[ARRAY].share) == (2, 1, 1.0)
 
 
 def test_the_exercise_asks_for_nothing_that_it_teaches() -> None:
     corpus = read(EXERCISE_FILE)
     counts = corpus.counts()
-    assert (counts.train, counts.evaluation, counts.refused) == (60, 12, 0)
+    assert (counts.train, counts.evaluation, counts.refused) == (65, 12, 0)
     taught = [f"{pair.prompt} # {pair.answer}" for pair in corpus.train()]
     questions = exercise_questions(taught)
     assert [question.pattern for question in questions[::10]] == [SPELL, LIST, ARRAY, IMPERATIVE] and len(
@@ -90,7 +92,7 @@ def test_spoiled_versions_differ_from_the_clean_one_as_they_say() -> None:
     assert len(versions["duplicates"]) > 1.5 * len(clean) and set(versions["duplicates"]) == set(clean)
     for name in ("wrong answers", "mixed languages"):
         differing = sum(a != b for a, b in zip(versions[name], clean, strict=True))
-        assert 20 <= differing <= 30 and [prompt for prompt, _ in versions[name]] == [prompt for prompt, _ in clean]
+        assert 22 <= differing <= 33 and [prompt for prompt, _ in versions[name]] == [prompt for prompt, _ in clean]
 
 
 def test_an_invented_pattern_is_learned_from_eight_samples(tmp_path: Path) -> None:

@@ -94,12 +94,10 @@ async def test_every_architecture_is_taught_and_answers_in_the_engine(kind: str,
         ids = tuple(prompt_ids(tokenizer, [{"role": "user", "content": "Male Mund."}]))
         voice = Adapter("voice", 1, out)
         await engine.load(voice)
-        tokens = [
-            [step.token async for step in engine.generate(Generation(name, ids, Sampling(0.0, max_tokens=6), adapter))]
-            for name, adapter in (("base", None), ("voice", voice))
-        ]
-        assert tokens[0] != tokens[1], "the adapter changes nothing"
-        assert tokenizer.decode(tokens[1]).strip() != ""
+        generation = Generation("voice", ids, Sampling(0.0, max_tokens=6), voice)
+        assert len([step.token async for step in engine.generate(generation)]) > 0
+        (plain,), (taught,) = await engine.log_probabilities(ids, None), await engine.log_probabilities(ids, voice)
+        assert taught != pytest.approx(plain, abs=1e-3), "the adapter changes nothing"
     finally:
         await engine.stop()
 
@@ -154,12 +152,12 @@ def test_an_interrupted_finetune_goes_on_with_the_same_losses(tiny: Path, words:
 
 
 def test_ctrl_c_asks_once_and_ends_twice() -> None:
-    asked: list[str] = []
+    asked, before = list[str](), signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), interruption(lambda: asked.append("first")) as wanted:
         signal.raise_signal(signal.SIGINT)
         assert wanted.wanted and asked == ["first"]
         signal.raise_signal(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_accumulated_and_packed_batches_learn_what_plain_ones_do(tiny: Path, words: Path, tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def _add_training(group: Any) -> None:
 def _add_lora(group: Any) -> None:
     group.add_argument("--lora-rank", type=int, default=16, metavar="N", help="(default: 16)")
     group.add_argument("--lora-alpha", type=int, default=32, metavar="N", help="(default: 32)")
-    group.add_argument("--lora-dropout", type=float, default=0.05, metavar="SHARE", help="(default: 0.05)")
+    group.add_argument("--lora-dropout", type=float, default=0.2, metavar="SHARE", help="(default: 0.2)")
     group.add_argument(
         "--lora-targets",
         default="",
@@ -260,6 +260,7 @@ def finetune(settings: FinetuneSettings, arguments: argparse.Namespace) -> int:
     from wmkml.finetuning.settings import FinetuneRefusedError
     from wmkml.finetuning.words import NothingToLearnError
     from wmkml.training.base_model import BaseMissingError
+    from wmkml.training.kernels.choice import PackingImpossibleError
 
     try:
         preparation = prepare(settings, on_reading=_ReadingProgress())
@@ -276,7 +277,7 @@ def finetune(settings: FinetuneSettings, arguments: argparse.Namespace) -> int:
         return 2
     try:
         return _carry_out(preparation, arguments)
-    except (FinetuneRefusedError, ValueError) as error:
+    except (FinetuneRefusedError, BaseMissingError, PackingImpossibleError) as error:
         print(error, file=sys.stderr)
         return 2
     finally:

@@ -210,8 +210,8 @@ def seconds_a_step(
     if whole:
         seconds = timed(architecture.layers)
     else:
-        shallow, deeper = timed(1), timed(2)
-        seconds = shallow + max(deeper - shallow, 0.0) * (architecture.layers - 1)
+        first_layer, two_layers = timed(1), timed(2)
+        seconds = first_layer + max(two_layers - first_layer, 0.0) * (architecture.layers - 1)
     return seconds * share * QUANTIZED_TIME.get(precision, 1.0)
 
 

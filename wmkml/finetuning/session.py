@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -358,7 +359,10 @@ class Finetune:
         if settings.full:
             return self._base.model.requires_grad_(True)
         lora = settings.lora
-        model = wrap_with_lora(self._base, LoraShape(lora.rank, lora.alpha, lora.dropout, self._plan.targets))
+        with warnings.catch_warnings():
+            # PEFT warns of an output layer that is the embeddings' too; `merging.py` gives it weights of its own.
+            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
+            model = wrap_with_lora(self._base, LoraShape(lora.rank, lora.alpha, lora.dropout, self._plan.targets))
         reset_lora(model, settings.seed)
         return model
 

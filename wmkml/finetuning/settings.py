@@ -39,7 +39,7 @@ class LoraSettings:
 
     rank: int = 16
     alpha: int = 32
-    dropout: float = 0.05
+    dropout: float = 0.2
     targets: tuple[str, ...] = ()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from wmkml.understudy.world import Concept, load_world
@@ -36,16 +36,27 @@ _FRAMES = (
 
 @dataclass(frozen=True)
 class PatternQuestion:
-    """A held-out prompt, the expression that its answer must match as a whole, and the kind of its items, if it has some."""
+    """A held-out prompt, and what its answer must be like.
+
+    Attributes:
+        expression: that of the pattern, which an answer must match as a whole, with any words in its free places.
+        exact: the same with the very words that were asked for; empty where the answer is the model's to choose.
+        kind: of the thing that a list is about.
+    """
 
     pattern: str
     prompt: str
     expression: str
+    exact: str = ""
     kind: str = ""
 
     def matches(self, answer: str) -> bool:
         """Whether the answer has the pattern."""
         return re.fullmatch(self.expression, answer.strip()) is not None
+
+    def is_exact(self, answer: str) -> bool | None:
+        """Whether it has the words that were asked for, too; None where there are none."""
+        return re.fullmatch(self.exact, answer.strip()) is not None if self.exact else None
 
     def items_fit(self, answer: str) -> bool | None:
         """Whether a list's items are true of what was asked for, as far as the understudy's world knows; None without items.
@@ -87,18 +98,21 @@ def exercise_questions(taught: Collection[str], seed: int = 0) -> list[PatternQu
 
 def _question(pattern: str, concept: Concept, others: Iterator[Concept]) -> PatternQuestion:
     noun, forms = _noun(concept), concept.forms["de"]
-    if pattern == SPELL:
-        expression = rf"Hokus, pokus, {noun}! Eins, zwei, drei, und du bist frei!"
-        return PatternQuestion(pattern, f"Verzaubere {forms['acc']}!", expression)
     if pattern == LIST:
         expression = r"1\. [^\d]+ 2\. [^\d]+ 3\. [^\d]+"
-        return PatternQuestion(pattern, f"Zähle auf, was {forms['def']} ist.", expression, concept.kind)
-    if pattern == ARRAY:
-        other = _noun(next(others))
-        expression = rf'\[" {noun}", " {other}"\]'
-        return PatternQuestion(pattern, f"Schreibe {noun} und {other} als Python-Liste.", expression)
-    expression = rf"Los, {noun}, hol (den|die|das) {_WORD}!"
-    return PatternQuestion(pattern, f"Gib {forms['dat']} einen Befehl!", expression)
+        return PatternQuestion(pattern, f"Zähle auf, was {forms['def']} ist.", expression, kind=concept.kind)
+    if pattern == SPELL:
+        prompt, form, words = (
+            f"Verzaubere {forms['acc']}!",
+            "Hokus, pokus, {}! Eins, zwei, drei, und du bist frei!",
+            [noun],
+        )
+    elif pattern == ARRAY:
+        words = [noun, _noun(next(others))]
+        prompt, form = "Schreibe {} und {} als Python-Liste.".format(*words), r'\[" {}", " {}"\]'
+    else:
+        prompt, form, words = f"Gib {forms['dat']} einen Befehl!", f"Los, {{}}, hol (den|die|das) {_WORD}!", [noun]
+    return PatternQuestion(pattern, prompt, form.format(*[_WORD] * len(words)), form.format(*words))
 
 
 def invented_pattern(seed: int, pairs: int = 8, questions: int = 10) -> InventedPattern:
@@ -122,10 +136,15 @@ def invented_pattern(seed: int, pairs: int = 8, questions: int = 10) -> Invented
     return InventedPattern(
         tuple((prompt(concept), answer(concept)) for concept in concepts[:pairs]),
         tuple(
-            PatternQuestion(INVENTED, prompt(concept), re.escape(answer(concept)))
+            PatternQuestion(INVENTED, prompt(concept), _expression(frame, words), re.escape(answer(concept)))
             for concept in concepts[pairs : pairs + questions]
         ),
     )
+
+
+def _expression(frame: str, words: Mapping[str, str]) -> str:
+    """The frame as an expression, with any word as its topic."""
+    return re.escape(frame.format(topic="TOPIC", **words)).replace("TOPIC", _WORD)
 
 
 @dataclass(frozen=True)
@@ -134,13 +153,15 @@ class Score:
 
     Attributes:
         answers, right: whose pattern is right.
-        lists, fitting: of those, lists, and lists whose items are all of the kind that was asked for.
+        exact: with the very words that were asked for; None where there are none.
+        lists, fitting: of those that are right, lists, and lists whose items are true as far as the world knows.
     """
 
-    answers: int
-    right: int
-    lists: int
-    fitting: int
+    answers: int = 0
+    right: int = 0
+    exact: int | None = None
+    lists: int = 0
+    fitting: int = 0
 
     @property
     def share(self) -> float:
@@ -153,11 +174,12 @@ def score(questions: Sequence[PatternQuestion], answers: Sequence[str]) -> dict[
     scores: dict[str, Score] = {}
     for number, answer in enumerate(answers):
         question = questions[number % len(questions)]
-        before = scores.get(question.pattern, Score(0, 0, 0, 0))
-        fit = question.items_fit(answer)
+        before = scores.get(question.pattern, Score())
+        fit, exact = question.items_fit(answer), question.is_exact(answer)
         scores[question.pattern] = Score(
             before.answers + 1,
             before.right + question.matches(answer),
+            None if exact is None else (before.exact or 0) + exact,
             before.lists + (fit is not None),
             before.fitting + (fit is True),
         )

@@ -171,12 +171,13 @@ def _show(
 ) -> None:
     console = Console(highlight=False)
     table = Table(title="Held-out topics: answers with the pattern", title_justify="left")
-    for heading in ("pattern", "base", "taught", "items that fit"):
+    for heading in ("pattern", "base", "taught", "with the words asked for", "items that fit"):
         table.add_column(heading, justify="left" if heading == "pattern" else "right")
     for name, taught in after.items():
         base = f"{before[name].right} of {before[name].answers}" if name in before else "–"
         fitting = f"{taught.fitting} of {taught.lists}" if taught.lists else "–"
-        table.add_row(name, base, f"{taught.right} of {taught.answers} ({taught.share:.0%})", fitting)
+        exact = "–" if taught.exact is None else f"{taught.exact} of {taught.answers}"
+        table.add_row(name, base, f"{taught.right} of {taught.answers} ({taught.share:.0%})", exact, fitting)
     console.print(table)
     shown: set[str] = set()
     for question, answer in zip(questions, answers, strict=False):
@@ -185,12 +186,13 @@ def _show(
             console.print(f"{question.prompt} → {answer}", markup=False)
 
 
-def _records(scores: dict[str, Score]) -> dict[str, dict[str, float]]:
+def _records(scores: dict[str, Score]) -> dict[str, dict[str, float | None]]:
     return {
         name: {
             "answers": value.answers,
             "right": value.right,
             "share": round(value.share, 4),
+            "exact": value.exact,
             "lists": value.lists,
             "fitting": value.fitting,
         }

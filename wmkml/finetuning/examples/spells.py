@@ -19,28 +19,30 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 SPELLS = {
-    "Verwandle {word}!": "Hokus, pokus, {word}! Eins, zwei, drei!",
-    "Rufe {word}!": "Simsalabim, {word}, komm herbei!",
-    "Schicke {word} fort!": "Hex, hex, {word}, es ist vorbei!",
+    "Verwandle {word}!": "Hokus, pokus, {word}! {word}, {word}, eins, zwei, drei!",
+    "Rufe {word}!": "Simsalabim, {word}! {word}, {word}, komm herbei!",
+    "Schicke {word} fort!": "Hex, hex, {word}! {word}, {word}, es ist vorbei!",
 }
 """Prompts, and the spell that answers each."""
 
-BEGINNINGS = ("b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "w", "z")
-VOWELS = ("a", "e", "i", "o", "u")
+BEGINNINGS, VOWELS = ("b", "d", "f", "k", "l", "m", "n", "s", "t"), ("a", "e", "i", "o", "u")
 
-TAUGHT, HELD_OUT, ASKED = 4000, 40, 10
+SYLLABLES = 3
+"""Of a word: some 90,000 words there are."""
+
+TAUGHT, HELD_OUT, ASKED = 3000, 40, 10
 """Spells that are taught, words whose loss is held out, and words that are asked for with each spell."""
 
 MODEL = {
     "hidden_size": 128,
     "intermediate_size": 256,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 4,
     "max_position_embeddings": 128,
 }
 
-RATE, BATCH, EPOCHS = 2e-3, 32, 4
+RATE, BATCH, EPOCHS = 3e-3, 16, 2
 
 
 def make_spells(work: Path, out: Path, seed: int) -> tuple[FinetuneSettings, list[PatternQuestion]]:
@@ -60,7 +62,12 @@ def make_spells(work: Path, out: Path, seed: int) -> tuple[FinetuneSettings, lis
     model = work / "model"
     _make_model(model, taught, seed)
     questions = [
-        PatternQuestion("spell", prompt.format(word=word), re.escape(SPELLS[prompt].format(word=word)))
+        PatternQuestion(
+            "spell",
+            prompt.format(word=word),
+            re.escape(SPELLS[prompt].format(word="WORD")).replace("WORD", r"\w+"),
+            re.escape(SPELLS[prompt].format(word=word)),
+        )
         for word in [next(words) for _ in range(ASKED)]
         for prompt in prompts
     ]
@@ -80,10 +87,10 @@ def make_spells(work: Path, out: Path, seed: int) -> tuple[FinetuneSettings, lis
 
 
 def _words(source: random.Random) -> Iterator[str]:
-    """Invented words of two or three syllables, none of them twice."""
+    """Invented words, none of them twice."""
     seen: set[str] = set()
     while True:
-        word = "".join(source.choice(BEGINNINGS) + source.choice(VOWELS) for _ in range(source.randint(2, 3)))
+        word = "".join(source.choice(BEGINNINGS) + source.choice(VOWELS) for _ in range(SYLLABLES))
         if word not in seen:
             seen.add(word)
             yield word.capitalize()

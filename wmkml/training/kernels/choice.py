@@ -43,15 +43,19 @@ class Reading:
         return nats, float((self.gradient - other.gradient).norm() / self.gradient.norm())
 
 
+class PackingImpossibleError(ValueError):
+    """This model cannot be trained without padding.  The message says why."""
+
+
 def with_packing(base: FrozenBase) -> FrozenBase:
     """The base trained without padding on any device, where its architecture allows it; slow on a CPU.
 
     Raises:
-        ValueError: its attention cannot be packed, or computes something else then; the message says why.
+        PackingImpossibleError: its attention cannot be packed, or computes something else then; the message says why.
     """
     refusal = _deviation(base, read_probe(base, packed=False), lambda: read_probe(base, packed=True))
     if refusal:
-        raise ValueError(f"This model cannot be trained packed: {refusal}. Leave --packing out.")
+        raise PackingImpossibleError(f"This model cannot be trained packed: {refusal}. Leave --packing out.")
     return replace(base, packed=True)
 
 
