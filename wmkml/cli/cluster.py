@@ -74,7 +74,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _with_voice(arguments: argparse.Namespace, resolved: ResolvedSettings) -> ResolvedSettings:
     """The settings with the adapter merged into the model, if something is about to be started in this process."""
-    from wmkml.launcher.voice import check_voice, with_voice
+    from wmkml.finetuning.voices.voice import check_voice, with_voice
 
     check_voice(arguments.adapter)
     if arguments.plan or arguments.what is not None:

@@ -33,7 +33,7 @@ def main(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from transformers.utils import logging as transformers_logging
 
-    from wmkml.finetuning.merging import MergeError, merge_adapter
+    from wmkml.finetuning.voices.merging import MergeError, merge_adapter
 
     transformers_logging.disable_progress_bar()
     root = Path.cwd()

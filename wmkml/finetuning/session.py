@@ -31,7 +31,7 @@ from wmkml.finetuning.checkpoint import (
 )
 from wmkml.finetuning.comparison import AnsweredPrompt, answer_prompts, diversity
 from wmkml.finetuning.control import Interruption
-from wmkml.finetuning.merging import merge_adapter, write_model
+from wmkml.finetuning.voices.merging import merge_adapter, write_model
 from wmkml.finetuning.progress import LiveLine
 from wmkml.finetuning.settings import FinetuneSettings, chosen_epochs, chosen_rate
 from wmkml.finetuning.words import NothingToLearnError, SampleForm, SampleStore, TokenizedPart, words_of

@@ -16,7 +16,7 @@ from wmkml.cli import cluster
 from wmkml.config import ConfigError, load_settings
 from wmkml.config.arguments import ResolvedSettings
 from wmkml.config.paths import paths_of
-from wmkml.launcher.voice import with_voice
+from wmkml.finetuning.voices.voice import with_voice
 from wmkml.training.adapter_writer import write_lora_into
 from wmkml.training.lora import LoraShape, lora_parameters, wrap_with_lora
 
