@@ -31,9 +31,9 @@ from wmkml.finetuning.checkpoint import (
 )
 from wmkml.finetuning.comparison import AnsweredPrompt, answer_prompts, diversity
 from wmkml.finetuning.control import Interruption
-from wmkml.finetuning.voices.merging import merge_adapter, write_model
 from wmkml.finetuning.progress import LiveLine
 from wmkml.finetuning.settings import FinetuneSettings, chosen_epochs, chosen_rate
+from wmkml.finetuning.voices.merging import merge_adapter, write_model
 from wmkml.finetuning.words import NothingToLearnError, SampleForm, SampleStore, TokenizedPart, words_of
 from wmkml.training.adapter_writer import write_lora_into
 from wmkml.training.base_model import FrozenBase, WeightPrecision, choose_precision, load_base
