@@ -5,7 +5,7 @@
     python benchmarks/next_token_memory.py --model constant --mb 400 4000 --compressed --longest 60000
 
 Each size is measured in a process of its own, by the largest resident set that the kernel saw (ru_maxrss). `random`: a
-Mistral-shaped model of one layer with 512 tokens, so that 50 MB take minutes and not hours; `constant`: constant logits
+Mistral-shaped model of one layer with 128 tokens, so that 50 MB take minutes and not hours; `constant`: constant logits
 in place of a model, which leaves the reader and the sums.  With `--compressed` the corpus is a .jsonl.zst, whose text,
 repeated, takes hardly any space; each line of it differs by a number.
 
@@ -34,7 +34,7 @@ import numpy as np
 from wmkml.config.paths import PROJECT, SHIPPED_MODEL
 
 MOST_DIFFERENCE_MB = 30
-VOCABULARY = 512
+VOCABULARY = 128
 
 
 def guides() -> str:
@@ -112,9 +112,9 @@ def random_model() -> tuple[Any, Callable[[str], list[int]], int]:
     counts = Counter(re.findall(r"\w+|[^\w\s]+", guides()))
     words = ["<begin>", "<other>", *(word for word, _ in counts.most_common(VOCABULARY - 2))]
     tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="<other>"))
-    tokenizer.pre_tokenizer = Whitespace()
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
-    config = MistralConfig(vocab_size=VOCABULARY, num_key_value_heads=1, head_dim=32, **sizes)
+    tokenizer.pre_tokenizer = Whitespace()  # type: ignore[assignment]  # as its documentation has it
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
+    config = MistralConfig(vocab_size=VOCABULARY, num_key_value_heads=1, head_dim=16, **sizes)
     return MistralForCausalLM(config), lambda text: list(tokenizer.encode(text).ids), 0
 
 

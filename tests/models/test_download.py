@@ -116,6 +116,12 @@ def test_a_revision_is_fetched_by_its_name(hub: HubStandIn, folder: Path) -> Non
         download("org/tiny", folder.with_name("other"), endpoint=hub.url, report=lambda _: None, revision="step2000")
 
 
+def test_an_adapter_alone_is_fetched_whole(hub: HubStandIn, folder: Path) -> None:
+    hub.files = {"adapter_config.json": b"{}", "adapter_model.safetensors": shard(4, 1), "README.md": b"# hello"}
+    download("org/tiny", folder, endpoint=hub.url, report=lambda _: None)
+    assert listed(folder) == {"adapter_config.json", "adapter_model.safetensors", RECORD}
+
+
 def test_files_put_there_by_hand_are_taken_over_if_they_are_right(hub: HubStandIn, folder: Path) -> None:
     folder.mkdir(parents=True)
     right, wrong = SHARDS

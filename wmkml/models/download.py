@@ -30,7 +30,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import hf_raise_for_status  # type: ignore[attr-defined]  # exported lazily
 
-from wmkml.models.files import UNFINISHED, folder_of, is_complete, needed_files
+from wmkml.models.files import ADAPTER_FILES, UNFINISHED, folder_of, is_complete, needed_files
 from wmkml.system.duration_text import duration_text
 
 __all__ = ["RECORD", "DownloadError", "download", "folder_of", "is_complete"]
@@ -164,7 +164,9 @@ def _list_files(job: _Download) -> tuple[str, list[_File]]:
         raise DownloadError(f"{hub} does not answer as a model hub does; check HF_ENDPOINT.") from None
     siblings = {sibling.rfilename: sibling for sibling in info.siblings or []}
     names = needed_files(siblings)
-    if "config.json" not in names:
+    if "config.json" not in names and siblings.keys() >= set(ADAPTER_FILES):
+        names = list(ADAPTER_FILES)  # an adapter alone, whose base is another model
+    elif "config.json" not in names:
         raise DownloadError(f"{model_id} has no config.json: it is no model that can be loaded. Choose another.")
     if not any(name.endswith(".safetensors") for name in names):
         raise DownloadError(f"{model_id} has no weights as safetensors. Choose a model that has, or convert it.")

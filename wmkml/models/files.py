@@ -24,6 +24,9 @@ _CONFIG_FILES = re.compile(
 TEKKEN = "tekken.json"
 """The vocabulary of Mistral's newer tokenizers in their own format."""
 
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+"""What a repository with an adapter alone holds, in PEFT's form."""
+
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", TEKKEN, "vocab.json", "vocab.txt")
 WEIGHTS_INDEX = "model.safetensors.index.json"
 """Names the weights' files of transformers' kind, where there are several."""

@@ -85,20 +85,24 @@ def test_what_names_mean(model: Path, run: Path, options: SourceOptions) -> None
 
 
 def test_a_model_of_the_hub_is_fetched_by_its_revision_into_a_folder_of_its_own(
-    model: Path, options: SourceOptions
+    model: Path, run: Path, options: SourceOptions
 ) -> None:
     fetched = []
 
     def fetch(name: str, revision: str, folder: Path) -> None:
         fetched.append((name, revision, folder.name))
         folder.parent.mkdir(exist_ok=True)
-        folder.symlink_to(model)
+        folder.symlink_to(adapter_folder(run, 0, 1) if name == "a/adapter" else model)
 
     with_hub = SourceOptions(options.models, options.root, fetch=fetch)
     for _ in range(2):
         sources = resolve_sources(["a/b", "a/b", "understudy"], with_hub, revisions=["step1", "step2/x", ""])
         assert [source.label for source in sources] == ["b@step1", "b@step2/x", "understudy"]
     assert fetched == [("a/b", "step1", "a--b@step1"), ("a/b", "step2/x", "a--b@step2--x")], "once each"
+    for _ in range(2):
+        (adapter,) = resolve_sources(["a/adapter"], with_hub, revisions=["v2"])
+    assert (adapter.label, adapter.folder) == ("adapter@v2", model) and adapter.adapter is not None
+    assert fetched[2:] == [("a/adapter", "v2", "a--adapter@v2")]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 understudy           the model that ships with the project
 FOLDER               a model, or an adapter in PEFT's form, beside its base (--base, or the one that it names itself)
-ORG/NAME             a model of the hub, in the models folder; a revision of it in a folder of its own
+ORG/NAME             a model or an adapter of the hub, in the models folder; a revision of it in a folder of its own
 RUN                  a run's folder: its base model and every iteration
 RUN:K                one iteration of it; −1 is its base model
 """
@@ -130,7 +130,11 @@ def _resolve(name: str, revision: str, options: SourceOptions) -> list[ModelSour
     label = Path(name).name if path is None else path.name
     if name == UNDERSTUDY:
         return [ModelSource(UNDERSTUDY, SHIPPED_MODEL)]
-    return [ModelSource(f"{label}@{revision}" if revision else label, _model(name, revision, options))]
+    label = f"{label}@{revision}" if revision else label
+    folder = _model(name, revision, options)
+    if (folder / CONFIG_FILE).is_file() and not (folder / "config.json").is_file():
+        return [replace(_of_adapter(folder, options), label=label)]
+    return [ModelSource(label, folder)]
 
 
 def _split(name: str, root: Path) -> tuple[Path | None, int | None]:
@@ -143,11 +147,11 @@ def _split(name: str, root: Path) -> tuple[Path | None, int | None]:
 
 
 def _model(name: str, revision: str, options: SourceOptions) -> Path:
-    """The folder of a model by its name, fetched if need be."""
+    """The folder of a model, or of an adapter of the hub, by its name, fetched if need be."""
     folder = model_folder(name, options.models, options.root)
     if revision:
         folder = folder.with_name(f"{folder.name}@{revision.replace('/', '--')}")
-    if is_complete(folder):
+    if is_complete(folder) or ((folder / CONFIG_FILE).is_file() and missing_file(folder) is None):
         return folder
     if HUB_ID.fullmatch(name) and not Path(name).is_dir():
         if options.fetch is not None:
