@@ -178,6 +178,11 @@ export interface StageRuntimeEvent {
   problems: string[];
 }
 
+export interface ForgetReply {
+  pairs: number;
+  learned: boolean;
+}
+
 export interface ForgottenEvent {
   station: string;
 }

@@ -4,7 +4,7 @@
 import { listen } from '../lib/owner_events';
 import { RefusedError, get, post } from '../lib/requests';
 import { loadSession, newSession, saveSession, type StationSession } from '../lib/station';
-import type { RunState, StationWords } from '../lib/wire';
+import type { ForgetReply, RunState, StationWords } from '../lib/wire';
 import { Conversation } from './conversation.svelte';
 
 const STOPPED_TYPING_MS = 1500;
@@ -28,6 +28,8 @@ export class Visit {
   /** The run that this tab took part in has ended. */
   reborn = $state(false);
   entryFailure = $state.raw<EntryFailure>(null);
+  /** What became of the visitor's wish to have their words deleted; null where there was none. */
+  forgotten = $state.raw<ForgetReply | 'failed' | null>(null);
   readonly conversation = new Conversation();
   /** A visitor has a language and takes part in a run. */
   readonly talking = $derived(this.session.run !== null && this.session.language !== null);
@@ -186,9 +188,23 @@ export class Visit {
     void this.#fetchExchanges();
   }
 
+  /** Have everything that was said here deleted now, on this page and at the owner. */
+  async forget(): Promise<void> {
+    this.conversation.clear();
+    this.forgotten = null;
+    try {
+      this.forgotten = (await (await post('forget', { station: this.session.station })).json()) as ForgetReply;
+    } catch (error) {
+      if (!(error instanceof RefusedError || error instanceof TypeError)) throw error;
+      this.forgotten = 'failed';
+      await this.#fetchExchanges();
+    }
+  }
+
   /** The run has ended: the page forgets the words said in it. */
   #leaveRun(): void {
     this.reborn = true;
+    this.forgotten = null;
     this.conversation.clear();
     this.#setSession({ ...this.session, run: null });
   }
