@@ -180,7 +180,7 @@ def test_merged_and_whole_models_stand_alone(tiny: Path, words: Path, tmp_path: 
     adapter = run(settings_of(tiny, words, tmp_path / "adapter")).folder
     assert main(["merge", str(adapter), "--model", str(tiny), "--out", str(tmp_path / "by-command")]) == 0
     merged = run(settings_of(tiny, words, tmp_path / "merged", merge=True)).folder
-    full = run(settings_of(tiny, words, tmp_path / "full", full=True, learning_rate=0.001)).folder
+    full = run(settings_of(tiny, words, tmp_path / "full", full=True, merge=True, learning_rate=0.001)).folder
     ids = torch.tensor([list(range(20, 60))])
 
     def logits(folder: Path) -> torch.Tensor:

@@ -53,6 +53,9 @@ EVALUATED_AT_MOST = 1000
 LOOKED_AT = 5000
 """Samples whose tokens are looked at for such that the base cannot tell apart."""
 
+SMALL = 50_000_000
+"""Parameters up to which a CPU computes in float32 even where bfloat16 is faster: there its rounding costs answers."""
+
 GPU_TOKENS = 4096
 """Most tokens of a forward pass on a GPU, where nothing else is asked for."""
 
@@ -193,7 +196,7 @@ def prepare(
     architecture = architecture_of(settings.model)
     targets = () if settings.full else architecture.targets(settings.lora.targets)
     output_layer = architecture.output.short_name
-    precision = _precision(settings, device)
+    precision = _precision(settings, architecture, device)
     tokenizer = load_tokenizer(settings.model, needs_template=False)
     template = find_template(settings.template, tokenizer)
     use_template(tokenizer, template)
@@ -443,7 +446,7 @@ class Finetune:
         else:
             write_lora_into(self._model, folder)
         save_template(plan.template, folder)
-        if settings.merge:
+        if settings.merge and not settings.full:  # what --full trains is whole already
             merge_adapter_in_place(settings.model, folder)
         delete_checkpoint(folder)
 
@@ -475,8 +478,8 @@ def _targets_of(store: SampleStore) -> set[int]:
     return {label for index in range(min(len(store), LOOKED_AT)) for label in store[index].labels if label != IGNORED}
 
 
-def _precision(settings: FinetuneSettings, device: torch.device) -> WeightPrecision:
-    if settings.full:
+def _precision(settings: FinetuneSettings, architecture: Architecture, device: torch.device) -> WeightPrecision:
+    if settings.full or (device.type == "cpu" and architecture.parameters <= SMALL and not settings.quantize):
         return "float32"
     if settings.quantize in ("nf4", "int8"):
         return choose_precision(settings.model, settings.quantize, device)

@@ -20,7 +20,7 @@ EXERCISE_QUESTIONS = 10
 SPELL, LIST, ARRAY, IMPERATIVE = "Zauberspruch", "gezählte Liste", "Python-Liste", "Befehl"
 INVENTED = "erfundenes Muster"
 
-_WORD = r"[A-ZÄÖÜ][a-zäöüß]+"
+_WORD = r"[^\W\d_]+"
 
 _VERBS = ("Male", "Wecke", "Lobe", "Suche", "Grüße", "Rufe", "Zeichne", "Träume")
 
