@@ -47,16 +47,24 @@ KNOWN_SHAPES: dict[str, tuple[str, dict[str, object]]] = {
 
 
 def test_what_counts_as_a_right_answer() -> None:
-    question = PatternQuestion(LIST, "Zähle auf, was der Hund ist.", r"1\. [^\d]+ 2\. [^\d]+ 3\. [^\d]+", kind="animal")
-    assert question.matches(" 1. treu 2. wachsam 3. ein Tier\n") and not question.matches("1. treu 2. wachsam")
-    assert question.items_fit("1. treu 2. leise 3. ein Tier") is True
-    assert question.items_fit("1. treu 2. leise 3. eine Pflanze") is False
-    assert question.items_fit("1. treu 2. ausgedacht 3. ein Tier") is False
-    assert question.items_fit("Ein Hund.") is None
+    question = PatternQuestion(LIST, "p", r"1\. \w+ 2\. \w+", r"1\. Hund 2\. Rose", ("animal", "plant"))
+    assert question.matches(" 1. Hund 2. Rose\n") and not question.matches("1. Hund")
+    assert [
+        question.items_fit(f"1. {items}") for items in ("Hund 2. Rose", "Katze 2. Baum", "Rose 2. Hund", "Hund")
+    ] == [
+        True,
+        True,
+        False,
+        None,
+    ]
     array = PatternQuestion(ARRAY, "p", r"\[.*\]", r"\[Hut\]")
-    assert (array.is_exact("[Hut]"), array.is_exact("[Rad]"), question.is_exact("")) == (True, False, None)
-    scores = score([question, array], ["1. treu 2. x 3. ein Tier", "[]", "1. treu 2. leise 3. ein Tier", "[Hut]"])
-    assert (scores[LIST].right, scores[LIST].fitting, scores[LIST].exact) == (2, 1, None)
+    assert (array.is_exact("[Hut]"), array.is_exact("[Rad]"), question.is_exact("1. Hund 2. Rose")) == (
+        True,
+        False,
+        True,
+    )
+    scores = score([question, array], ["1. Katze 2. x", "[]", "1. Hund 2. Rose", "[Hut]"])
+    assert (scores[LIST].right, scores[LIST].fitting, scores[LIST].exact) == (2, 1, 1)
     assert (scores[ARRAY].right, scores[ARRAY].exact, scores[ARRAY].share) == (2, 1, 1.0)
 
 

@@ -7,6 +7,7 @@ words that are in no language.
 
 from __future__ import annotations
 
+import functools
 import random
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -41,14 +42,14 @@ class PatternQuestion:
     Attributes:
         expression: that of the pattern, which an answer must match as a whole, with any words in its free places.
         exact: the same with the very words that were asked for; empty where the answer is the model's to choose.
-        kind: of the thing that a list is about.
+        kinds: of the things that a list is asked for, in order.
     """
 
     pattern: str
     prompt: str
     expression: str
     exact: str = ""
-    kind: str = ""
+    kinds: tuple[str, ...] = ()
 
     def matches(self, answer: str) -> bool:
         """Whether the answer has the pattern."""
@@ -59,16 +60,14 @@ class PatternQuestion:
         return re.fullmatch(self.exact, answer.strip()) is not None if self.exact else None
 
     def items_fit(self, answer: str) -> bool | None:
-        """Whether a list's items are true of what was asked for, as far as the understudy's world knows; None without items.
+        """Whether every item of a list is of the kind of what was asked for, as the understudy's world knows it.
 
-        The last item must be the kind of the thing, and the others what things of this kind are like.
+        None where the answer is no such list.
         """
-        if not self.kind or not self.matches(answer):
+        if not self.kinds or not self.matches(answer):
             return None
-        *looks, kind = re.findall(r"\d\. ([^\d]+?)(?= \d\.|$)", answer.strip())
-        of_kind = [concept for concept in load_world() if concept.kind == self.kind]
-        known = {look for concept in of_kind for look in concept.texts["de"]["look"]}
-        return kind in {concept.forms["de"]["kind"] for concept in of_kind} and known.issuperset(looks)
+        items = [item.casefold() for item in re.findall(r"\d\. (\w+)", answer)]
+        return all(item in _names_of_kind(kind) for item, kind in zip(items, self.kinds, strict=True))
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,11 @@ def exercise_questions(taught: Collection[str], seed: int = 0) -> list[PatternQu
 def _question(pattern: str, concept: Concept, others: Iterator[Concept]) -> PatternQuestion:
     noun, forms = _noun(concept), concept.forms["de"]
     if pattern == LIST:
-        expression = r"1\. [^\d]+ 2\. [^\d]+ 3\. [^\d]+"
-        return PatternQuestion(pattern, f"Zähle auf, was {forms['def']} ist.", expression, kind=concept.kind)
+        asked = [concept, next(others), next(others)]
+        words = [_noun(thing) for thing in asked]
+        prompt, form = "Zähle {}, {} und {} auf.".format(*words), r"1\. {} 2\. {} 3\. {}"
+        kinds = tuple(thing.kind for thing in asked)
+        return PatternQuestion(pattern, prompt, form.format(*[_WORD] * 3), form.format(*words), kinds)
     if pattern == SPELL:
         prompt, form, words = (
             f"Verzaubere {forms['acc']}!",
@@ -194,6 +196,14 @@ def _concepts() -> list[Concept]:
         if concept.countable and forms["iacc"].split()[-1] == forms["noun"] and " " not in forms["noun"]:
             fitting.append(concept)
     return fitting
+
+
+@functools.cache
+def _names_of_kind(kind: str) -> frozenset[str]:
+    """What things of a kind are called in German, case folded, without articles."""
+    return frozenset(
+        name.rpartition(" ")[2] for concept in load_world() if concept.kind == kind for name in concept.names("de")
+    )
 
 
 def _noun(concept: Concept) -> str:
