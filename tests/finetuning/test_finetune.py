@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import signal
 from contextlib import closing
 from dataclasses import replace
@@ -28,6 +29,11 @@ from wmkml.finetuning.control import Interruption, interruption
 from wmkml.finetuning.progress import LiveLine
 from wmkml.finetuning.session import Finetune, Finetuned, begin_folder, prepare
 from wmkml.finetuning.settings import FinetuneSettings, LoraSettings
+from wmkml.generation.answering import answer
+from wmkml.generation.decoding import Decoding
+from wmkml.generation.probabilities import read_ids
+from wmkml.generation.sources import find_source, with_adapter
+from wmkml.generation.speaker import load_speakers
 from wmkml.runs.store import RunStore
 from wmkml.training.loop import OptimizerStep
 
@@ -73,7 +79,9 @@ def run(settings: FinetuneSettings, *, stop_after: int = 0, resume: bool = False
 
 
 @pytest.mark.parametrize("kind", SHAPES)
-async def test_every_architecture_is_taught_and_answers_in_the_engine(kind: str, words: Path, tmp_path: Path) -> None:
+async def test_every_architecture_is_taught_speaks_and_answers_in_the_engine(
+    kind: str, words: Path, tmp_path: Path
+) -> None:
     model, out = make_tiny(kind, tmp_path / "model"), tmp_path / "out"
     arguments = ["--model", str(model), "--data", str(words), "--epochs", "2", "--learning-rate", "0.02"]
     assert main(["finetune", *arguments, "--compared", "1", "--out", str(out), "--json", str(tmp_path / "r.json")]) == 0
@@ -94,10 +102,24 @@ async def test_every_architecture_is_taught_and_answers_in_the_engine(kind: str,
         ids = tuple(prompt_ids(tokenizer, [{"role": "user", "content": "Male Mund."}]))
         voice = Adapter("voice", 1, out)
         await engine.load(voice)
-        generation = Generation("voice", ids, Sampling(0.0, max_tokens=6), voice)
-        assert len([step.token async for step in engine.generate(generation)]) > 0
-        (plain,), (taught,) = await engine.log_probabilities(ids, None), await engine.log_probabilities(ids, voice)
-        assert taught != pytest.approx(plain, abs=1e-3), "the adapter changes nothing"
+        tokens = [
+            [step.token async for step in engine.generate(Generation(name, ids, Sampling(0.0, max_tokens=6), adapter))]
+            for name, adapter in (("base", None), ("voice", voice))
+        ]
+        # By what it finds likely: a tiny model may say the same token for ever, taught or not.
+        untaught, taught = [(await engine.log_probabilities(ids, adapter))[0] for adapter in (None, voice)]
+        assert max(abs(before - after) for before, after in zip(untaught, taught, strict=True)) > 0.01
+        # `generate` says the same, asked in the same template, and finds it as likely.
+        base, tuned = load_speakers([find_source(str(model)), with_adapter("", out)], device="cpu")
+        for speaker, adapter, engine_ids in ((base, None, tokens[0]), (tuned, voice, tokens[1])):
+            question = [{"role": "user", "content": "Male Mund."}]
+            (spoken,) = answer(speaker, question, Decoding(max_tokens=6, temperature=0.0))
+            assert spoken.prompt_ids == ids and list(spoken.ids) == engine_ids
+            both = [*ids, *spoken.ids]
+            reading = read_ids(speaker, both, ["template"] * len(ids) + ["answer"] * len(spoken.ids))
+            (logprobs,) = await engine.log_probabilities(both, adapter)
+            probabilities = [token.probability for token in reading.shown]
+            assert probabilities == pytest.approx([math.exp(value) for value in logprobs[len(ids) - 1 :]], rel=2e-3)
     finally:
         await engine.stop()
 

@@ -36,6 +36,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256},
 }
+WIDTHS = {"hidden_size", "intermediate_size", "head_dim", "n_embd"}
 ALL_GATED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 USUAL_TARGETS: dict[str, AbstractSet[str]] = {
     **dict.fromkeys(("mistral", "llama", "qwen2", "gemma"), frozenset(ALL_GATED)),
@@ -45,8 +46,12 @@ USUAL_TARGETS: dict[str, AbstractSet[str]] = {
 }
 
 
-def make_tiny(kind: str, folder: Path) -> Path:
-    """Write model and tokenizer of this architecture into a new folder."""
+def make_tiny(kind: str, folder: Path, scale: int = 1) -> Path:
+    """Write model and tokenizer of this architecture into a new folder.
+
+    Args:
+        scale: what its width is multiplied by: vLLM computes no heads as narrow as these on a CPU, but those of scale 4.
+    """
     tokenizer = byte_level(MISTRAL, [], bos_token="<s>", eos_token="</s>")
     tokenizer.chat_template = None
     tokenizer.save_pretrained(str(folder))
@@ -57,7 +62,7 @@ def make_tiny(kind: str, folder: Path) -> Path:
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.eos_token_id,
-        **SHAPES[kind],
+        **{name: value * (scale if name in WIDTHS else 1) for name, value in SHAPES[kind].items()},
     )
     AutoModelForCausalLM.from_config(config).save_pretrained(str(folder))
     return folder

@@ -1,79 +1,59 @@
-"""A model of every architecture speaks with an adapter here, and the engines of the installation say the same."""
+"""Models of other architectures than Mistral's, taught by `wmkml finetune`, say the same in vLLM and in `generate`.
+
+The transformers engine is held to the same in tests/finetuning/test_finetune.py.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.generation.architectures import (
-    ARCHITECTURES,
-    RANK,
-    WITH_CHAT_TEMPLATE,
-    make_architecture,
-    make_taught_adapter,
-)
-from wmkml.engine.protocol import Adapter, Engine, Generation, Sampling
+from tests.finetuning.tiny_architectures import make_tiny
+from wmkml.__main__ import main
+from wmkml.adapters.files import CONFIG_FILE
+from wmkml.engine.protocol import Adapter, Generation, Sampling
 from wmkml.engine.setup import EngineSetup
-from wmkml.generation.answering import continue_ids
+from wmkml.generation.answering import answer
 from wmkml.generation.decoding import Decoding
-from wmkml.generation.probabilities import read_ids
-from wmkml.generation.sources import find_source, with_adapter
+from wmkml.generation.sources import with_adapter
 from wmkml.generation.speaker import load_speakers
 
-QUESTION = [{"role": "user", "content": "What is a house?"}]
 LENGTH = 12
-GREEDY = Decoding(max_tokens=LENGTH, temperature=0.0, seed=0)
+SERVED = ("qwen2",)
+"""Beside Mistral, which tests/engine/test_contract.py serves, and Llama, which is the same class in vLLM.  Of Falcon, BLOOM and
+GPT-2 vLLM 0.32 serves no LoRA."""
 
 
-async def engine_ids(engine: Engine, prompt: tuple[int, ...], adapter: Adapter | None, number: int) -> list[int]:
-    sampling = Sampling(temperature=0.0, top_p=1.0, max_tokens=LENGTH)
-    generation = Generation(f"g{number}", prompt, sampling, adapter)
-    return [step.token async for step in engine.generate(generation)]
+@pytest.mark.process
+@pytest.mark.vllm
+@pytest.mark.parametrize("kind", SERVED)
+async def test_vllm_says_what_generate_says(kind: str, tmp_path: Path) -> None:
+    from wmkml.engine.vllm_engine import VllmEngine
 
-
-@pytest.fixture
-def speaking(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, Path, Path]:
-    name: str = request.param
-    model = make_architecture(name, tmp_path / "model")
-    taught = "chat" if name in WITH_CHAT_TEMPLATE else "alpaca"
-    return name, model, make_taught_adapter(name, model, tmp_path / "adapter", taught)
-
-
-async def check_engine(engine: Engine, model: Path, adapter_folder: Path) -> None:
-    """The engine says what `generate` says, with the adapter and without it."""
-    sources = [find_source(str(model), label="base"), with_adapter(str(model), adapter_folder)]
-    base, tuned = load_speakers(sources)
-    assert base.template is not None and base.template == tuned.template, "both are asked alike"
-    prompt = tuned.prompt_ids(QUESTION, LENGTH).ids
-    assert base.prompt_ids(QUESTION, LENGTH).ids == prompt
-    answers = {speaker.label: continue_ids(speaker, prompt, GREEDY)[0] for speaker in (base, tuned)}
-    assert answers["base"].ids != answers[tuned.label].ids, "the adapter changes what is said"
-    adapter = Adapter("taught", 1, adapter_folder)
+    model, out = make_tiny(kind, tmp_path / "model", scale=4), tmp_path / "out"
+    (words := tmp_path / "words.txt").write_text("Male Haus. # Hier ist Haus.\nMale Mond. # Hier ist Mond.\n" * 4)
+    options = ["--epochs", "2", "--learning-rate", "0.02", "--compared", "1", "--out", str(out)]
+    assert main(["finetune", "--model", str(model), "--data", str(words), *options]) == 0
+    (speaker,) = load_speakers([with_adapter("", out)], device="cpu")
+    question = [{"role": "user", "content": "Male Mund."}]
+    (spoken,) = answer(speaker, question, Decoding(max_tokens=LENGTH, temperature=0.0))
+    config = json.loads((out / CONFIG_FILE).read_text(encoding="utf-8"))
+    setup = EngineSetup(
+        model,
+        adapters=2,
+        rank=config["r"],
+        target_modules=tuple(sorted(config["target_modules"])),
+        dtype="float32",
+        threads=1,
+        kv_cache_gib=0.25,
+    )
+    engine, voice = VllmEngine(setup), Adapter("voice", 1, out)
     await engine.start()
     try:
-        await engine.load(adapter)
-        for number, speaker in enumerate((base, tuned)):
-            loaded = adapter if speaker is tuned else None
-            ids = answers[speaker.label].ids
-            assert await engine_ids(engine, prompt, loaded, number) == list(ids)
-            # And the probabilities of it are the same.
-            reading = read_ids(speaker, [*prompt, *ids], ["template"] * len(prompt) + ["answer"] * len(ids))
-            (logprobs,) = await engine.log_probabilities([*prompt, *ids], loaded)
-            shown = [token.surprise for token in reading.shown]
-            assert [-value / 0.6931471805599453 for value in logprobs[len(prompt) - 1 :]] == pytest.approx(
-                shown, abs=2e-3
-            )
+        await engine.load(voice)
+        generation = Generation("g", spoken.prompt_ids, Sampling(temperature=0.0, top_p=1.0, max_tokens=LENGTH), voice)
+        assert [step.token async for step in engine.generate(generation)] == list(spoken.ids)
     finally:
         await engine.stop()
-
-
-@pytest.mark.parametrize("speaking", ARCHITECTURES, indirect=True)
-async def test_every_architecture_speaks_in_the_transformers_engine(speaking: tuple[str, Path, Path]) -> None:
-    from wmkml.engine.transformers_engine import TransformersEngine
-
-    name, model, adapter = speaking
-    setup = EngineSetup(model, adapters=2, rank=RANK, dtype="float32")
-    if name != "bloom":
-        assert setup.chosen_window == 256
-    await check_engine(TransformersEngine(setup), model, adapter)

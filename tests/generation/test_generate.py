@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.generation.architectures import make_architecture
+from tests.finetuning.tiny_architectures import make_tiny
 from wmkml.__main__ import main
 from wmkml.config.paths import SHIPPED_MODEL
 from wmkml.dialogue.templates import has_template
@@ -73,7 +73,7 @@ def test_beams_find_at_least_as_likely_a_text_as_the_greedy_one(understudy: Spea
 
 
 def test_no_pair_of_tokens_is_repeated(tmp_path: Path) -> None:
-    (speaker,) = load_speakers([find_source(str(make_architecture("llama", tmp_path)))])
+    (speaker,) = load_speakers([find_source(str(make_tiny("llama", tmp_path)))])
 
     def repeated(no_repeat_ngram: int) -> int:
         decoding = Decoding(
