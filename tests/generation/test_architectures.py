@@ -21,7 +21,7 @@ from wmkml.generation.sources import with_adapter
 from wmkml.generation.speaker import load_speakers
 
 LENGTH = 12
-SERVED = ("qwen2",)
+SERVED = ("qwen2", "gemma", "phi")
 """Beside Mistral, which tests/engine/test_contract.py serves, and Llama, which is the same class in vLLM.  Of Falcon, BLOOM and
 GPT-2 vLLM 0.32 serves no LoRA."""
 
