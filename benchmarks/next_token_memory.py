@@ -112,7 +112,7 @@ def random_model() -> tuple[Any, Callable[[str], list[int]], int]:
     counts = Counter(re.findall(r"\w+|[^\w\s]+", guides()))
     words = ["<begin>", "<other>", *(word for word, _ in counts.most_common(VOCABULARY - 2))]
     tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="<other>"))
-    tokenizer.pre_tokenizer = Whitespace()  # type: ignore[assignment]  # as its documentation has it
+    tokenizer.pre_tokenizer = Whitespace()
     sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1}
     config = MistralConfig(vocab_size=VOCABULARY, num_key_value_heads=1, head_dim=16, **sizes)
     return MistralForCausalLM(config), lambda text: list(tokenizer.encode(text).ids), 0
