@@ -277,11 +277,11 @@ class RunStore:
 
         Pages are overwritten (`secure_delete`), and the write-ahead log, which holds them too, is emptied.
         """
-        deleted = "SELECT pair FROM pairs WHERE station = ? AND source IN ('visitor', 'echo')"
+        of_station = "SELECT pair FROM pairs WHERE station = ? AND source IN ('visitor', 'echo')"
         with self._transaction() as connection:
-            numbers = [int(row["pair"]) for row in connection.execute(deleted, (station,))]
+            numbers = [int(row["pair"]) for row in connection.execute(of_station, (station,))]
             for table in ("tokens", "waiting_echoes", "pairs"):
-                connection.execute(f"DELETE FROM {table} WHERE pair IN ({deleted})", (station,))
+                connection.execute(f"DELETE FROM {table} WHERE pair IN ({of_station})", (station,))
             connection.execute("DELETE FROM stations WHERE station = ?", (station,))
         with self._writer_lock:
             if not self._closed:
