@@ -63,6 +63,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on from the checkpoint in --out, with the same arguments"
     )
     group.add_argument("--anyway", action="store_true", help="begin although it is predicted not to fit")
+    group.add_argument(
+        "--devices",
+        type=int,
+        default=1,
+        metavar="N",
+        help="GPUs that train together, or processes on a CPU; 0: all GPUs (default: 1)",
+    )
+    group.add_argument(
+        "--parallel",
+        choices=("ddp", "fsdp"),
+        default="ddp",
+        help="each device holds the whole base, or a part of it, for a model that fits none (default: ddp)",
+    )
     group.add_argument("--threads", type=int, metavar="N", help="threads of a CPU (default: OMP_NUM_THREADS, or all)")
     group.add_argument(
         "--json",
@@ -250,6 +263,8 @@ def settings_from(arguments: argparse.Namespace) -> FinetuneSettings:
         checkpoint_every=arguments.checkpoint_every,
         compared=arguments.compared,
         seed=arguments.seed,
+        devices=arguments.devices,
+        parallel=arguments.parallel,
     )
 
 
@@ -303,12 +318,15 @@ class _ReadingProgress:
 def _carry_out(preparation: Preparation, arguments: argparse.Namespace) -> int:
     from wmkml.finetuning import report
     from wmkml.finetuning.control import interruption
+    from wmkml.finetuning.devices import devices_of, finetune_on_devices
     from wmkml.finetuning.progress import LiveLine
     from wmkml.finetuning.session import Finetune, begin_folder
     from wmkml.training.loop import MemoryExhaustedError, TrainingSpoiledError
+    from wmkml.training.ranks.pool import RankLostError
 
     quiet = arguments.json == "-"
-    prediction = preparation.predict()
+    devices = devices_of(preparation.settings)
+    prediction = preparation.predict(devices)
     if not quiet:
         report.show_preparation(preparation, prediction)
     if arguments.dry_run:
@@ -318,12 +336,14 @@ def _carry_out(preparation: Preparation, arguments: argparse.Namespace) -> int:
         print("\n".join(report.refusal_lines(prediction)), file=sys.stderr)
         return 2
     begin_folder(preparation, prediction, resume=arguments.resume)
-    live = LiveLine()
     out = preparation.settings.out
     with interruption(lambda: print("\nSaving after this step; Ctrl-C again ends at once.", file=sys.stderr)) as asked:
         try:
-            finetuned = Finetune(preparation, live, asked).run(resume=arguments.resume)
-        except (TrainingSpoiledError, MemoryExhaustedError) as error:
+            if devices > 1:
+                finetuned = finetune_on_devices(preparation, asked, resume=arguments.resume)
+            else:
+                finetuned = Finetune(preparation, LiveLine(), asked).run(resume=arguments.resume)
+        except (TrainingSpoiledError, MemoryExhaustedError, RankLostError) as error:
             print(f"Training failed: {error}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:

@@ -19,6 +19,9 @@ class Interruption:
         """Ask to end after the step under way."""
         self.wanted = True
 
+    def look(self) -> None:
+        """Called between steps and evaluations; where the asking happens elsewhere, it is heard of here."""
+
 
 @contextmanager
 def interruption(on_first: Callable[[], None]) -> Iterator[Interruption]:

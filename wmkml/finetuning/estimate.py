@@ -119,6 +119,15 @@ def memory_of(architecture: Architecture, variant: Variant) -> Memory:
     )
 
 
+def divided(memory: Memory, architecture: Architecture, devices: int) -> Memory:
+    """The memory of each of several devices that hold a part of the weights each, and gather a layer at a time.
+
+    Two layers are there whole: the one that computes, and the next one, which is gathered meanwhile.
+    """
+    whole_layers = memory.weights * min(1.0, 2 / architecture.layers)
+    return replace(memory, weights=memory.weights / devices + whole_layers * (1 - 1 / devices))
+
+
 def activation_bytes(architecture: Architecture, size: int, *, full: bool) -> float:
     """Bytes that one token leaves for the backward pass: in every block, and its logits with their gradient.
 

@@ -36,12 +36,15 @@ from wmkml.finetuning.settings import FinetuneSettings, chosen_epochs, chosen_ra
 from wmkml.finetuning.voices.merging import merge_adapter, write_model
 from wmkml.finetuning.words import NothingToLearnError, SampleForm, SampleStore, TokenizedPart, words_of
 from wmkml.training.adapter_writer import write_lora_into
-from wmkml.training.base_model import FrozenBase, WeightPrecision, choose_precision, load_base
+from wmkml.training.base_model import FrozenBase, Precision, WeightPrecision, choose_precision, load_base
 from wmkml.training.batching import plan_steps, quick_limit
 from wmkml.training.held_out import held_out_loss
 from wmkml.training.kernels.choice import with_fast_kernels, with_packing
 from wmkml.training.loop import NullWatcher, OptimizerStep, Recipe, TrainingResult, TrainingState, train
 from wmkml.training.lora import LoraShape, reset_lora, wrap_with_lora
+from wmkml.training.ranks.group import ALONE
+from wmkml.training.ranks.process import RankSeat
+from wmkml.training.ranks.sharding import load_sharded_base
 from wmkml.training.samples import IGNORED
 
 if TYPE_CHECKING:
@@ -117,8 +120,12 @@ class Preparation:
         self.words.store.close()
         self.held_out.store.close()
 
-    def predict(self) -> estimate.Prediction:
-        """Memory and time, measured on a part of the model where it will fit."""
+    def predict(self, devices: int = 1) -> estimate.Prediction:
+        """Memory of each device and time, measured on a part of the model where it will fit.
+
+        Args:
+            devices: that train together; on a CPU processes, which share its memory.
+        """
         architecture, recipe, store = self.architecture, self.recipe, self.words.store
         longest = store.longest()
         on_gpu = self.device.type == "cuda"
@@ -132,7 +139,9 @@ class Preparation:
             small_optimizer=on_gpu and _has_bitsandbytes(),
         )
         memory = estimate.memory_of(architecture, variant)
-        available = int(estimate.available_on(self.device) * RESERVE)
+        if self.settings.parallel == "fsdp":
+            memory = estimate.divided(memory, architecture, devices)
+        available = int(estimate.available_on(self.device) * RESERVE / (1 if on_gpu else devices))
         lora = architecture.lora_parameters(architecture.targets(()), self.settings.lora.rank)
         if memory.total > available:
             fitting = estimate.variants_that_fit(architecture, variant, available, lora, longest)
@@ -152,7 +161,9 @@ class Preparation:
             1 + recipe.epochs + (self.steps // self.settings.evaluate_every if self.settings.evaluate_every else 0)
         )
         read_tokens = evaluations * self.held_out.store.tokens / max(step_tokens, 1)
-        return estimate.Prediction(memory, available, seconds * (self.steps + read_tokens / 3), self.steps)
+        # A step is shared; each device evaluates for itself.
+        steps = self.steps / devices + read_tokens / 3
+        return estimate.Prediction(memory, available, seconds * steps, self.steps)
 
 
 @dataclass(frozen=True)
@@ -269,9 +280,16 @@ def begin_folder(preparation: Preparation, prediction: estimate.Prediction, *, r
 class Finetune:
     """A prepared finetune with its model loaded: evaluates, trains, and writes."""
 
-    def __init__(self, preparation: Preparation, live: LiveLine, interruption: Interruption) -> None:
+    def __init__(
+        self, preparation: Preparation, live: LiveLine, interruption: Interruption, seat: RankSeat | None = None
+    ) -> None:
+        """`seat`: this process's place among those that train together; None: it trains alone."""
         self._plan, self._settings, self._live = preparation, preparation.settings, live
         self._interruption = interruption
+        self._seat = seat or RankSeat(ALONE, preparation.device)
+        self._group = self._seat.group
+        self._writes = self._group.rank == 0
+        self._stopped = False
         self._base = self._load()
         self._model = self._trainable()
         self._recipe = dataclasses.replace(preparation.recipe, autocast=self._base.autocast, packed=self._base.packed)
@@ -295,7 +313,8 @@ class Finetune:
             checkpoint = load_checkpoint(settings.out, settings)
             start, self._best = checkpoint.state, checkpoint.best
             self._held_out, self._losses = list(checkpoint.held_out), list(start.losses)
-            output.cut_lines(settings.out, len(start.losses))
+            if self._writes:
+                output.cut_lines(settings.out, len(start.losses))
         else:
             self._evaluate(0)
         pairs = plan.held_out.shown
@@ -308,13 +327,14 @@ class Finetune:
             plan.words.store,
             self._recipe,
             NoticeWatcher(self._live),
+            self._group,
             start=start,
             after_step=self._after_step,
         )
         seconds = time.monotonic() - began
         self._losses = list(result.losses)
         peak = estimate.peak_on(plan.device)
-        if self._interruption.wanted and len(result.losses) < plan.steps:
+        if self._stopped and len(result.losses) < plan.steps:
             return Finetuned(settings.out, False, result.losses, tuple(self._held_out), seconds, peak)
         return self._finish(result, before, pairs, seconds, peak)
 
@@ -329,11 +349,12 @@ class Finetune:
         ended_early = self._keep_best()
         after = self._answer(pairs, base=False)
         folder = self._settings.out
-        self._write_weights(folder)
         of_before, of_after = diversity(before), diversity(after)
-        if before:
-            output.write_answers(folder, output.BEFORE, before, of_before)
-        output.write_answers(folder, output.AFTER, after, of_after)
+        if self._writes:
+            self._write_weights(folder)
+            if before:
+                output.write_answers(folder, output.BEFORE, before, of_before)
+            output.write_answers(folder, output.AFTER, after, of_after)
         return Finetuned(
             folder,
             True,
@@ -350,6 +371,10 @@ class Finetune:
 
     def _load(self) -> FrozenBase:
         plan, settings = self._plan, self._settings
+        if self._group.lockstep:
+            base = load_sharded_base(settings.model, _halves(plan.precision), self._seat, needs_template=False)
+            use_template(base.tokenizer, plan.template)
+            return base
         autocast = torch.bfloat16 if settings.full and plan.device.type == "cuda" else None
         base = load_base(settings.model, plan.precision, plan.device, needs_template=False, autocast=autocast)
         use_template(base.tokenizer, plan.template)
@@ -372,16 +397,21 @@ class Finetune:
     def _after_step(self, step: OptimizerStep, state: Callable[[], TrainingState]) -> bool:
         settings, out = self._settings, self._settings.out
         self._losses.append(step.loss)
-        output.append_loss(out, step.step, step.steps, step.loss, step.learning_rate, step.tokens)
+        if self._writes:
+            output.append_loss(out, step.step, step.steps, step.loss, step.learning_rate, step.tokens)
         a_epoch = step.steps // self._recipe.epochs
         epoch_ends = step.step % a_epoch == 0
         every = settings.evaluate_every
         if epoch_ends or (every and step.step % every == 0):
             self._evaluate(step.step)
         self._live.step(step)
-        stop = self._interruption.wanted or self._no_better()
+        self._interruption.look()
+        # One rank may hear of it before another, and all must end after the same step.
+        (stopped,) = self._group.most(int(self._interruption.wanted))
+        self._stopped = bool(stopped)
+        stop = self._stopped or self._no_better()
         due = step.step % settings.checkpoint_every == 0 if settings.checkpoint_every else epoch_ends
-        if (due and step.step < step.steps) or self._interruption.wanted:
+        if self._writes and ((due and step.step < step.steps) or self._stopped):
             save_checkpoint(out, settings, Checkpoint(state(), tuple(self._held_out), self._best))
         return stop
 
@@ -395,7 +425,9 @@ class Finetune:
             self._best = tuple(parameter.detach().cpu().clone() for parameter in parameters)
         evaluation = HeldOut(step, loss)
         self._held_out.append(evaluation)
-        output.append_held_out(self._settings.out, evaluation)
+        if self._writes:
+            output.append_held_out(self._settings.out, evaluation)
+        self._interruption.look()
         self._live.evaluated(loss)
 
     def _no_better(self) -> bool:
@@ -429,6 +461,7 @@ class Finetune:
         name = "before" if base else "after"
 
         def on_answered(done: int) -> None:
+            self._interruption.look()
             self._live.write(f"answering held-out prompts, {name}: {done}")
 
         def answer() -> list[AnsweredPrompt]:
@@ -486,6 +519,11 @@ def _precision(settings: FinetuneSettings, architecture: Architecture, device: t
     if settings.quantize == "none":
         return "bfloat16" if device.type == "cuda" else choose_precision(settings.model, "auto", device)
     return choose_precision(settings.model, "auto", device)
+
+
+def _halves(precision: WeightPrecision) -> Precision:
+    """The precision of weights that are divided among devices; `FinetuneSettings.check` refuses the quantized ones."""
+    return "bfloat16" if precision == "bfloat16" else "float32"
 
 
 def _has_bitsandbytes() -> bool:

@@ -16,6 +16,7 @@ from wmkml.training.samples import LossOn
 
 Quantize = Literal["none", "nf4", "int8"]
 Packing = Literal["auto", "on", "off"]
+Parallel = Literal["ddp", "fsdp"]
 
 RATE_TIMES_WIDTH = 0.5
 """LoRA's learning rate times the model's hidden size: 1.2e-4 at 4096, as is common for 7B; 2e-3 at 256."""
@@ -60,6 +61,8 @@ class FinetuneSettings:
         patience: evaluations without a better held-out loss after which training ends; 0: never.
         checkpoint_every: steps between two checkpoints; 0: after each epoch.
         compared: held-out prompts that are answered before and after.
+        devices: GPUs that train together, or processes on a CPU; 0: all GPUs.
+        parallel: what each device holds of the base: all of it (`ddp`), or a part (`fsdp`).
     """
 
     model: Path
@@ -86,6 +89,8 @@ class FinetuneSettings:
     checkpoint_every: int = 0
     compared: int = 5
     seed: int = 0
+    devices: int = 1
+    parallel: Parallel = "ddp"
 
     @property
     def samples_per_step(self) -> int:
@@ -110,6 +115,7 @@ class FinetuneSettings:
             ("--patience", self.patience, 0),
             ("--checkpoint-every", self.checkpoint_every, 0),
             ("--compared", self.compared, 0),
+            ("--devices", self.devices, 0),
         ):
             if value is not None and value < least:
                 raise FinetuneRefusedError(f"{name}: {value} is not allowed; allowed: at least {least}.")
@@ -123,11 +129,20 @@ class FinetuneSettings:
             raise FinetuneRefusedError(
                 f"--full trains all weights, and weights in {self.quantize} cannot be trained. Leave one of them out."
             )
+        if self.parallel == "fsdp" and self.full:
+            raise FinetuneRefusedError(
+                "--parallel fsdp divides weights that are not trained, and --full trains all. Leave one of them out."
+            )
+        if self.parallel == "fsdp" and self.quantize in ("nf4", "int8"):
+            raise FinetuneRefusedError(
+                f"--parallel fsdp divides weights of 16 bits; weights in {self.quantize} are whole on every device (ddp)."
+            )
         if self.full and self.lora.targets:
             raise FinetuneRefusedError("--full trains all weights; there is no LoRA for --lora-targets to go into.")
 
     def identity(self) -> dict[str, Any]:
-        """All that the losses depend on, for a checkpoint to be compared with; not where the results go."""
+        """All that the losses depend on, for a checkpoint to be compared with; not where the results go, nor on how many
+        devices."""
         return {
             "model": str(self.model),
             "data": list(self.data),

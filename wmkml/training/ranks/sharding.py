@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from wmkml.training.ranks.process import RankSeat
 
 
-def load_sharded_base(folder: Path, precision: Precision, seat: RankSeat) -> FrozenBase:
+def load_sharded_base(folder: Path, precision: Precision, seat: RankSeat, *, needs_template: bool = True) -> FrozenBase:
     """Load the model in `folder`, without the network, a part of it on the device of every rank.
 
     Rank 0 reads the files into the machine's memory, which must hold the whole model, and sends each rank its part.
 
     Args:
         precision: bfloat16 (`auto`: the same on a GPU) or float32; on a CPU the weights are always in float32.
+        needs_template: as `load_tokenizer`.
 
     Raises:
         BaseMissingError: the folder holds no model, or one whose layers are not known, or nf4 was requested.
@@ -65,7 +66,8 @@ def load_sharded_base(folder: Path, precision: Precision, seat: RankSeat) -> Fro
     set_model_state_dict(model, weights, options=StateDictOptions(full_state_dict=True, broadcast_from_rank0=True))
     distributed.barrier()
     autocast = torch.bfloat16 if halved else None
-    return FrozenBase(model, load_tokenizer(folder), folder, seat.device, "bfloat16" if halved else "float32", autocast)
+    tokenizer = load_tokenizer(folder, needs_template=needs_template)
+    return FrozenBase(model, tokenizer, folder, seat.device, "bfloat16" if halved else "float32", autocast)
 
 
 def _empty_model(folder: Path, options: dict[str, Any]) -> PreTrainedModel:
