@@ -136,6 +136,6 @@ def test_a_data_folder_that_cannot_be_made_is_told(
     assert main(["cluster", folder]) == 1
     assert "/proc/nothing cannot be written" in capsys.readouterr().err
     assert main(["cluster", "start", folder]) == 1
-    assert "/proc/nothing/logs cannot be made" in capsys.readouterr().err
+    assert "/proc/nothing/logs cannot be written" in capsys.readouterr().err
     assert main(["doctor", "--quick", folder]) == 1
     assert "✗ Data folder" in capsys.readouterr().out

