@@ -82,7 +82,10 @@ def ways(env: Path) -> Iterator[Way]:
         install = (*pip, "--python", str(python_of(env)), "install", "--quiet", "pip")
         yield Way(f"the package index, by {' '.join(pip)}", ((*venv, "--without-pip", str(env)), install))
     if (uv := shutil.which("uv")) is not None:
-        yield Way(f"the package index, by {uv}", ((uv, "venv", "--quiet", "--seed", "--python", python, str(env)),))
+        # Not `--seed`, which for Python 3.11 also wants wheel and setuptools.
+        make = (uv, "venv", "--quiet", "--python", python, str(env))
+        install = (uv, "pip", "install", "--quiet", "--python", str(python_of(env)), "pip")
+        yield Way(f"the package index, by {uv}", (make, install))
     apt = shutil.which("apt-get")
     # The package is for the system's Python alone.
     if apt is not None and os.geteuid() == 0 and sys.base_prefix == "/usr":
