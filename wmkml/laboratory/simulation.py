@@ -7,9 +7,10 @@ datasets of round k+1; then iteration k answers.  Every random draw follows from
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,11 +151,15 @@ class Simulation:
             chosen = with_human(chosen, self._human, self._experiment.human_share, source)
         if not chosen:
             raise SimulationEndedError(f"round {number} has no pair to train on: no answer held a word")
+        return self._begin_training(number, chosen, source)
+
+    def _begin_training(self, number: int, chosen: Sequence[Candidate], source: random.Random) -> Round:
+        """Store the round that trains on the chosen pairs; `source` gives its seed."""
         round_ = Round(
             iteration=number,
             status="training",
             attempt=1,
-            learning_rate=learning_rate(tuning, number),
+            learning_rate=learning_rate(self._experiment.settings.finetuning, number),
             pairs=[candidate.pair for candidate in chosen],
             seed=source.getrandbits(31),
             began=self._elapsed(),

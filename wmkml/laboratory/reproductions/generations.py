@@ -18,7 +18,6 @@ from wmkml.laboratory.generation import AnswerRequest
 from wmkml.laboratory.human import generate_human_pairs, read_human_pairs
 from wmkml.laboratory.simulation import HUMAN, Simulation, SimulationEndedError
 from wmkml.policy.pair_selection import HUMAN_ITERATION, Candidate, with_human
-from wmkml.policy.schedules import learning_rate
 from wmkml.runs.schema import NewPair, Round
 
 BEAM_BATCH = 16
@@ -72,7 +71,7 @@ class GenerationSimulation(Simulation):
 
     def _open_generation(self, number: int, pool: Sequence[Candidate]) -> Round:
         """Choose what a generation is trained on, and store it as a round."""
-        plan, tuning = self._plan, self._experiment.settings.finetuning
+        plan = self._plan
         source = seeded_random(self._seed, "choosing", number)
         chosen = list(pool)
         if plan.way == "subsample":
@@ -81,18 +80,7 @@ class GenerationSimulation(Simulation):
             chosen = with_human(chosen, self._human, plan.human_share, source)
         if not chosen:
             raise SimulationEndedError(f"generation {number} has no pair to train on: no answer held a word")
-        round_ = Round(
-            iteration=number,
-            status="training",
-            attempt=1,
-            learning_rate=learning_rate(tuning, number),
-            pairs=[candidate.pair for candidate in chosen],
-            seed=source.getrandbits(31),
-            began=self._elapsed(),
-            worker="laboratory",
-        )
-        self._store.save_round(round_)
-        return round_
+        return self._begin_training(number, chosen, source)
 
     async def _write_answers(self, prompts: Sequence[str], number: int) -> list[Candidate]:
         """Have the generation that was trained last answer the human pairs' prompts; empty answers are left out."""
