@@ -193,6 +193,8 @@ def test_the_desks_buttons_lead_the_real_services(browser: Browser, cluster: Ser
 
     cluster.wait_for(lambda: cluster.state()["rounds"][-1]["iteration"] == iteration + 2, "the next round")
     assert cluster.state()["rounds"][-1]["learning_rate"] == pytest.approx(0.002)
+    desk.locator("[data-do=hold]").click()  # else the rounds may be over before the last words are asked for
+    expect(desk.get_by_role("button", name="Loslassen")).to_be_visible()
     confirm(desk, "skip", "Ja, Runde überspringen")
     expect(desk.locator("[data-round] li.skipped")).to_have_count(1)
     confirm(desk, "last_words", "Ja, letzte Worte beginnen")

@@ -6,13 +6,16 @@ import json
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE
 from wmkml.config import load_settings
 from wmkml.owner.answers.dataset_answers import BaseAnswerCache
 from wmkml.owner.run import run_folder
@@ -330,3 +333,16 @@ def test_kept_answers_that_are_damaged_are_made_anew(tmp_path: Path, damaged: by
     kept.put("de", "Frage", "Antwort")
     kept.close()
     assert BaseAnswerCache(path, "a").get("de", "Frage") == "Antwort"
+
+
+def test_a_stations_language_is_on_the_disk_with_its_pairs(runs: Path) -> None:
+    """An owner killed after the answer goes on in the language that the station had chosen before it asked."""
+    folder, store = create_run(runs, "r", "en", SETTINGS)
+    written_behind = threading.Event()
+    store._write_thread.submit(written_behind.wait, PATIENCE)  # as where an earlier commit takes long
+    store.set_language("a", "de")
+    threading.Timer(0.2, written_behind.set).start()
+    store.add_pairs([pair(station="a")])
+    with closing(sqlite3.connect(f"file:{folder / 'run.sqlite'}?mode=ro", uri=True)) as other:
+        assert other.execute("SELECT station, language FROM stations").fetchall() == [("a", "de")]
+    store.close()

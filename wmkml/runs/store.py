@@ -255,7 +255,10 @@ class RunStore:
             tokens: the tokens of the last pair's answer.
             awaits_echoes: whether the last pair's prompt waits for its echoes from now on.
             echoes_of: the pair whose prompt these pairs echo: it waits no longer.
+
+        What was written behind before is on the disk as well when this returns: a station's language with its pairs.
         """
+        self._settle()
         columns = [field.name for field in fields(NewPair)]
         statement = f"INSERT INTO pairs ({', '.join(columns)}, made_at) VALUES ({', '.join('?' * len(columns))}, ?)"
         now, numbers = time.time(), []
@@ -277,6 +280,7 @@ class RunStore:
 
         Pages are overwritten (`secure_delete`), and the write-ahead log, which holds them too, is emptied.
         """
+        self._settle()  # a language written behind would come back after the deletion
         of_station = "SELECT pair FROM pairs WHERE station = ? AND source IN ('visitor', 'echo')"
         with self._transaction() as connection:
             numbers = [int(row["pair"]) for row in connection.execute(of_station, (station,))]

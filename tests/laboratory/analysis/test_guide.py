@@ -31,8 +31,14 @@ def test_a_command_can_be_given(words: list[str]) -> None:
     command_parser(words[0]).parse_args(words[1:])
 
 
+def _reads_only_examples(words: list[str]) -> bool:
+    """Whether a command can be given right after a checkout: some read what another command has written to data/."""
+    read = words[: words.index("--out")] if "--out" in words else words
+    return any(word.startswith("examples/") for word in read) and not any(word.startswith("data/") for word in read)
+
+
 @pytest.mark.parametrize(
-    "words", [words for words in [*COMMANDS, HELP[0]] if "examples" in " ".join(words[:4])], ids=" ".join
+    "words", [words for words in [*COMMANDS, HELP[0]] if _reads_only_examples(words)], ids=" ".join
 )
 def test_a_quick_command_runs(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
