@@ -37,7 +37,7 @@ def new_display(size: str = "1280x800", dots: int = 96) -> Iterator[str]:
     """
     reading, writing = os.pipe()
     screen = [program("Xvfb"), "-displayfd", str(writing), "-screen", "0", f"{size}x24", "-dpi", str(dots)]
-    server = subprocess.Popen([*screen, "-nolisten", "tcp"], pass_fds=[writing], stderr=subprocess.DEVNULL)
+    server = subprocess.Popen([*screen, "-noreset", "-nolisten", "tcp"], pass_fds=[writing], stderr=subprocess.DEVNULL)
     os.close(writing)
     try:
         with os.fdopen(reading) as pipe:

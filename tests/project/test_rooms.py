@@ -27,7 +27,7 @@ FLOORS = (
     {"protocol", "understudy"},
     {"policy"},
     {"runs"},
-    {"owner", "inference", "worker", "gui", "laboratory", "finetuning", "rehearsal", "doctor"},
+    {"owner", "inference", "worker", "gui", "laboratory", "finetuning", "rehearsal", "doctor", "kiosk"},
     {"launcher"},
     {"cli"},
 )

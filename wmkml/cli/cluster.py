@@ -14,7 +14,7 @@ from pathlib import Path
 from wmkml.access.node_key import save_node_key
 from wmkml.config import ConfigError
 from wmkml.config.arguments import ResolvedSettings, add_settings_arguments
-from wmkml.config.paths import paths_of
+from wmkml.config.paths import PROJECT, paths_of
 from wmkml.launcher.machine import Machine, detect_machine, resolve_settings
 from wmkml.system.gpus import GpusUnknownError
 
@@ -41,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="a LoRA adapter, as `wmkml finetune` writes it, merged into the model: an artist's voice as iteration −1",
     )
+    parser.add_argument(
+        "--install-service",
+        action="store_true",
+        help="have systemd start the installation with the machine, and again whenever it fails, with these options",
+    )
     add_settings_arguments(parser)
 
 
@@ -59,6 +64,9 @@ def main(arguments: argparse.Namespace) -> int:
         return 2
     if arguments.join is not None and arguments.rehearse is not None:
         print("--rehearse is for a head: a node plays no visitors.", file=sys.stderr)
+        return 2
+    if arguments.install_service and (arguments.what or arguments.plan or arguments.rehearse is not None):
+        print("--install-service installs what runs in the foreground: give it without an action.", file=sys.stderr)
         return 2
     try:
         machine = detect_machine()
@@ -98,6 +106,12 @@ def _run(arguments: argparse.Namespace, resolved: ResolvedSettings, machine: Mac
 
         print(plan_text(plan_of(resolved, machine)))
         return 0
+    if arguments.install_service:
+        from wmkml.launcher.service_unit import install_service
+
+        exit_status, text = install_service(PROJECT, _foreground_arguments(arguments))
+        print(text, file=sys.stderr if exit_status else sys.stdout)
+        return exit_status
     if arguments.what is not None:
         from wmkml.launcher import commands
 
@@ -128,7 +142,7 @@ def _foreground_arguments(arguments: argparse.Namespace) -> list[str]:
     words: list[str] = []
     for name in ("config", "model", "engine", "join", "adapter"):
         if (value := getattr(arguments, name)) is not None:
-            words += [f"--{name}", str(value)]
+            words += [f"--{name}", str(value.resolve() if isinstance(value, Path) else value)]
     for setting in arguments.settings:
         words += ["--set", setting]
     return words
