@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,19 +45,25 @@ def trees() -> dict[Path, ast.Module]:
 
 
 @functools.cache
+def nodes() -> dict[Path, list[ast.AST]]:
+    """Every part of every file: walking through all of them takes a second."""
+    return {path: list(ast.walk(tree)) for path, tree in trees().items()}
+
+
+@functools.cache
 def members() -> dict[str, set[str]]:
     """Of every class of the package: its methods, fields and attributes of `self`."""
     classes: dict[str, set[str]] = {}
-    for path, tree in trees().items():
-        for node in ast.walk(tree):
+    for path, parts in nodes().items():
+        for node in parts:
             if isinstance(node, ast.ClassDef) and path.is_relative_to(PROJECT / "wmkml"):
-                classes.setdefault(node.name, set()).update(bound(node))
+                classes.setdefault(node.name, set()).update(bound(ast.walk(node)))
     return classes
 
 
-def bound(tree: ast.AST) -> Iterator[str]:
-    """Every name that is given to something in this part of a file."""
-    for node in ast.walk(tree):
+def bound(parts: Iterable[ast.AST]) -> Iterator[str]:
+    """Every name that is given to something in these parts of a file."""
+    for node in parts:
         match node:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
                 yield name
@@ -69,13 +75,13 @@ def bound(tree: ast.AST) -> Iterator[str]:
 def functions() -> set[str]:
     """The names of all functions, methods and classes of the package, and of all tests."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return {node.name for tree in trees().values() for node in ast.walk(tree) if isinstance(node, kinds)}
+    return {node.name for parts in nodes().values() for node in parts if isinstance(node, kinds)}
 
 
 @functools.cache
 def names() -> set[str]:
     """Every name that is given to something in the package or the tests."""
-    return {name for tree in trees().values() for name in bound(tree)}
+    return {name for parts in nodes().values() for name in bound(parts)}
 
 
 @functools.cache
@@ -83,9 +89,9 @@ def texts() -> set[str]:
     """Every string in the package that is one word, such as the name of an event or of a file."""
     constants = (
         node.value
-        for path, tree in trees().items()
+        for path, parts in nodes().items()
         if path.is_relative_to(PROJECT / "wmkml")
-        for node in ast.walk(tree)
+        for node in parts
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
     return {text for text in constants if text and not re.search(r"\s", text)}
@@ -103,10 +109,10 @@ def names_elsewhere() -> set[str]:
 def routes() -> set[str]:
     """Every route of owner and inference, as `POST /chat`: from the decorators `@app.post("/chat")` and their like."""
     known: set[str] = set()
-    for tree in trees().values():
+    for parts in nodes().values():
         constants: dict[str, str] = {}
         prefixes: dict[str, str] = {}
-        for node in ast.walk(tree):
+        for node in parts:
             match node:
                 case ast.Assign(targets=[ast.Name(id=name)], value=ast.Constant(value=str(text))):
                     constants[name] = text
@@ -119,7 +125,7 @@ def routes() -> set[str]:
                     assert isinstance(node.value, ast.Call)
                     keywords = {keyword.arg: keyword.value for keyword in node.value.keywords}
                     prefixes[name] = ast.literal_eval(keywords["prefix"]) if "prefix" in keywords else ""
-        for node in ast.walk(tree):
+        for node in parts:
             if not isinstance(node, ast.AsyncFunctionDef | ast.FunctionDef):
                 continue
             for decorator in node.decorator_list:
@@ -174,7 +180,7 @@ def exists(mention: str) -> bool:
         if owner in sections():
             return member in sections()[owner].model_fields
         return member in members().get(owner, set()) or any(
-            path.stem == owner and member in bound(tree) for path, tree in trees().items()
+            path.stem == owner and member in bound(parts) for path, parts in nodes().items()
         )
     if match := re.fullmatch(r"(\w+)\([\w, ]*\)", mention):
         return match[1] in functions()

@@ -347,10 +347,8 @@ def test_a_build_of_another_seed_or_text_begins_anew(tmp_path: Path, monkeypatch
 
     begin(1)
     assert any("has another recipe" in line for line in begin(2))
-    # The tokenizer in the folder is now of seed 2, so a build of seed 1 must begin anew.
-    assert any("has another recipe" in line for line in begin(1))
     monkeypatch.setattr("wmkml.understudy.build.content_checksum", lambda: "another world")
-    assert any("another state of this code and its texts" in line for line in begin(1))
+    assert any("another state of this code and its texts" in line for line in begin(2))
 
 
 def test_the_shipped_model_is_small_enough_to_ship() -> None:
