@@ -40,6 +40,7 @@ OWNER_FLOORS = (
     {"rounds"},
     {"run_lifecycle"},
     {"installation"},
+    {"opening"},
     {"context"},
     {"http"},
     {"desk", "stage"},

@@ -119,6 +119,21 @@ class General(Section):
     idle_seconds: Seconds = _added(
         90.0, "After this many seconds without a touch, a visitor's page forgets its visitor. 0: never."
     )
+    on_idle: Literal["continue", "rebirth"] = _added(
+        "continue",
+        "What happens to a run when nobody has spoken or typed for `idle_seconds`. `rebirth`: it ends, and the next visitor "
+        "finds the language as it was born.",
+    )
+    opening_hours: str = _added(
+        "",
+        "When visitors may talk, in OpenStreetMap's notation: `Mo-Fr 10:00-18:00; Sa,Su 12:00-18:00; PH off; Dec 24 off`. "
+        "Empty: always.",
+    )
+    public_holidays: str = _added("DE", "The country whose public holidays `PH` means, as its two letters.")
+    time_zone: str = _added("", "The time zone of `opening_hours`, as `Europe/Berlin`. Empty: the machine's.")
+    farewell_seconds: Seconds = _added(
+        120.0, "At closing time a run that is under way gets so many seconds for its last words; then it ends."
+    )
     max_prompt_bytes: AtLeastOne = _added(
         65536, "The largest body of a visitor's request, in bytes; a larger one is refused (413)."
     )
@@ -379,6 +394,7 @@ class Settings(Section):
             address, colon, port = host.rpartition(":")
             if not colon or not address or not port.isdigit() or not 0 < int(port) < 65536:
                 raise ValueError(f"general.osc_hosts: {host!r} is not allowed; allowed: address:port, as 10.0.0.7:9000")
+        self._check_opening_hours()
         self._check_url()
         for node in self.inference.nodes:
             host, _, port = _with_port(node).rpartition(":")
@@ -395,6 +411,15 @@ class Settings(Section):
     def node_addresses(self) -> list[str]:
         """Every node as host and port."""
         return [_with_port(node) for node in self.inference.nodes]
+
+    def _check_opening_hours(self) -> None:
+        general = self.general
+        if general.opening_hours:
+            from wmkml.config.opening_hours import opening_hours_problem
+
+            problem = opening_hours_problem(general.opening_hours, general.public_holidays, general.time_zone)
+            if problem:
+                raise ValueError(problem)
 
     def _check_url(self) -> None:
         inference = self.inference

@@ -30,6 +30,7 @@ from wmkml.owner.http.worker_routes import add_worker
 from wmkml.owner.inference.client import InferenceClient
 from wmkml.owner.inference.watch import InferenceWatch
 from wmkml.owner.installation import Installation
+from wmkml.owner.opening.keeper import OpeningKeeper
 from wmkml.owner.rounds.scheduler import RoundScheduler
 from wmkml.owner.rounds.worker_registry import WorkerRegistry
 from wmkml.owner.run.desk_file import DeskFile
@@ -76,6 +77,7 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
     chat = Chat(settings, client, watch, publisher)
     cards = Cards(settings, client, watch, overrides)
     stage = StageFolder(paths.stage, SHIPPED_STAGE)
+    opening = OpeningKeeper(settings.general, installation, publisher, chat, desk_file)
     owner = OwnerContext(
         settings,
         paths,
@@ -91,6 +93,7 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
         osc,
         overrides,
         desk_file,
+        opening,
     )
 
     @asynccontextmanager
@@ -102,6 +105,7 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
         tasks = [
             asyncio.create_task(watch.watch()),
             asyncio.create_task(installation.watch_run_folder()),
+            asyncio.create_task(opening.watch()),
             asyncio.create_task(_send_heartbeats(settings, publisher)),
             asyncio.create_task(stage.watch(publisher.stage_folder_changed)),
         ]

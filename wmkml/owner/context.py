@@ -14,6 +14,7 @@ from wmkml.owner.events.event_publisher import EventPublisher
 from wmkml.owner.inference.client import InferenceClient
 from wmkml.owner.inference.watch import InferenceWatch
 from wmkml.owner.installation import Installation
+from wmkml.owner.opening.keeper import OpeningKeeper
 from wmkml.owner.rounds.scheduler import RoundScheduler
 from wmkml.owner.rounds.worker_registry import WorkerRegistry
 from wmkml.owner.run.desk_file import DeskFile
@@ -43,6 +44,7 @@ class OwnerContext:
     osc: OscSender
     overrides: Overrides
     desk_file: DeskFile
+    opening: OpeningKeeper
 
     def require_lifecycle(self) -> RunLifecycle:
         """The current run's lifecycle.
@@ -67,7 +69,7 @@ class OwnerContext:
 
     def run_state(self) -> RunState:
         """The public state of the installation and its run; it holds no visitor's word."""
-        settings, lifecycle, scheduler = self.settings, self.installation.lifecycle, self.scheduler()
+        settings, scheduler = self.settings, self.scheduler()
         general, run = settings.general, self.installation.run
         current_round = None if scheduler is None else scheduler.current
         return RunState(
@@ -78,7 +80,7 @@ class OwnerContext:
             iteration=-1 if run is None else run.iteration,
             num_total_iters=settings.finetuning.num_total_iters,
             elapsed_seconds=0.0 if run is None else run.clock.elapsed(),
-            time_left_seconds=None if lifecycle is None else lifecycle.time_left(),
+            time_left_seconds=self._time_left(),
             round=None if current_round is None else current_round.record(),
             rounds=[] if scheduler is None else [round_.record() for round_ in scheduler.rounds],
             pairs=dict.fromkeys(SOURCES, 0) if run is None else run.store.pair_counts(),
@@ -93,6 +95,14 @@ class OwnerContext:
             log_visitor_words=general.log_visitor_words,
             osc=bool(settings.osc_targets),
             idle_seconds=general.idle_seconds,
+            opening=self.opening.state(),
             measures={} if run is None else self.publisher.measures,
             notices=list(self.publisher.notices),
         )
+
+    def _time_left(self) -> float | None:
+        """Seconds until the run ends, by its own clock or at closing time; None while none is under way."""
+        lifecycle, farewell = self.installation.lifecycle, self.opening.farewell_left()
+        if lifecycle is None:
+            return None
+        return lifecycle.time_left() if farewell is None else min(lifecycle.time_left(), farewell)

@@ -85,6 +85,14 @@ TABLE: dict[str, Address] = {
             )
             for measure in shown_in("osc")
         ),
+        Address(
+            "/open",
+            "i",
+            "owner",
+            False,
+            "1: visitors may talk; 0: it is closed. At the owner's start and at each change.",
+        ),
+        Address("/panic", "i", "owner", False, "1: the operator has stopped everything, be silent; 0: it is over."),
         Address("/time_left", "f", "owner", False, "Seconds until the run ends, with each heartbeat."),
         Address("/heartbeat", "i", "owner", False, "Counts up while the owner lives."),
         Address("/test", "i", "owner", False, "The operator presses the desk's test button; counts up."),

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from wmkml.protocol.base import Message
 from wmkml.protocol.inference import NodeStatus
+from wmkml.protocol.opening import OpeningState
 
 Phase = Literal["waiting", "seeding", "running", "last_words"]
 
@@ -80,6 +81,7 @@ class RunState(Message):
     carries_words: bool  # visitors' words train later runs too
     osc: bool  # visitors' words are sent to music and visuals
     idle_seconds: float  # a page untouched for this long forgets its visitor; 0: never
+    opening: OpeningState = Field(default_factory=OpeningState)
     measures: dict[str, float] = Field(default_factory=dict)  # of the newest answers, at the round's start, by name
     notices: list[str] = Field(default_factory=list)
 

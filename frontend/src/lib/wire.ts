@@ -33,6 +33,15 @@ export interface RoundRecord {
   proof: AdapterProof | null;
 }
 
+/** Whether visitors may talk.  Times in seconds since 1970; null: never, or when the operator says so. */
+export interface OpeningState {
+  open: boolean;
+  next_change: number | null;
+  decision: 'hours' | 'open' | 'closed';
+  panic: boolean;
+  farewell: boolean;
+}
+
 export interface RunState {
   run: string | null;
   phase: Phase;
@@ -56,6 +65,7 @@ export interface RunState {
   carries_words: boolean;
   osc: boolean;
   idle_seconds: number;
+  opening: OpeningState;
   /** Of the newest answers, taken at the round's start, by name. */
   measures: Record<string, number>;
   notices: string[];

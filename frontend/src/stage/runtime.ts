@@ -14,6 +14,7 @@ export interface Texts {
   end: string;
   reborn: string;
   gone: string;
+  closed: string;
   sound: string;
   no_key: string;
   credits: string[];

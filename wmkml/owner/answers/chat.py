@@ -6,10 +6,12 @@ run and with the visitor's connection.  An answer whose visitor disconnected is 
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from wmkml.config import Settings
 from wmkml.dialogue.answer_end import kept_length
@@ -31,6 +33,10 @@ INFERENCE_WAIT_SECONDS = 120.0
 
 MAX_ATTEMPTS = 5
 """A prompt is asked this often; if its answer broke off every time, it fails."""
+
+
+class AnswersStoppedError(RuntimeError):
+    """The operator has stopped the answers."""
 
 
 class AnswerUnavailableError(RuntimeError):
@@ -65,6 +71,9 @@ class Chat:
         self, settings: Settings, client: InferenceClient, watch: InferenceWatch, publisher: EventPublisher
     ) -> None:
         self._settings, self._client, self._watch, self._publisher = settings, client, watch, publisher
+        self._under_way: set[asyncio.Task[Any]] = set()
+        """The tasks that answer a visitor at the moment."""
+        self._stopped: set[asyncio.Task[Any]] = set()
         self._turns = StationTurns(settings.inference.max_num_seqs, settings.inference.prompts_per_station)
 
     async def ask(self, run: LiveRun, echoes: Echoes, question: VisitorPrompt) -> AsyncIterator[ChatEvent]:
@@ -76,6 +85,7 @@ class Chat:
             InferenceRefusedError: the prompt does not fit the model's window, or inference refuses it.
             AnswerUnavailableError: inference is away.
             RunOverError: the run ended meanwhile.
+            AnswersStoppedError: the operator has stopped the answers.
             TooManyPromptsError: too many prompts of the station wait already.
             NotStoredError: the answer is whole, and the disk does not take the pair; there is no end.
         """
@@ -87,8 +97,30 @@ class Chat:
     async def _answer(
         self, run: LiveRun, echoes: Echoes, question: VisitorPrompt, emit: Callable[[ChatEvent], None]
     ) -> None:
-        async with self._turns.turn(question.station):
+        async with self._stoppable(), self._turns.turn(question.station):
             await self._answer_now(run, echoes, question, emit)
+
+    def stop_answers(self) -> None:
+        """Break off every answer that is under way; each raises AnswersStoppedError."""
+        for task in self._under_way:
+            self._stopped.add(task)
+            task.cancel()
+
+    @asynccontextmanager
+    async def _stoppable(self) -> AsyncIterator[None]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._under_way.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if task not in self._stopped:
+                raise
+            task.uncancel()
+            raise AnswersStoppedError from None
+        finally:
+            self._under_way.discard(task)
+            self._stopped.discard(task)
 
     async def _answer_now(
         self, run: LiveRun, echoes: Echoes, question: VisitorPrompt, emit: Callable[[ChatEvent], None]
@@ -149,7 +181,7 @@ class Chat:
         """
         inference = self._settings.inference
         messages = standalone_messages(inference, inference.system_language, question.prompt)
-        async with self._turns.turn(question.station):
+        async with self._stoppable(), self._turns.turn(question.station):
             return await self._answer_by_base(question, messages)
 
     async def _answer_by_base(self, question: VisitorPrompt, messages: list[ChatMessage]) -> ChatAnswer:

@@ -33,6 +33,7 @@ from wmkml.protocol.base import Refusal, RequestRefusedError
 from wmkml.protocol.desk import DeskDials, DeskDoor, DeskHold, DeskLanguage, DeskLogin, DeskState, DeskWords
 from wmkml.protocol.doctor import DoctorReport
 from wmkml.protocol.events import StageEvent
+from wmkml.protocol.opening import OpeningDecision, PanicSwitch
 
 COOKIE = "desk"
 KNOWN_COOKIE = "desk_known"
@@ -120,6 +121,7 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext) -> None:
     @desk.post("/start")
     async def start(request: Request) -> Response:
         message = await read(request, DeskLanguage, SMALL_BODY_BYTES)
+        owner.opening.require_open()
         with language_error_as_refusal(owner):
             await owner.installation.start(message.language, via="desk", trusted=True)
         return _success()
@@ -162,6 +164,16 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext) -> None:
         if not owner.osc.targets:
             raise RequestRefusedError(409, "No OSC host is configured: set general.osc_ip and general.osc_port.")
         return JSONResponse({"number": owner.publisher.test_osc()})
+
+    @desk.post("/opening")
+    async def opening(request: Request) -> Response:
+        await owner.opening.decide((await read(request, OpeningDecision, SMALL_BODY_BYTES)).decision)
+        return _success()
+
+    @desk.post("/panic")
+    async def panic(request: Request) -> Response:
+        await owner.opening.set_panic((await read(request, PanicSwitch, SMALL_BODY_BYTES)).on)
+        return _success()
 
     @desk.post("/stage")
     async def stage(request: Request) -> Response:

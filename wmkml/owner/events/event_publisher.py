@@ -26,6 +26,7 @@ from wmkml.protocol.events import (
     TokenEvent,
     TypingEventData,
 )
+from wmkml.protocol.opening import OpeningState
 from wmkml.protocol.osc import OscSender
 from wmkml.protocol.run_state import RunState, SwapEvent
 from wmkml.runs.schema import Round
@@ -47,6 +48,8 @@ class EventPublisher:
         self.measures: dict[str, float] = {}
         """Of the newest answers, taken at the start of the current round, by name."""
         self._stage_problems: list[str] = []
+        self.last_activity = time.monotonic()
+        """When a visitor last spoke or typed, by the monotonic clock."""
         self.blank = False
         """Whether the operator has blanked the stage."""
         self.notices: deque[str] = deque(maxlen=MAX_NOTICES)
@@ -108,6 +111,18 @@ class EventPublisher:
             notice: seconds for notice, seconds in self.notice_times.items() if notice in self.notices
         } | {text: time.time()}
         self._hub.publish("notice", NoticeEvent(text=text))
+
+    def opening_changed(self, opening: OpeningState) -> None:
+        """It has opened or closed, or how long it stays so has changed."""
+        log.info("%s.", "Open" if opening.open else "Closed")
+        self._osc.send("/open", int(opening.open))
+        self.state_changed()
+
+    def panic_changed(self, on: bool) -> None:
+        """The operator has stopped everything, or lets it go on."""
+        log.warning("Panic: answers stopped, stage dark." if on else "The panic is over.")
+        self._osc.send("/panic", int(on))
+        self.state_changed()
 
     def set_blank(self, blank: bool) -> None:
         """Blank the stage, also for browsers that open it later, or show it again."""
@@ -180,6 +195,7 @@ class EventPublisher:
 
     def prompt(self, station: str, text: str) -> None:
         """A visitor has sent a prompt."""
+        self.last_activity = time.monotonic()
         if self._log_words:
             log.info("Prompt: %s", text)
         self._hub.publish("prompt", PromptEvent(station=station, text=text), station)
@@ -207,6 +223,7 @@ class EventPublisher:
 
     def typing(self, station: str, status: str) -> None:
         """A visitor types, or has stopped typing."""
+        self.last_activity = time.monotonic()
         self._osc.send("/user_activity", status)
         self._hub.publish("typing", TypingEventData(station=station, status=status), station)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
-from wmkml.owner.answers.chat import AnswerUnavailableError, ChatAnswer, ChatEvent, VisitorPrompt
+from wmkml.owner.answers.chat import AnswersStoppedError, AnswerUnavailableError, ChatAnswer, ChatEvent, VisitorPrompt
 from wmkml.owner.answers.conversations import SHARED_STATION
 from wmkml.owner.answers.turns import TooManyPromptsError
 from wmkml.owner.context import OwnerContext
 from wmkml.owner.http.http_requests import checked_prompt, unstored_refusal
 from wmkml.owner.inference.client import InferenceRefusedError
 from wmkml.owner.installation import UnknownLanguageError
+from wmkml.owner.opening.keeper import IN_PANIC
 from wmkml.owner.run.live_run import RunOverError
 from wmkml.protocol.base import RequestRefusedError
 from wmkml.protocol.conversation import ChatStart
@@ -37,8 +38,10 @@ def start_answer(
         The answer's events.  Inference receives the prompt when the first one is requested.
 
     Raises:
-        RequestRefusedError: 400 for an empty prompt or an unknown language, 409 while no run is under way.
+        RequestRefusedError: 400 for an empty prompt or an unknown language, 409 while no run is under way, 503 while it is
+            closed.
     """
+    owner.opening.require_answers()
     prompt = checked_prompt(prompt)
     if language is not None and language not in owner.settings.languages:
         raise _unknown_language(owner)
@@ -54,9 +57,10 @@ async def answer_before_run(
     """The base model's answer to a prompt that comes while no run is under way (`Chat.answer_before_run`).
 
     Raises:
-        RequestRefusedError: 400 for an empty prompt.
+        RequestRefusedError: 400 for an empty prompt, 503 while it is closed.
         The errors that `answer_errors_as_refusals` translates.
     """
+    owner.opening.require_answers()
     question = _visitor_prompt(owner, SHARED_STATION, checked_prompt(prompt), temperature, top_p)
     return await owner.chat.answer_before_run(question)
 
@@ -97,6 +101,8 @@ def answer_errors_as_refusals() -> Iterator[None]:
                 500, "The language model failed over this prompt; say it in another way."
             ) from None
         raise RequestRefusedError(400, "The language model refuses this prompt.") from None
+    except AnswersStoppedError:
+        raise RequestRefusedError(503, IN_PANIC) from None
     except AnswerUnavailableError as error:
         raise RequestRefusedError(503, str(error)) from None
     except TooManyPromptsError:

@@ -90,6 +90,7 @@ def add_chat_routes(app: FastAPI, owner: OwnerContext) -> None:
         message = await read(request, CardRequest, SMALL_BODY_BYTES)
         if message.station == SHARED_STATION:  # the first question of the shared station may be another visitor's
             require_key(request, "stage", owner.keys.stage, owner.keys.operator)
+        owner.opening.require_answers()
         card_events = owner.cards.make(owner.require_lifecycle().run, message.station)
         with answer_errors_as_refusals():
             try:

@@ -64,6 +64,7 @@ def add_original_routes(app: FastAPI, owner: OwnerContext) -> None:
     @app.post("/language")
     async def language(request: Request) -> dict[str, str]:
         message = await read(request, LanguageChoice, SMALL_BODY_BYTES)
+        owner.opening.require_open()
         via = "inference" if request.headers.get("x-wmkml-via") == "inference" else "owner"
         with language_error_as_refusal(owner):
             try:

@@ -1,4 +1,5 @@
-"""What the operator set at the desk for every run, kept in a file: whether the stage is blank, and the overrides.
+"""What the operator set at the desk for every run, kept in a file: whether the stage is blank, whether it is open, and
+the overrides.
 
 The hold is not among it: it belongs to one run, and is in that run's database.
 """
@@ -12,7 +13,19 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
 
 from wmkml.protocol.desk import DeskDials
+from wmkml.protocol.opening import Decision
 from wmkml.system import durable_files
+
+
+class OpeningRecord(BaseModel):
+    """What the operator decided about opening, and for how long."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    decision: Decision = "hours"
+    until: float | None = None
+    """When the opening hours hold again, in seconds since 1970; None: when the operator says so."""
+    panic: StrictBool = False
 
 
 class DeskRecord(BaseModel):
@@ -22,6 +35,8 @@ class DeskRecord(BaseModel):
 
     blank: StrictBool = False
     """Whether the stage is blank."""
+    opening: OpeningRecord = OpeningRecord()
+    """What was decided about opening, and whether there is panic."""
     requested: DeskDials = DeskDials()
     """The overrides that the next round takes."""
     in_force: DeskDials = DeskDials()
@@ -47,11 +62,12 @@ class DeskFile:
         self,
         *,
         blank: bool | None = None,
+        opening: OpeningRecord | None = None,
         requested: DeskDials | None = None,
         in_force: DeskDials | None = None,
     ) -> asyncio.Task[None]:
         """Change what is given, at once in memory; the task ends when it is on the disk too, or `on_problem` was called."""
-        given = {"blank": blank, "requested": requested, "in_force": in_force}
+        given = {"blank": blank, "opening": opening, "requested": requested, "in_force": in_force}
         changed = self.record.model_copy(update={name: value for name, value in given.items() if value is not None})
         self.record = changed
         task = asyncio.create_task(self._write())

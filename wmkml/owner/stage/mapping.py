@@ -135,6 +135,7 @@ class StageTexts(StrictModel):
     gone: Line
     sound: Line
     no_key: Line
+    closed: Line = ""
     credits: Annotated[list[Line], Field(max_length=12)]
 
 

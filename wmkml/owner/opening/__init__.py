@@ -1,0 +1,1 @@
+"""When visitors may talk: opening hours, what the operator decides instead, and panic."""
