@@ -209,9 +209,9 @@ class OwnerCluster:
             method, f"/worker/{path}", content=content, headers={"X-Key": self.keys.worker} | headers
         )
 
-    def claim(self, session: str = "s1", worker: str = "w", shares_folder: bool = True) -> dict[str, Any]:
+    def claim(self, session: str = "s1", worker: str = "w", shares_folder: bool = True, **more: Any) -> dict[str, Any]:
         """Claim rounds until the owner offers one; returns its job."""
-        claim = {"worker": worker, "session": session, "shares_folder": shares_folder}
+        claim = {"worker": worker, "session": session, "shares_folder": shares_folder} | more
 
         def once() -> dict[str, Any] | None:
             reply = self.work("claim", claim)
@@ -234,7 +234,7 @@ class OwnerCluster:
         (folder / "adapter_model.safetensors").write_bytes(weights)
         return hashlib.sha256(weights).hexdigest()
 
-    def hand_in(self, job: dict[str, Any], sha256: str, path: str | None = None) -> httpx.Response:
+    def hand_in(self, job: dict[str, Any], sha256: str, path: str | None = None, **more: Any) -> httpx.Response:
         body = {
             "path": path or job["folder"],
             "sha256": sha256,
@@ -243,14 +243,14 @@ class OwnerCluster:
             "seconds_since_last_step": 0.25,
             "loss_first": 2.0,
             "loss_last": 1.0,
-        }
+        } | more
         return self.work(f"rounds/{job['run']}/{job['iteration']}/{job['attempt']}/hand_in", body)
 
-    def train(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Train a claimed round without a fault and hand it in; returns the owner's reply."""
+    def train(self, job: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """Train a claimed round without a fault and hand it in, with more fields if given; returns the owner's reply."""
         assert self.step(job, 1)
         assert self.step(job, 2)
-        reply = self.hand_in(job, self.write_adapter(Path(job["folder"])))
+        reply = self.hand_in(job, self.write_adapter(Path(job["folder"])), **more)
         assert reply.status_code == 200, reply.text
         return dict(reply.json())
 

@@ -36,6 +36,7 @@ FLOORS = (
 OWNER_FLOORS = (
     {"inference"},
     {"events", "run"},
+    {"measuring"},
     {"answers"},
     {"rounds"},
     {"run_lifecycle"},

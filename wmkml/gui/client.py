@@ -34,7 +34,7 @@ from wmkml.gui.events import (
 )
 from wmkml.protocol.base import Refusal
 from wmkml.protocol.conversation import ChatRequest
-from wmkml.protocol.run_state import RoundRecord, RunState
+from wmkml.protocol.run_state import IterationMeasures, RoundRecord, RunState
 
 CONNECT_SECONDS = 10.0
 """Timeout of everything but reading."""
@@ -150,6 +150,8 @@ class WindowOwnerClient:
                 self._put(RunState.model_validate_json(event.data))
             case "round":
                 self._put(RoundRecord.model_validate_json(event.data))
+            case "measures":
+                self._put(IterationMeasures.model_validate_json(event.data))
             case "prompt" | "start" | "token" | "response":
                 data = json.loads(event.data)
                 if data["station"] not in self._former_stations:

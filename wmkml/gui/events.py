@@ -1,13 +1,13 @@
 """What the window is notified of: the owner's events, and the outcomes of what the window itself asked for.
 
-`WindowEvent` is the union of these and of the messages `RunState` and `RoundRecord` of `wmkml.protocol`.
+`WindowEvent` is the union of these and of the messages `RunState`, `RoundRecord` and `IterationMeasures` of `wmkml.protocol`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from wmkml.protocol.run_state import RoundRecord, RunState
+from wmkml.protocol.run_state import IterationMeasures, RoundRecord, RunState
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,7 @@ WindowEvent = (
     Connection
     | RunState
     | RoundRecord
+    | IterationMeasures
     | PromptReceived
     | AnswerStarted
     | TokenReceived

@@ -28,14 +28,14 @@ from wmkml.gui.events import (
 )
 from wmkml.gui.exchange import DisplayedExchange
 from wmkml.gui.input_bar import LanguageChooser, PromptBar
-from wmkml.gui.panels.diversity import Diversity, IterationMeasures
+from wmkml.gui.panels.diversity import Diversity, NamedMeasures
 from wmkml.gui.panels.losses import Losses, merge_losses
 from wmkml.gui.panels.osc_preview import osc_messages
 from wmkml.gui.panels.plots import Bar
 from wmkml.gui.panels.side_panel import SidePanel
 from wmkml.gui.text_sanitizing import join_surrogates
 from wmkml.gui.texts import clock_text, iteration_text, texts_for
-from wmkml.protocol.run_state import RoundRecord, RunState
+from wmkml.protocol.run_state import IterationMeasures, RoundRecord, RunState
 
 TITLE = "Watch me kill my language"
 
@@ -153,6 +153,8 @@ class Window:
                 self._losses = merge_losses(self._losses, [event])
                 if state is not None:
                     self._state = state.model_copy(update={"round": event})
+            case IterationMeasures():
+                self._diversity = self._diversity.with_measures(event)
             case PromptReceived():
                 own = event.station == self._actions.station
                 self._chat.add(DisplayedExchange(event.station, event.text), own, self._texts)
@@ -199,6 +201,8 @@ class Window:
                 self._ended_at = None
         self._state, self._state_at = state, self._now()
         self._losses = merge_losses(self._losses, state.rounds)
+        if state.measured is not None:
+            self._diversity = self._diversity.with_measures(state.measured)
 
     def _on_prompt_outcome(self, outcome: PromptOutcome) -> None:
         self._awaiting_answer = False
@@ -293,7 +297,7 @@ class Window:
     def _elapsed(self) -> float:
         return self._state.elapsed_seconds + self._now() - self._state_at if self._state is not None else 0.0
 
-    def _current_measures(self) -> IterationMeasures | None:
+    def _current_measures(self) -> NamedMeasures | None:
         return self._diversity.measures_of(self._state.iteration) if self._state is not None else None
 
     # --- showing ---

@@ -19,8 +19,9 @@ Subject = Literal["texts", "words", "meanings", "tokens", "model", "training"]
 Surface = Literal["osc", "desk", "window", "stage", "laboratory"]
 """Where measures are shown; `window` is the Tk window."""
 
-Unit = Literal["share", "ratio", "nats", "words"]
-"""`share`: 0 to 1, shown in per cent.  `ratio`: a number without a unit, from 1.  `words`: a count of words."""
+Unit = Literal["share", "ratio", "nats", "words", "bits", "choices", "relative"]
+"""`share`: 0 to 1, shown in per cent.  `ratio`: a number without a unit, from 1.  `words`: a count of words.  `choices`: a
+number of equally likely tokens, from 1.  `relative`: a size as a part of another one, from 0."""
 
 Direction = Literal["falls", "rises", "either"]
 """Where it goes as the language dies."""
@@ -38,6 +39,7 @@ WINDOWS: Mapping[str, str] = {
     "measured_answers": "an iteration's answers to the measured prompts",
     "round": "the round that made an iteration",
     "examination": "an iteration's answers to the examination's questions",
+    "probe": "human sentences in German and English, the same for every iteration, which the model reads once",
     "human_text": "answers that people wrote and no round was trained on, read by the iteration",
 }
 """Over what a measure is taken: the population, by the name that the table and the docs use."""
@@ -53,6 +55,12 @@ OF_TEXTS: Mapping[Surface, str] = {
 
 OF_WORDS: Mapping[Surface, str] = {**OF_TEXTS, "stage": "last_160_words"}
 """The same for those that the stage also computes by itself, word by word."""
+
+OF_PROBE: Mapping[Surface, str] = dict.fromkeys(("osc", "desk", "window", "stage"), "probe")
+"""Where a measure of the model on the probe is shown: everywhere but in the laboratory."""
+
+ITERATION_WINDOWS = ("probe",)
+"""Windows that are taken once of every iteration, and recorded with it: see `measured_once`."""
 
 IN_LABORATORY: Mapping[Surface, str] = {"laboratory": "measured_answers"}
 
@@ -78,6 +86,7 @@ class Measure:
         top: where its range ends as far as it has an end; it begins at 0, a ratio at 1.
         source: who defined it, or where the definition stands.
         short: the heading of a column.
+        by_layer: whether it is also taken of each of the model's layers.
     """
 
     name: str
@@ -92,6 +101,7 @@ class Measure:
     short: str = ""
     de: Words | None = None
     en: Words | None = None
+    by_layer: bool = False
 
     @property
     def is_share(self) -> bool:
@@ -108,7 +118,15 @@ class Measure:
         return (self.de if language == "de" else self.en) or self.en or Words(self.name, self.meaning)
 
 
-PLOT_TOPS: Mapping[Unit, float] = {"share": 1.0, "ratio": 4.0, "nats": 2.0, "words": 20.0}
+PLOT_TOPS: Mapping[Unit, float] = {
+    "share": 1.0,
+    "ratio": 4.0,
+    "nats": 2.0,
+    "words": 20.0,
+    "bits": 4.0,
+    "choices": 100.0,
+    "relative": 0.05,
+}
 """Values that a living language seldom passes, by unit."""
 
 LI = "Li et al. 2016, A Diversity-Promoting Objective Function for Neural Conversation Models, section 5"
@@ -398,6 +416,90 @@ TABLE: Mapping[str, Measure] = {
             en=Words("Rare words", "Probability that it still gives to rare words. Falls."),
         ),
         Measure(
+            "perplexity",
+            "model",
+            "choices",
+            "rises",
+            "perplexity of human sentences",
+            "Jelinek et al. 1977, Perplexity: a measure of the difficulty of speech recognition tasks",
+            windows=OF_PROBE,
+            de=Words(
+                "Ratlosigkeit", "Zwischen wie vielen Wörtern sie im Mittel schwankt, wenn sie Menschen liest. Steigt."
+            ),
+            en=Words("Perplexity", "Among how many tokens it wavers when it reads people's sentences. Rises."),
+        ),
+        Measure(
+            "bits_per_byte",
+            "model",
+            "bits",
+            "rises",
+            "bits that a byte of human sentences costs",
+            "Gao et al. 2020, The Pile, section 3.1",
+            windows=OF_PROBE,
+            de=Words("Mühe", "Wie viele Bits sie für ein Byte menschlicher Sätze braucht. Steigt."),
+            en=Words("Effort", "How many bits it needs for a byte of people's sentences. Rises."),
+        ),
+        Measure(
+            "next_token_entropy",
+            "model",
+            "nats",
+            "either",
+            "mean entropy of the next token in human sentences, nats",
+            "Shannon 1948, A Mathematical Theory of Communication; over the whole vocabulary",
+            windows=OF_PROBE,
+            de=Words("Offenheit", "Wie offen ihr in menschlichen Sätzen das nächste Wort ist, in nats."),
+            en=Words("Openness", "How open the next token is to it in people's sentences, in nats."),
+        ),
+        Measure(
+            "confidence",
+            "model",
+            "share",
+            "either",
+            "mean probability of the likeliest token in human sentences",
+            OWN,
+            windows=OF_PROBE,
+            top=1.0,
+            de=Words("Gewissheit", "Wie sicher ihr in menschlichen Sätzen das wahrscheinlichste Wort ist."),
+            en=Words("Certainty", "How sure it is of the likeliest token in people's sentences."),
+        ),
+        Measure(
+            "outside_top_20",
+            "model",
+            "share",
+            "either",
+            "mean probability of all but the 20 likeliest tokens in human sentences",
+            OWN,
+            windows=OF_PROBE,
+            top=1.0,
+            de=Words("Ränder", "Was sie allen Wörtern außer den 20 wahrscheinlichsten noch zutraut."),
+            en=Words("Margins", "What it still gives to all tokens but the 20 likeliest."),
+        ),
+        Measure(
+            "divergence",
+            "model",
+            "nats",
+            "rises",
+            "divergence from the base model on human sentences, nats",
+            "Kullback and Leibler 1951, On Information and Sufficiency; of the iteration from iteration −1",
+            windows=OF_PROBE,
+            de=Words(
+                "Entfernung", "Wie weit ihre Erwartungen von denen des unberührten Modells sind, in nats. Steigt."
+            ),
+            en=Words("Distance", "How far its expectations are from the untouched model's, in nats. Rises."),
+        ),
+        Measure(
+            "lora_update",
+            "model",
+            "relative",
+            "rises",
+            "size of the LoRA's update over that of the weights it changes",
+            "Frobenius norms of B·A·scale and of W",
+            windows=OF_PROBE,
+            de=Words("Eingriff", "Wie groß die Änderung der Gewichte gegen die Gewichte selbst ist. Steigt."),
+            en=Words("Intrusion", "How large the change of the weights is against the weights themselves. Rises."),
+            by_layer=True,
+        ),
+        Measure(
             "loss_first",
             "training",
             "nats",
@@ -440,6 +542,11 @@ TABLE: Mapping[str, Measure] = {
 def shown_in(surface: Surface) -> list[Measure]:
     """The measures that are shown there, in the table's order."""
     return [measure for measure in TABLE.values() if surface in measure.windows]
+
+
+def measured_once() -> list[Measure]:
+    """The measures that are taken once of every iteration, in the table's order."""
+    return [measure for measure in TABLE.values() if not set(ITERATION_WINDOWS).isdisjoint(measure.windows.values())]
 
 
 def measure_answers(surface: Surface, texts: Sequence[str], entropies: Sequence[float | None] = ()) -> dict[str, float]:

@@ -21,6 +21,7 @@ from wmkml.owner.events.event_hub import EventHub
 from wmkml.owner.events.event_publisher import EventPublisher
 from wmkml.owner.http.chat_routes import add_chat_routes
 from wmkml.owner.http.http_requests import add_error_handlers, refusal_response
+from wmkml.owner.http.metrics_routes import add_metrics_routes
 from wmkml.owner.http.node_routes import add_node_routes
 from wmkml.owner.http.operator_routes import add_operator_routes
 from wmkml.owner.http.original_routes import add_original_routes
@@ -136,6 +137,7 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
     add_original_routes(app, owner)
     add_chat_routes(app, owner)
     add_state_routes(app, owner)
+    add_metrics_routes(app, owner)
     add_operator_routes(app, owner)
     add_desk_routes(app, owner)
     add_worker(app, owner)

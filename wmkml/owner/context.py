@@ -96,7 +96,8 @@ class OwnerContext:
             osc=bool(settings.osc_targets),
             idle_seconds=general.idle_seconds,
             opening=self.opening.state(),
-            measures={} if run is None else self.publisher.measures,
+            measures={} if scheduler is None else self.publisher.measures | scheduler.measures.newest_values(),
+            measured=None if scheduler is None else scheduler.measures.of_current(),
             notices=list(self.publisher.notices),
         )
 

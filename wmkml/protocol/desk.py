@@ -73,7 +73,7 @@ class DeskLoss(Message):
 
 
 class DeskMeasures(Message):
-    """The measures of one iteration's stored answers (datasets' left out): a field for each that the desk shows.
+    """The measures of one iteration, and of its stored answers (datasets' left out): a field for each that the desk shows.
 
     Their names come from `wmkml.measures.registry`; None where there is nothing to measure.
     """

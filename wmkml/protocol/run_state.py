@@ -1,10 +1,10 @@
-"""Messages with the state of the run: `/state`, and the events `state`, `round` and `swap`."""
+"""Messages with the state of the run: `/state`, and the events `state`, `round`, `measures` and `swap`."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from wmkml.protocol.base import Message
 from wmkml.protocol.inference import NodeStatus
@@ -56,6 +56,18 @@ class RoundRecord(Message):
     proof: AdapterProof | None = None  # null: not loaded yet, or its trainer left no probe
 
 
+class IterationMeasures(Message):
+    """What was measured of one iteration, once; also the event `measures`, which holds what was measured since the last one.
+
+    Names come from `wmkml.measures.registry`.  null: it could not be measured.  `layers`: a value for each of the model's
+    layers, from the first.
+    """
+
+    iteration: int
+    values: dict[str, FiniteFloat | None]
+    layers: dict[str, list[FiniteFloat | None]] = Field(default_factory=dict)
+
+
 class RunState(Message):
     """`GET :8000/state`, and the event `state`: the public state of the run.  Contains no visitors' words."""
 
@@ -82,7 +94,9 @@ class RunState(Message):
     osc: bool  # visitors' words are sent to music and visuals
     idle_seconds: float  # a page untouched for this long forgets its visitor; 0: never
     opening: OpeningState = Field(default_factory=OpeningState)
-    measures: dict[str, float] = Field(default_factory=dict)  # of the newest answers, at the round's start, by name
+    measures: dict[str, float] = Field(default_factory=dict)
+    """By name: of the newest answers, at the round's start; of what is measured once of an iteration, the newest value."""
+    measured: IterationMeasures | None = None  # of the iteration that answers; null: nothing yet
     notices: list[str] = Field(default_factory=list)
 
 

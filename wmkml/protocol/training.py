@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import StrictBool
+from pydantic import Field, FiniteFloat, StrictBool
 
 from wmkml.protocol.base import Message
+
+
+class ModelMeasures(Message):
+    """What a worker measured of the model on its probe: a value, or one for each layer, by the measure's name.
+
+    null: it could not be measured.
+    """
+
+    values: dict[str, FiniteFloat | None]
+    layers: dict[str, list[FiniteFloat | None]] = Field(default_factory=dict)
 
 
 class Claim(Message):
@@ -16,6 +26,8 @@ class Claim(Message):
     worker: str
     session: str
     shares_folder: bool
+    base_measures: ModelMeasures | None = None
+    """Of the base model, iteration −1."""
 
 
 class Sample(Message):
@@ -79,6 +91,8 @@ class HandIn(Message):
     seconds_since_last_step: float
     loss_first: float
     loss_last: float
+    measures: ModelMeasures | None = None
+    """Of the model with this adapter."""
 
 
 class HandInReply(Message):

@@ -3,7 +3,8 @@
 <runs>/<run>/run.json        what the run is, and the settings it runs with, secrets masked
 <runs>/<run>/run.sqlite      pairs, rounds, adapters (`schema.py`)
 <runs>/<run>/losses.jsonl    one line for each optimizer step
-<runs>/<run>/measures.jsonl  one line for each round's start: measures of the newest texts
+<runs>/<run>/measures.jsonl  a line for each round's start: measures of the newest texts; and a line whenever something was
+                             measured of an iteration, or when a measured iteration begins to answer
 <runs>/<run>/adapters/…      LoRA weights in PEFT's format, a folder for each attempt
 """
 

@@ -80,6 +80,19 @@ CREATE TABLE IF NOT EXISTS stations (
     station TEXT PRIMARY KEY,
     language TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS measures (
+    iteration INTEGER NOT NULL,    -- the one that was measured, once
+    name TEXT NOT NULL,            -- as in `docs/measures.md`
+    value REAL,                    -- NULL: it could not be measured
+    PRIMARY KEY (iteration, name)
+);
+CREATE TABLE IF NOT EXISTS layer_measures (
+    iteration INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    layer INTEGER NOT NULL,        -- of the model, from 0
+    value REAL,
+    PRIMARY KEY (iteration, name, layer)
+);
 CREATE TABLE IF NOT EXISTS hold (
     only INTEGER PRIMARY KEY CHECK (only = 1),
     holding INTEGER NOT NULL       -- 1: the operator holds the language; no row: it was never held

@@ -1,6 +1,6 @@
 """A run's database: everything of a run that must survive a crash, in one SQLite file.
 
-A write is on disk when its method returns (WAL with full synchronisation), except for rounds, phases, languages, the
+A write is on disk when its method returns (WAL with full synchronisation), except for rounds, measures, phases, languages, the
 hold, and echoes that are given up: those are written behind by a thread, in order, because a commit may take a tenth of
 a second, which would stall the event loop, and losing the last of them does no harm; `flush` waits for them.  An error
 of such a write is raised by the next call that writes, flushes or closes.  Reads never wait for a writer.  Methods may
@@ -17,7 +17,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
@@ -28,7 +28,7 @@ from pydantic import TypeAdapter
 
 from wmkml.policy.pair_selection import Candidate
 from wmkml.protocol.conversation import ChatToken, Exchange, ShownExchange
-from wmkml.protocol.run_state import AdapterProof, Phase, Source
+from wmkml.protocol.run_state import AdapterProof, IterationMeasures, Phase, Source
 from wmkml.protocol.training import Sample
 from wmkml.runs.schema import ADDED_COLUMNS, FORMAT, TABLES, AcceptedAdapter, NewPair, Round, RunRow, WaitingEcho
 
@@ -173,6 +173,13 @@ class RunStore:
         if self._closed:
             raise StoreClosedError
         self._last_write = self._write_thread.submit(write)
+
+    def _write_rows_behind(self, table: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Insert rows into a table, over those with the same key."""
+        if rows:
+            marks = ", ".join(f"({', '.join('?' * len(row))})" for row in rows)
+            statement = f"INSERT OR REPLACE INTO {table} VALUES {marks}"
+            self._write_behind(statement, *(value for row in rows for value in row))
 
     def flush(self) -> None:
         """Wait until all write-behinds are on the disk; raises the error of one that failed.
@@ -464,6 +471,36 @@ class RunStore:
         with self._transaction() as connection:
             connection.execute("DELETE FROM adapters WHERE iteration = ?", (iteration,))
             connection.execute("UPDATE run SET iteration = ?", (instead,))
+
+    def set_measures(
+        self, iteration: int, values: Mapping[str, float | None], layers: Mapping[str, Sequence[float | None]]
+    ) -> None:
+        """Write down measures of an iteration, over those of the same names; None: it could not be measured."""
+        rows = [(iteration, name, value) for name, value in values.items()]
+        self._write_rows_behind("measures", rows)
+        self._write_rows_behind(
+            "layer_measures",
+            [
+                (iteration, name, layer, value)
+                for name, of_layers in layers.items()
+                for layer, value in enumerate(of_layers)
+            ],
+        )
+
+    def measures(self) -> list[IterationMeasures]:
+        """The measures of the base model and of every iteration that was accepted, by iteration."""
+        self._settle()
+        answered = "iteration < 0 OR iteration IN (SELECT iteration FROM adapters)"
+        measured: dict[int, IterationMeasures] = {}
+
+        def of(iteration: int) -> IterationMeasures:
+            return measured.setdefault(iteration, IterationMeasures(iteration=iteration, values={}))
+
+        for row in self._rows(f"SELECT * FROM measures WHERE {answered} ORDER BY rowid"):
+            of(row["iteration"]).values[row["name"]] = row["value"]
+        for row in self._rows(f"SELECT * FROM layer_measures WHERE {answered} ORDER BY name, layer"):
+            of(row["iteration"]).layers.setdefault(row["name"], []).append(row["value"])
+        return [measured[iteration] for iteration in sorted(measured)]
 
     def adapters(self) -> list[AcceptedAdapter]:
         """Every accepted adapter, by iteration (not by time: the wall clock may have been set back)."""

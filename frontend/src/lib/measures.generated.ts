@@ -75,6 +75,97 @@ export const DESK_MEASURES: MeasureRow[] = [
       "title": "Formulas",
       "hint": "Share of four-word sequences that stand in more than one answer. Rises."
     }
+  },
+  {
+    "name": "perplexity",
+    "meaning": "perplexity of human sentences",
+    "share": false,
+    "de": {
+      "title": "Ratlosigkeit",
+      "hint": "Zwischen wie vielen Wörtern sie im Mittel schwankt, wenn sie Menschen liest. Steigt."
+    },
+    "en": {
+      "title": "Perplexity",
+      "hint": "Among how many tokens it wavers when it reads people's sentences. Rises."
+    }
+  },
+  {
+    "name": "bits_per_byte",
+    "meaning": "bits that a byte of human sentences costs",
+    "share": false,
+    "de": {
+      "title": "Mühe",
+      "hint": "Wie viele Bits sie für ein Byte menschlicher Sätze braucht. Steigt."
+    },
+    "en": {
+      "title": "Effort",
+      "hint": "How many bits it needs for a byte of people's sentences. Rises."
+    }
+  },
+  {
+    "name": "next_token_entropy",
+    "meaning": "mean entropy of the next token in human sentences, nats",
+    "share": false,
+    "de": {
+      "title": "Offenheit",
+      "hint": "Wie offen ihr in menschlichen Sätzen das nächste Wort ist, in nats."
+    },
+    "en": {
+      "title": "Openness",
+      "hint": "How open the next token is to it in people's sentences, in nats."
+    }
+  },
+  {
+    "name": "confidence",
+    "meaning": "mean probability of the likeliest token in human sentences",
+    "share": true,
+    "de": {
+      "title": "Gewissheit",
+      "hint": "Wie sicher ihr in menschlichen Sätzen das wahrscheinlichste Wort ist."
+    },
+    "en": {
+      "title": "Certainty",
+      "hint": "How sure it is of the likeliest token in people's sentences."
+    }
+  },
+  {
+    "name": "outside_top_20",
+    "meaning": "mean probability of all but the 20 likeliest tokens in human sentences",
+    "share": true,
+    "de": {
+      "title": "Ränder",
+      "hint": "Was sie allen Wörtern außer den 20 wahrscheinlichsten noch zutraut."
+    },
+    "en": {
+      "title": "Margins",
+      "hint": "What it still gives to all tokens but the 20 likeliest."
+    }
+  },
+  {
+    "name": "divergence",
+    "meaning": "divergence from the base model on human sentences, nats",
+    "share": false,
+    "de": {
+      "title": "Entfernung",
+      "hint": "Wie weit ihre Erwartungen von denen des unberührten Modells sind, in nats. Steigt."
+    },
+    "en": {
+      "title": "Distance",
+      "hint": "How far its expectations are from the untouched model's, in nats. Rises."
+    }
+  },
+  {
+    "name": "lora_update",
+    "meaning": "size of the LoRA's update over that of the weights it changes",
+    "share": false,
+    "de": {
+      "title": "Eingriff",
+      "hint": "Wie groß die Änderung der Gewichte gegen die Gewichte selbst ist. Steigt."
+    },
+    "en": {
+      "title": "Intrusion",
+      "hint": "How large the change of the weights is against the weights themselves. Rises."
+    }
   }
 ];
 
@@ -85,5 +176,12 @@ export const STAGE_MEASURES = {
   "repetition": "words that repeat the one before",
   "entropy": "mean token entropy, nats",
   "compression_ratio": "size of the answers over their size compressed",
-  "self_repetition": "4-grams of words that occur in more than one answer"
+  "self_repetition": "4-grams of words that occur in more than one answer",
+  "perplexity": "perplexity of human sentences",
+  "bits_per_byte": "bits that a byte of human sentences costs",
+  "next_token_entropy": "mean entropy of the next token in human sentences, nats",
+  "confidence": "mean probability of the likeliest token in human sentences",
+  "outside_top_20": "mean probability of all but the 20 likeliest tokens in human sentences",
+  "divergence": "divergence from the base model on human sentences, nats",
+  "lora_update": "size of the LoRA's update over that of the weights it changes"
 } as const;

@@ -42,6 +42,14 @@ export interface OpeningState {
   farewell: boolean;
 }
 
+/** What was measured of one iteration.  Null: it could not be measured. */
+export interface IterationMeasures {
+  iteration: number;
+  values: Record<string, number | null>;
+  /** A value for each of the model's layers, from the first. */
+  layers: Record<string, (number | null)[]>;
+}
+
 export interface RunState {
   run: string | null;
   phase: Phase;
@@ -66,8 +74,10 @@ export interface RunState {
   osc: boolean;
   idle_seconds: number;
   opening: OpeningState;
-  /** Of the newest answers, taken at the round's start, by name. */
+  /** By name: of the newest answers, at the round's start; of what is measured once of an iteration, the newest value. */
   measures: Record<string, number>;
+  /** Of the iteration that answers; null: nothing yet. */
+  measured: IterationMeasures | null;
   notices: string[];
 }
 
@@ -204,6 +214,7 @@ export interface Events {
   last_words: RunEvent;
   run_end: RunEvent;
   round: RoundRecord;
+  measures: IterationMeasures;
   swap: SwapEvent;
   prompt: PromptEvent;
   start: AnswerStartEvent;

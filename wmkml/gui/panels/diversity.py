@@ -1,4 +1,5 @@
-"""How varied the language is, iteration by iteration, measured from the answers and tokens that the window receives.
+"""How varied the language is, iteration by iteration: measured from the answers and tokens that the window receives, and
+what the owner tells of each iteration.
 
 `Diversity` is an immutable value.  A window that opens in the middle of a run has no measures of what came before.
 """
@@ -10,21 +11,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from wmkml.measures.registry import TABLE, measure_answers
+from wmkml.protocol.run_state import IterationMeasures
 
 NEWEST = 40
 """Answers of an iteration that are measured, the newest: distinct-2 falls with the mere number of answers."""
 
 
-IterationMeasures = Mapping[str, float]
+NamedMeasures = Mapping[str, float]
 """The measures of one iteration by name; what cannot be measured yet is left out."""
 
 
 @dataclass(frozen=True)
 class Diversity:
-    """What was received so far, by iteration: the newest answers, and (sum, count) of token entropies."""
+    """What was received so far, by iteration: the newest answers, (sum, count) of token entropies, and measures."""
 
     answers: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     entropies: Mapping[int, tuple[float, int]] = field(default_factory=dict)
+    measured: Mapping[int, NamedMeasures] = field(default_factory=dict)
+    """What the owner told of an iteration, measured once."""
 
     def with_token(self, iteration: int, entropy: float) -> Diversity:
         """One more token; an entropy that is not finite is not counted."""
@@ -38,16 +42,26 @@ class Diversity:
         newest = (*self.answers.get(iteration, ()), text)[-NEWEST:]
         return replace(self, answers={**self.answers, iteration: newest})
 
-    def measures(self) -> dict[int, IterationMeasures]:
-        """The measures of every iteration with data, in ascending order."""
-        return {iteration: self.measures_of(iteration) for iteration in sorted({*self.answers, *self.entropies})}
+    def with_measures(self, measured: IterationMeasures) -> Diversity:
+        """What the owner tells of an iteration, beside what it told before; what could not be measured is left out."""
+        known = self.measured.get(measured.iteration, {})
+        values = {name: value for name, value in measured.values.items() if value is not None}
+        return replace(self, measured={**self.measured, measured.iteration: {**known, **values}})
 
-    def measures_of(self, iteration: int) -> IterationMeasures:
+    def measures(self) -> dict[int, NamedMeasures]:
+        """The measures of every iteration with data, in ascending order."""
+        return {
+            iteration: self.measures_of(iteration)
+            for iteration in sorted({*self.answers, *self.entropies, *self.measured})
+        }
+
+    def measures_of(self, iteration: int) -> NamedMeasures:
         """The measures of one iteration."""
         texts = self.answers.get(iteration, ())
         total, count = self.entropies.get(iteration, (0.0, 0))
         values = measure_answers("window", texts, [total / count] if count else [])
-        return {name: value for name, value in values.items() if texts or TABLE[name].of == "tokens"}
+        of_answers = {name: value for name, value in values.items() if texts or TABLE[name].of == "tokens"}
+        return of_answers | dict(self.measured.get(iteration, {}))
 
 
 def diversity_points(values: Mapping[int, float], total: int, top: float) -> list[tuple[float, float]]:

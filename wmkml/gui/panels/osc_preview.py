@@ -19,9 +19,9 @@ from wmkml.gui.events import (
     TypingReported,
     WindowEvent,
 )
-from wmkml.gui.panels.diversity import IterationMeasures
-from wmkml.measures.registry import shown_in
-from wmkml.protocol.run_state import RoundRecord, RunState
+from wmkml.gui.panels.diversity import NamedMeasures
+from wmkml.measures.registry import TABLE, shown_in
+from wmkml.protocol.run_state import IterationMeasures, RoundRecord, RunState
 
 Value = str | int | float
 
@@ -49,7 +49,7 @@ def osc_messages(
     event: WindowEvent,
     before: RunState | None,
     elapsed: float,
-    current_measures: Callable[[], IterationMeasures | None],
+    current_measures: Callable[[], NamedMeasures | None],
 ) -> list[OscMessage]:
     """The messages that are sent with this event, in their order.
 
@@ -80,6 +80,12 @@ def osc_messages(
             ]
         case RoundRecord():
             return _round_messages(event, before.round if before is not None else None, elapsed, current_measures)
+        case IterationMeasures():
+            return [
+                OscMessage(f"/collapse/{name}", (value,))
+                for name, value in event.values.items()
+                if value is not None and name in TABLE and "osc" in TABLE[name].windows
+            ]
         case RunState(time_left_seconds=float(left)) if before is not None and _is_heartbeat(event, before):
             return [OscMessage("/time_left", (left,))]
     return []
@@ -89,7 +95,7 @@ def _round_messages(
     record: RoundRecord,
     before: RoundRecord | None,
     elapsed: float,
-    current_measures: Callable[[], IterationMeasures | None],
+    current_measures: Callable[[], NamedMeasures | None],
 ) -> list[OscMessage]:
     messages = []
     if before is None or before.iteration != record.iteration:

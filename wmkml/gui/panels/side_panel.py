@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from tkinter import ttk
 
 from wmkml.gui import theme
-from wmkml.gui.panels.diversity import IterationMeasures, diversity_points
+from wmkml.gui.panels.diversity import NamedMeasures, diversity_points
 from wmkml.gui.panels.losses import Losses, loss_points
 from wmkml.gui.panels.osc_view import OscView
 from wmkml.gui.panels.plots import Bar, Plot
@@ -75,7 +75,7 @@ class SidePanel:
         value = f"{losses[max(losses)]:.2f}" if points else ""
         self._loss.show(points, texts.loss if points else texts.no_loss, value)
 
-    def show_diversity(self, measures: Mapping[int, IterationMeasures], total: int, texts: WindowTexts) -> None:
+    def show_diversity(self, measures: Mapping[int, NamedMeasures], total: int, texts: WindowTexts) -> None:
         """Each measure as a line over the iterations of a run of `total` rounds."""
         for measure in shown_in("window"):
             values = {

@@ -1,4 +1,4 @@
-"""The numbers of the desk's plots: the loss of every optimizer step, and measures of each iteration's answers.
+"""The numbers of the desk's plots: the loss of every optimizer step, and the measures of each iteration and its answers.
 
 Reads the run's store and its `losses.jsonl`.  Results are cached in memory between requests, so that a request reads
 only new lines and answers; no words are kept.
@@ -32,7 +32,10 @@ class RunHistory:
         self._run = ""
         self._losses_offset = 0
         self._losses: dict[tuple[int, int], DeskLoss] = {}
-        self._measures: dict[int, DeskMeasures] = {}
+        self._of_answers: dict[int, dict[str, float]] = {}
+        self._answer_counts: dict[int, int] = {}
+        """How many answers each of them is of."""
+        self._of_iterations: dict[int, dict[str, float | None]] = {}
         self._measured_at = -MEASURE_INTERVAL_SECONDS
         self._lock = asyncio.Lock()
 
@@ -47,22 +50,29 @@ class RunHistory:
                 return [], []  # the run ended meanwhile
             return (
                 [self._losses[key] for key in sorted(self._losses)],
-                [self._measures[key] for key in sorted(self._measures)],
+                [self._measures_of(key) for key in sorted({*self._of_answers, *self._of_iterations})],
             )
 
     def _update(self, run: LiveRun) -> None:
         if run.name != self._run:
-            self._run, self._losses_offset, self._losses, self._measures = run.name, 0, {}, {}
+            self._run, self._losses_offset, self._losses = run.name, 0, {}
+            self._of_answers, self._answer_counts, self._of_iterations = {}, {}, {}
             self._measured_at = -MEASURE_INTERVAL_SECONDS
         self._read_losses(run)
         if time.monotonic() - self._measured_at < MEASURE_INTERVAL_SECONDS:
             return
         self._measured_at = time.monotonic()
         for iteration, count in run.store.answer_counts().items():
-            if count < MIN_MEASURED_ANSWERS:
-                continue
-            if iteration not in self._measures or self._measures[iteration].answers != count:
-                self._measures[iteration] = _measure(run, iteration, count)
+            if count >= MIN_MEASURED_ANSWERS and self._answer_counts.get(iteration) != count:
+                self._of_answers[iteration] = _measure(run, iteration)
+            self._answer_counts[iteration] = count
+        self._of_iterations = {measures.iteration: measures.values for measures in run.store.measures()}
+
+    def _measures_of(self, iteration: int) -> DeskMeasures:
+        values = {**self._of_answers.get(iteration, {}), **self._of_iterations.get(iteration, {})}
+        shown = {measure.name: values.get(measure.name) for measure in shown_in("desk")}
+        answers = self._answer_counts.get(iteration, 0)
+        return DeskMeasures.model_validate({"iteration": iteration, "answers": answers, **shown})
 
     def _read_losses(self, run: LiveRun) -> None:
         path = run.folder / "losses.jsonl"
@@ -82,8 +92,6 @@ class RunHistory:
                     self._losses[iteration, step] = DeskLoss(iteration=iteration, step=step, loss=loss)
 
 
-def _measure(run: LiveRun, iteration: int, count: int) -> DeskMeasures:
+def _measure(run: LiveRun, iteration: int) -> dict[str, float]:
     answers = run.store.answers_of(iteration, MAX_MEASURED_ANSWERS)
-    values = measure_answers("desk", [text for text, _ in answers], [entropy for _, entropy in answers])
-    shown = {measure.name: values.get(measure.name) for measure in shown_in("desk")}
-    return DeskMeasures.model_validate({"iteration": iteration, "answers": count, **shown})
+    return measure_answers("desk", [text for text, _ in answers], [entropy for _, entropy in answers])

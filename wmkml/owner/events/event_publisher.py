@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from wmkml.measures.registry import measure_answers
+from wmkml.measures.registry import TABLE, measure_answers
 from wmkml.owner.events.event_hub import EventHub
 from wmkml.owner.inference.client import AnswerToken
 from wmkml.protocol.events import (
@@ -28,7 +28,7 @@ from wmkml.protocol.events import (
 )
 from wmkml.protocol.opening import OpeningState
 from wmkml.protocol.osc import OscSender
-from wmkml.protocol.run_state import RunState, SwapEvent
+from wmkml.protocol.run_state import IterationMeasures, RunState, SwapEvent
 from wmkml.runs.schema import Round
 
 log = logging.getLogger(__name__)
@@ -170,6 +170,14 @@ class EventPublisher:
         self.round_changed(round_)
         self.state_changed()
         return self.measures
+
+    def measured(self, measures: IterationMeasures) -> None:
+        """Something was measured of an iteration that answers, or has answered."""
+        for name, value in measures.values.items():
+            if value is not None and "osc" in TABLE[name].windows:
+                self._osc.send(f"/collapse/{name}", value)
+        self._hub.publish("measures", measures)
+        self.state_changed()
 
     def round_changed(self, round_: Round) -> None:
         """A round's public record has changed."""

@@ -23,6 +23,7 @@ from wmkml.owner.answers.echoes import BackgroundRequests
 from wmkml.owner.events.event_publisher import EventPublisher
 from wmkml.owner.inference.client import InferenceAwayError, InferenceClient
 from wmkml.owner.inference.watch import InferenceWatch
+from wmkml.owner.measuring.record import MeasureRecord
 from wmkml.owner.rounds.hand_in import HandInVerdict, UndecidedError, problem_with_adapter
 from wmkml.owner.rounds.lease import Lease
 from wmkml.owner.rounds.loading import load_adapter
@@ -70,6 +71,8 @@ class RoundScheduler:
         """Take up the rounds that the run's store holds."""
         self._settings, self._run, self._client, self._watch = settings, run, client, watch
         self._publisher, self._requests, self._datasets, self._overrides = publisher, requests, datasets, overrides
+        self.measures = MeasureRecord(run, publisher)
+        """What was measured of each iteration."""
         self._changed = ChangeSignal()
         self._lease = Lease(settings.finetuning.lease_seconds)
         self._verdict = HandInVerdict()
@@ -183,6 +186,8 @@ class RoundScheduler:
             await asyncio.sleep(SUPERSEDED_SECONDS)
             return None
         workers.record_claim(claim.session)
+        if not self._run.over and not self.measures.has(-1):
+            self.measures.record_model(-1, claim.base_measures)
         if round_ is not None and self._is_of_an_older_session(round_, claim):
             if round_.session is not None:
                 workers.supersede(round_.session, claim.session)
@@ -292,6 +297,7 @@ class RoundScheduler:
         round_.tokens, round_.train_seconds = message.tokens, message.train_seconds
         round_.since_last_step = message.seconds_since_last_step
         round_.loss_first, round_.loss_last = message.loss_first, message.loss_last
+        self.measures.record_model(iteration, message.measures)
         self._handed_in_at, self._verdict = received, HandInVerdict()
         self._apply(round_, RoundEvent.HANDED_IN)
         return None
@@ -387,6 +393,7 @@ class RoundScheduler:
         self._publisher.swapped(
             SwapEvent(iteration=round_.iteration, swap_seconds=round_.swap_seconds, held_seconds=round_.held_seconds)
         )
+        self.measures.iteration_answers(round_.iteration)
         run.spawn(self._requests.record_persistent_answer(run))
         try:
             await self._client.set_current(round_.iteration)
