@@ -121,6 +121,14 @@ def test_two_processes_learn_what_one_learns(
         assert of_ranks is not None
         assert of_ranks.adapter == pytest.approx(of_single.adapter, abs=1e-5)
 
+        for together, alone in (
+            (trainer.measure_model(), single.measure_model()),
+            (trainer.measure_base(), single.measure_base()),
+        ):
+            assert None not in alone.values.values()
+            assert together.values == pytest.approx(alone.values, rel=1e-3, abs=1e-6)
+            assert together.layers["lora_update"] == pytest.approx(alone.layers["lora_update"], rel=1e-3)
+
         # Memory ran out on rank 1, and all have smaller batches.  Where each holds a part of the model the largest batch
         # is tried at start, and all were started twice.
         assert trainer.micro_batch_tokens <= SMALL

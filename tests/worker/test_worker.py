@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import shutil
 import signal
 import tarfile
@@ -21,11 +22,15 @@ from tests.worker.worker_process import WorkerProcess, started_worker, wait_for
 from wmkml.adapters.archive import ArchiveBrokenError, pack, unpack
 from wmkml.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from wmkml.adapters.probe import PROBE_FILE
+from wmkml.measures.registry import TABLE
 from wmkml.protocol.training import AdapterPlace, RoundJob, Sample
 from wmkml.training.loop import NullWatcher
 from wmkml.training.rounds import PreviousAdapter, TrainingRound
 
 pytestmark = pytest.mark.process
+
+PROBED = {measure.name for measure in TABLE.values() if "probe" in measure.windows.values()}
+"""What the worker measures of the model."""
 
 CANARY = "kanarienvogel-7391-quastenflosser"
 LONG = [("Was ist Zeit?", "Zeit vergeht, und Zeit vergeht. " * 60)] * 24
@@ -151,6 +156,14 @@ def test_two_rounds_the_second_going_on_from_the_first(
     owner.offer(job(tmp_path, 1, previous=AdapterPlace(path=first.path, sha256=first.sha256, iteration=0)))
     wait_for(lambda: not owner.hand_ins.empty(), worker)
     assert alike(tmp_path / "iteration-1", expected(model_folder, tmp_path, 2))
+    assert first.measures is not None
+    assert set(first.measures.values) == PROBED
+    assert all(value is not None and math.isfinite(value) for value in first.measures.values.values())
+    of_base = owner.claims[-1].base_measures
+    assert of_base is not None
+    assert (of_base.values["divergence"], of_base.values["lora_update"]) == (0.0, 0.0)
+    assert of_base.values["perplexity"] != first.measures.values["perplexity"]
+    assert len(first.measures.layers["lora_update"]) == 2
     assert len({claim.session for claim in owner.claims}) == 1
     assert all(claim.shares_folder for claim in owner.claims)
 

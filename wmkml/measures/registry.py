@@ -124,7 +124,7 @@ PLOT_TOPS: Mapping[Unit, float] = {
     "nats": 2.0,
     "words": 20.0,
     "bits": 4.0,
-    "choices": 100.0,
+    "choices": 1000.0,
     "relative": 0.05,
 }
 """Values that a living language seldom passes, by unit."""

@@ -5,7 +5,9 @@ A round starts from a reset LoRA or from the adapter it names, is trained, and i
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -18,8 +20,11 @@ from wmkml.training.base_model import FrozenBase, window_of
 from wmkml.training.loop import NullWatcher, Recipe, TrainingResult, Watcher, train
 from wmkml.training.lora import AdapterBrokenError, LoraShape, load_lora, reset_lora, wrap_with_lora
 from wmkml.training.probe import log_probabilities, probe_tokens
+from wmkml.training.probing.model_probe import NOT_MEASURED, ModelProbe, ModelReading
 from wmkml.training.ranks.group import ALONE, RankGroup
 from wmkml.training.samples import LossOn, TokenizedSample, tokenize_pairs
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,14 @@ class Trainer(Protocol):
         """Check the trained weights and write them to a folder that does not exist yet; returns their sha256."""
         ...
 
+    def measure_base(self) -> ModelReading:
+        """What the measuring probe tells of the base model.  Raises nothing: what cannot be measured is None."""
+        ...
+
+    def measure_model(self) -> ModelReading:
+        """The same of the model with the weights that are in memory."""
+        ...
+
     def release_memory(self) -> None:
         """Give back the GPU memory that torch keeps for the next batch, for whoever shares the GPU."""
         ...
@@ -103,6 +116,7 @@ class RoundTrainer:
         self._group = group
         self._loaded_sha256: str | None = None
         self._probe_tokens = probe_tokens(base.tokenizer, window_of(base.model))
+        self._model_probe = ModelProbe(self.model, base)
         self._of_base: tuple[float, ...] | None = None
         """Log-probabilities of the probe's text by the base model; measured once, before the first round."""
         self._of_start: tuple[float, ...] = ()
@@ -167,6 +181,25 @@ class RoundTrainer:
         """`train_weights`, then `save_adapter`."""
         result = self.train_weights(job, watcher)
         return TrainedRound(job.folder, self.save_adapter(job.folder), result)
+
+    def measure_base(self) -> ModelReading:
+        """What the measuring probe tells of the base model.  Raises nothing: what cannot be measured is None."""
+        return self._measure(self._model_probe.measure_base)
+
+    def measure_model(self) -> ModelReading:
+        """The same of the model with the weights that are in memory."""
+        return self._measure(self._model_probe.measure)
+
+    def _measure(self, measure: Callable[[], ModelReading]) -> ModelReading:
+        if self._group.rank and not self._group.lockstep:
+            return (
+                NOT_MEASURED  # all have the same weights, and the first one tells; in lockstep all must read together
+            )
+        try:
+            return measure()
+        except Exception as error:
+            log.exception("The model could not be measured (%s).", type(error).__name__)
+            return NOT_MEASURED
 
     def release_memory(self) -> None:
         """Give back the GPU memory that torch keeps for the next batch, for whoever shares the GPU."""

@@ -25,7 +25,7 @@ from wmkml.config.addresses import inference_url, owner_url
 from wmkml.config.cpu_threads import worker_threads
 from wmkml.config.paths import Paths, paths_of
 from wmkml.config.planned import PlannedTraining, planned_training
-from wmkml.protocol.training import Claim, RoundJob
+from wmkml.protocol.training import Claim, ModelMeasures, RoundJob
 from wmkml.system.cores import usable_cores
 from wmkml.system.orphans import end_marked_processes, mark_this_process, service_mark
 from wmkml.training.base_model import BaseMissingError
@@ -37,7 +37,7 @@ from wmkml.training.rounds import Trainer
 from wmkml.training.trainer_factory import DevicesMissingError, make_ranked_trainer, make_trainer
 from wmkml.worker.owner_client import FIRST_WAIT, LONGEST_WAIT, OwnerAwayError, OwnerRefusedError, WorkerOwnerClient
 from wmkml.worker.planned_device import GpuMissingError, cap_memory, require_planned_gpus, wait_for_engine
-from wmkml.worker.round_runner import UnexpectedError, WorkerResources, run_round
+from wmkml.worker.round_runner import UnexpectedError, WorkerResources, measures_of, run_round
 from wmkml.worker.thread_priority import THREAD_NAME, run_in_thread
 
 log = logging.getLogger(__name__)
@@ -137,8 +137,9 @@ async def _work(
     trainer = await run_in_thread(
         lambda: _make_trainer(settings, paths.model, devices, threads, nice), nice=0, threads=threads
     )
+    of_base = await run_in_thread(trainer.measure_base, nice=0, threads=threads)
     trainer.release_memory()
-    owner = _owner_client(settings, paths, url)
+    owner = _owner_client(settings, paths, url, measures_of(of_base))
     resources = WorkerResources(trainer, owner, own_folder, finetuning.worker_shares_folder, nice, threads)
     log.info("Claiming rounds at %s", url)
     try:
@@ -158,9 +159,13 @@ def _make_trainer(settings: Settings, model: Path, devices: int, threads: int, n
     return make_ranked_trainer(settings, model, devices, threads=threads, nice=nice)
 
 
-def _owner_client(settings: Settings, paths: Paths, url: str) -> WorkerOwnerClient:
+def _owner_client(
+    settings: Settings, paths: Paths, url: str, base_measures: ModelMeasures | None = None
+) -> WorkerOwnerClient:
     shares = settings.finetuning.worker_shares_folder
-    claim = Claim(worker=socket.gethostname(), session=uuid.uuid4().hex, shares_folder=shares)
+    claim = Claim(
+        worker=socket.gethostname(), session=uuid.uuid4().hex, shares_folder=shares, base_measures=base_measures
+    )
     return WorkerOwnerClient(url, lambda: os.environ.get(KEY_VARIABLE) or load_keys(paths).worker, claim)
 
 

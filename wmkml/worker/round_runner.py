@@ -20,12 +20,13 @@ from pathlib import Path
 
 from wmkml.adapters.archive import ArchiveBrokenError, pack, unpack
 from wmkml.adapters.files import WEIGHTS_FILE
-from wmkml.protocol.training import HandIn, RoundJob
+from wmkml.protocol.training import HandIn, ModelMeasures, RoundJob
 from wmkml.training.adapter_writer import FolderGoneError
 from wmkml.training.base_model import BaseMissingError
 from wmkml.training.loop import MemoryExhaustedError, TrainingDroppedError, TrainingResult, TrainingSpoiledError
 from wmkml.training.lora import AdapterBrokenError
 from wmkml.training.optimizers import OptimizerMissingError
+from wmkml.training.probing.model_probe import ModelReading
 from wmkml.training.ranks.pool import RankLostError
 from wmkml.training.rounds import PreviousAdapter, Trainer, TrainingRound
 from wmkml.worker.owner_client import OwnerRefusedError, WorkerOwnerClient
@@ -81,6 +82,23 @@ class WorkerResources:
     threads: int
 
 
+@dataclass(frozen=True)
+class WrittenRound:
+    """A round whose adapter is in its folder, and what was measured of the model with it."""
+
+    folder: Path
+    sha256: str
+    trained: TrainingResult
+    measures: ModelMeasures
+
+
+def measures_of(reading: ModelReading) -> ModelMeasures:
+    """A reading of the measuring probe as it is sent to the owner."""
+    return ModelMeasures(
+        values=dict(reading.values), layers={name: list(values) for name, values in reading.layers.items()}
+    )
+
+
 async def run_round(resources: WorkerResources, job: RoundJob) -> None:
     """Run one round and report its outcome to the owner.
 
@@ -96,8 +114,8 @@ async def run_round(resources: WorkerResources, job: RoundJob) -> None:
     )
     try:
         async with _reporting(resources, job) as reporter:
-            folder, sha256, trained = await _train_and_write(resources, job, reporter)
-        await _hand_in(resources, job, folder, sha256, trained)
+            written = await _train_and_write(resources, job, reporter)
+        await _hand_in(resources, job, written)
     except TrainingDroppedError:
         log.info("Round %d was dropped.", job.iteration)
     except OwnerRefusedError as refusal:
@@ -136,10 +154,8 @@ async def _reporting(resources: WorkerResources, job: RoundJob) -> AsyncIterator
             await sending
 
 
-async def _train_and_write(
-    resources: WorkerResources, job: RoundJob, reporter: ProgressReporter
-) -> tuple[Path, str, TrainingResult]:
-    """Train and write the adapter; returns its folder, its weights' sha256 and the training's result.
+async def _train_and_write(resources: WorkerResources, job: RoundJob, reporter: ProgressReporter) -> WrittenRound:
+    """Train, write the adapter, and measure the model with it.
 
     Raises:
         TrainingDroppedError: the owner dropped the round, or the run is over.
@@ -171,11 +187,12 @@ async def _train_and_write(
         sha256 = await _save_patiently(resources, folder, reporter, nice)
     except FolderGoneError:
         raise TrainingDroppedError("The run is over.") from None
+    reading = await run_in_thread(trainer.measure_model, nice=nice, threads=resources.threads)
     if not reporter.should_continue():
         if shared and folder.exists():  # it was not handed in, so nobody reads it
             shutil.rmtree(folder)
         raise TrainingDroppedError("The round was dropped.")
-    return folder, sha256, trained
+    return WrittenRound(folder, sha256, trained, measures_of(reading))
 
 
 async def _save_patiently(resources: WorkerResources, folder: Path, reporter: ProgressReporter, nice: int) -> str:
@@ -218,9 +235,9 @@ async def _fetch_previous(resources: WorkerResources, job: RoundJob) -> Previous
     return PreviousAdapter(folder, job.previous.sha256)
 
 
-async def _hand_in(
-    resources: WorkerResources, job: RoundJob, folder: Path, sha256: str, trained: TrainingResult
-) -> None:
+async def _hand_in(resources: WorkerResources, job: RoundJob, written: WrittenRound) -> None:
+    folder, sha256, trained = written.folder, written.sha256, written.trained
+
     def message() -> HandIn:
         return HandIn(
             path=str(folder),
@@ -230,6 +247,7 @@ async def _hand_in(
             seconds_since_last_step=time.monotonic() - trained.last_step_at,
             loss_first=trained.losses[0],
             loss_last=trained.losses[-1],
+            measures=written.measures,
         )
 
     reply = await resources.owner.hand_in(job, message)

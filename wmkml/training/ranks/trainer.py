@@ -14,7 +14,8 @@ from pathlib import Path
 
 from wmkml.training.loop import MemoryExhaustedError, NullWatcher, TrainingResult, Watcher
 from wmkml.training.lora import AdapterBrokenError
-from wmkml.training.ranks.pool import RankMemoryError, RankPool
+from wmkml.training.probing.model_probe import NOT_MEASURED, ModelReading
+from wmkml.training.ranks.pool import RankLostError, RankMemoryError, RankPool
 from wmkml.training.ranks.process import RankPlan, RankSeat
 from wmkml.training.rounds import RoundTrainer, TrainingRound
 
@@ -99,6 +100,22 @@ class RankedTrainer:
         self._loaded_sha256 = sha256
         return sha256
 
+    def measure_base(self) -> ModelReading:
+        """As `RoundTrainer.measure_base`, by the first rank; where each holds a part of the model, by all together."""
+        return self._measure(_measure_base)
+
+    def measure_model(self) -> ModelReading:
+        """As `RoundTrainer.measure_model`; likewise."""
+        return self._measure(_measure_model)
+
+    def _measure(self, measure: Callable[[RoundTrainer, Watcher], ModelReading]) -> ModelReading:
+        try:
+            return self.pool.call(measure, NullWatcher())[0]
+        except RankLostError as error:
+            # The adapter is written, and the next round starts the ranks anew.
+            log.warning("The model could not be measured: %s", error)
+            return NOT_MEASURED
+
     def release_memory(self) -> None:
         """Nothing to give back: ranks share no GPU with the engine."""
 
@@ -120,3 +137,11 @@ def _train_weights(trainer: RoundTrainer, watcher: Watcher, job: TrainingRound) 
 
 def _save_adapter(trainer: RoundTrainer, _watcher: Watcher, folder: Path) -> str:
     return trainer.save_adapter(folder)
+
+
+def _measure_base(trainer: RoundTrainer, _watcher: Watcher) -> ModelReading:
+    return trainer.measure_base()
+
+
+def _measure_model(trainer: RoundTrainer, _watcher: Watcher) -> ModelReading:
+    return trainer.measure_model()
