@@ -5,6 +5,7 @@
 #   ./master_script.sh --plan          what would run where; starts nothing
 #   ./master_script.sh --rehearse 5    play simulated visitors through one whole run
 #   ./master_script.sh install         install alone; --dry-run says what, --again makes env/ anew
+#   ./master_script.sh update [VERSION]    another version of the program; rollback: the one before
 #   ./master_script.sh --help          every option
 set -euo pipefail
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -43,6 +44,9 @@ install=(env PYTHONPATH="$here" "$python" -B -m wmkml.install.installer)
 if [[ ${1:-} == install ]]; then
     shift
     exec "${install[@]}" "$@"
+fi
+if [[ ${1:-} == update || ${1:-} == rollback ]]; then
+    exec env PYTHONPATH="$here" "$python" -B -m wmkml.install.updating "$@"
 fi
 "${install[@]}"
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"

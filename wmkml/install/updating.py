@@ -1,0 +1,254 @@
+"""`./master_script.sh update` and `rollback`: another version of the program, with the operator's files and data as they were.
+
+Standard library only, all of it imported before anything changes: the program that is replaced is this one.  The operator's own files
+are those of `OPERATORS`, wherever they differ from the version's; data, models and keys are not in the repository, and stay.  The
+environment of before is kept as `env.before`, in hard links, so that a rollback needs no network.  Whatever goes wrong on the way puts
+back the version that was there, and starts it again if it ran.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+
+OPERATORS = ("config.yaml", "config.understudy.yaml", "stage/", "Datasets/", "words/")
+"""Files and folders of the repository that an operator edits: kept byte for byte over an update."""
+
+RECORD = "updates.jsonl"
+"""In the data folder: a line for each update, the newest last."""
+
+
+class CannotUpdateError(RuntimeError):
+    """Nothing is changed, or everything is as it was before.  The text says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """From which commit to which, and when, in seconds since 1970."""
+
+    before: str
+    after: str
+    at: float
+
+
+class Checkout:
+    """A checkout of the program, and its data folder."""
+
+    def __init__(self, project: Path, data: Path) -> None:
+        self._project, self._data = project, data
+
+    def update(self, target: str | None) -> str:
+        """Go to another version.
+
+        Args:
+            target: a tag, a branch or a commit; None: the newest of the branch that the checkout came from.
+
+        Returns:
+            A sentence for the operator.
+
+        Raises:
+            CannotUpdateError: it could not be done.
+        """
+        before = self._git("rev-parse", "HEAD")
+        self._git("fetch", "--quiet", "--tags", "origin")
+        after = self._commit(target)
+        if after == before:
+            return f"This is the version that was asked for already ({before[:12]}). Nothing was changed."
+        self._go(before, after)
+        self._note(Change(before, after, time.time()))
+        return f"Updated from {before[:12]} to {after[:12]}. Back again: ./master_script.sh rollback"
+
+    def rollback(self) -> str:
+        """Go back to the version before the last update; as `update`."""
+        changes = self._changes()
+        if not changes:
+            raise CannotUpdateError("Nothing was updated here, so there is nothing to roll back.")
+        before = self._git("rev-parse", "HEAD")
+        last = changes[-1]
+        if last.after != before:
+            raise CannotUpdateError(
+                f"This is {before[:12]}, and the last update went to {last.after[:12]}: somebody has changed the version by hand. "
+                f"Change it by hand again: git checkout {last.before[:12]}"
+            )
+        self._go(before, last.before)
+        self._write_changes(changes[:-1])
+        return f"Rolled back from {before[:12]} to {last.before[:12]}."
+
+    # --- the steps -------------------------------------------------------------------------------------------------
+
+    def _go(self, before: str, after: str) -> None:
+        changed = self._changed_files()
+        others = [path for path in changed if not _is_operators(path)]
+        if others:
+            raise CannotUpdateError(
+                f"These files of the program were changed here, and an update would lose that: {', '.join(others[:8])}. "
+                "Put them back (git checkout FILE), or keep a branch of your own."
+            )
+        kept = {path: (self._project / path).read_bytes() for path in changed if (self._project / path).is_file()}
+        ran = self._is_running()
+        if ran:
+            self._script("stop")
+        if self._version_aside() == after:
+            self._exchange_environments(before)
+        else:
+            self._put_environment_aside(before)
+        try:
+            self._checkout(after, kept)
+            self._script("install")
+            self._script("--plan")
+        except CannotUpdateError as error:
+            self._checkout(before, kept)
+            if self._version_aside() == before:
+                self._exchange_environments(after)
+            self._start(ran)
+            raise CannotUpdateError(f"{error}\nThe version of before is back.") from None
+        self._start(ran)
+
+    def _start(self, ran: bool) -> None:
+        if ran:
+            self._script("start")
+
+    def _checkout(self, commit: str, kept: dict[str, bytes]) -> None:
+        """Bring the files of a commit, and put the operator's on top."""
+        self._git("checkout", "--quiet", "--force", "--detach", commit)
+        for path, content in kept.items():
+            (self._project / path).parent.mkdir(parents=True, exist_ok=True)
+            (self._project / path).write_bytes(content)
+
+    def _put_environment_aside(self, version: str) -> None:
+        """Keep the environment of a version as `env.before`, in hard links."""
+        env, aside = self._project / "env", self._project / "env.before"
+        shutil.rmtree(aside, ignore_errors=True)
+        self._aside_file.unlink(missing_ok=True)
+        if env.is_dir():
+            subprocess.run(["cp", "-al", str(env), str(aside)], check=True)
+            for file in env.iterdir():  # the installer's own: pip replaces files, the installer writes into them
+                if file.is_file():
+                    (aside / file.name).unlink()
+                    shutil.copy2(file, aside / file.name)
+            self._aside_file.write_text(version, encoding="utf-8")
+
+    def _exchange_environments(self, version: str) -> None:
+        """Use the environment that lies aside, and put the one in use, which is of `version`, in its place."""
+        env, aside = self._project / "env", self._project / "env.before"
+        between = self._project / "env.before.new"
+        shutil.rmtree(between, ignore_errors=True)
+        env.rename(between)
+        aside.rename(env)
+        between.rename(aside)
+        self._aside_file.write_text(version, encoding="utf-8")
+
+    @property
+    def _aside_file(self) -> Path:
+        """Says of which version `env.before` is."""
+        return self._project / "env.before.version"
+
+    def _version_aside(self) -> str | None:
+        if not self._aside_file.is_file() or not (self._project / "env.before").is_dir():
+            return None
+        return self._aside_file.read_text(encoding="utf-8")
+
+    # --- what is there ---------------------------------------------------------------------------------------------
+
+    def _commit(self, target: str | None) -> str:
+        names = [target, f"origin/{target}"] if target else ["@{upstream}", "origin/HEAD", "origin/main"]
+        for name in names:
+            done = self._run(["git", "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"])
+            if done.returncode == 0:
+                return done.stdout.strip()
+        raise CannotUpdateError(f"There is no version {target or 'to update to'} at the repository this came from.")
+
+    def _changed_files(self) -> list[str]:
+        """Files of the repository whose content here is another than the version's."""
+        output = self._run(["git", "diff", "--name-only", "-z", "HEAD"]).stdout
+        return [path for path in output.split("\0") if path]
+
+    def _is_running(self) -> bool:
+        """Whether a launcher lives on the data folder: it holds a lock as long as it does."""
+        lock = self._data / "cluster.lock"
+        if not lock.is_file():
+            return False
+        with lock.open("rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def _changes(self) -> list[Change]:
+        try:
+            lines = (self._data / RECORD).read_text(encoding="utf-8").splitlines()
+            return [Change(**json.loads(line)) for line in lines]
+        except FileNotFoundError:
+            return []
+        except (ValueError, TypeError):
+            raise CannotUpdateError(
+                f"{self._data / RECORD} is damaged: delete it, and change the version by git."
+            ) from None
+
+    def _note(self, change: Change) -> None:
+        self._write_changes([*self._changes(), change])
+
+    def _write_changes(self, changes: Sequence[Change]) -> None:
+        self._data.mkdir(parents=True, exist_ok=True)
+        temporary = self._data / f"{RECORD}.new"
+        temporary.write_text("".join(json.dumps(asdict(change)) + "\n" for change in changes), encoding="utf-8")
+        temporary.replace(self._data / RECORD)
+
+    # --- programs --------------------------------------------------------------------------------------------------
+
+    def _git(self, *words: str) -> str:
+        done = self._run(["git", *words])
+        if done.returncode != 0:
+            reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+            raise CannotUpdateError(f"git {words[0]} failed: {reason[0]}")
+        return done.stdout.strip()
+
+    def _script(self, *words: str) -> None:
+        """Have the version that is checked out do something; its output is the operator's."""
+        print(f"./master_script.sh {' '.join(words)}", flush=True)
+        done = subprocess.run([str(self._project / "master_script.sh"), *words], cwd=self._project, check=False)
+        if done.returncode != 0:
+            raise CannotUpdateError(f"./master_script.sh {' '.join(words)} ended with status {done.returncode}.")
+
+    def _run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        try:
+            return subprocess.run(command, cwd=self._project, capture_output=True, text=True, check=False)
+        except FileNotFoundError:
+            raise CannotUpdateError("git is missing. On Debian: sudo apt-get install git.") from None
+
+
+def _is_operators(path: str) -> bool:
+    return any(path == own or (own.endswith("/") and path.startswith(own)) for own in OPERATORS)
+
+
+def main() -> int:
+    """Update or roll back; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="./master_script.sh", description=(__doc__ or "").split("\n\n", 1)[0])
+    parser.add_argument("what", choices=("update", "rollback"))
+    parser.add_argument("version", nargs="?", help="update: a tag, a branch or a commit; default: the newest")
+    parser.add_argument("--data", type=Path, default=PROJECT / "data", metavar="FOLDER", help="default: data")
+    arguments = parser.parse_args()
+    checkout = Checkout(PROJECT, arguments.data)
+    try:
+        if arguments.what == "rollback" and arguments.version is not None:
+            parser.error("rollback takes no version: it goes back by one update")
+        print(checkout.update(arguments.version) if arguments.what == "update" else checkout.rollback())
+    except CannotUpdateError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
