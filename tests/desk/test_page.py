@@ -16,6 +16,7 @@ from tests.owner.played_owner import KEPT_ANSWER, PlayedOwner, played_owner
 from tests.waiting import until
 from wmkml.access.pin import load_pin
 from wmkml.config.paths import PAGES
+from wmkml.measures.registry import measured_once
 
 pytestmark = pytest.mark.process
 
@@ -156,6 +157,10 @@ def test_a_healthy_run_is_understood_at_a_glance(operator: BrowserContext, owner
     expect(page.locator("[data-round] li.accepted")).to_have_count(1)
     expect(page.get_by_role("img", name=re.compile("Verlust.*8 Werte"))).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("Vielfalt: 2 Werte"))).to_be_visible()
+    for measure in measured_once():
+        if "desk" in measure.windows:
+            title = measure.words("de").title
+            expect(page.get_by_role("img", name=re.compile(f"^{title}: 2 Werte"))).to_be_visible()
     expect(page.get_by_text("Keine Grafikkarte" if not shutil.which("nvidia-smi") else "Grafikkarte")).to_be_visible()
     assert violations(page) == []
     # In English, also after a reload.

@@ -23,7 +23,7 @@ from wmkml.gui.text_sanitizing import displayable, join_surrogates
 from wmkml.gui.texts import ENGLISH, GERMAN, WindowTexts, consent_text
 from wmkml.gui.token_styles import DECAYS, SHADES, decay_of, shade_of, token_style
 from wmkml.protocol import osc
-from wmkml.protocol.run_state import RoundRecord, RunState
+from wmkml.protocol.run_state import IterationMeasures, RoundRecord, RunState
 
 STATE = RunState.model_validate(
     {
@@ -109,6 +109,9 @@ def test_variety_is_measured_of_each_iteration_apart() -> None:
     assert (measures[2]["distinct_2"], measures[2]["repetition"]) == (1 / 3, 0.75)
     assert "entropy" not in measures[2] and measures[2]["compression_ratio"] > 0
     assert diversity.with_token(3, 0.5).measures()[3] == {"entropy": 0.5}
+    of_owner = diversity.with_measures(IterationMeasures(iteration=4, values={"perplexity": 9.0, "confidence": 0.5}))
+    of_owner = of_owner.with_measures(IterationMeasures(iteration=4, values={"perplexity": 8.0, "divergence": None}))
+    assert of_owner.measures()[4] == {"perplexity": 8.0, "confidence": 0.5}
     many = diversity
     for number in range(NEWEST + 5):
         many = many.with_answer(0, f"Wort {number}")

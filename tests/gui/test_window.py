@@ -20,6 +20,7 @@ from wmkml.gui.events import WindowEvent
 from wmkml.gui.main import build_window
 from wmkml.gui.text_sanitizing import displayable, draws_colour_emoji
 from wmkml.gui.window import Window
+from wmkml.measures.registry import measured_once
 from wmkml.protocol.run_state import RunState
 
 pytestmark = pytest.mark.process
@@ -61,6 +62,9 @@ def test_it_shows_the_run_its_words_and_its_measures(driver: WindowDriver, owner
     assert driver.text().endswith(f"Was ist ein\nHaus?  ·  von einer anderen Station\n{KEPT_ANSWER}\nIteration 1")
     for measure in ("distinct_2", "repetition", "entropy"):
         assert len(driver.line(measure)) == 2 * 2, "two iterations answered"
+    for measured in measured_once():
+        if "window" in measured.windows:
+            assert len(driver.line(measured.name)) == 2 * 3, "three were measured, with the base model"
     decayed = {shade for shade in driver.shades() if not shade.endswith(("-0-0", "-0-1", "-0-2"))}
     assert len(driver.shades() - decayed) > 2, "tokens are as pale as they were improbable"
     assert len(decayed) > 2, "and otherwise drawn when the language has begun to decay"
@@ -93,7 +97,14 @@ def test_it_shows_what_osc_carries(driver: WindowDriver, owner: PlayedOwner) -> 
     owner.say("Und?", "another")
     driver.until(lambda: "/iteration 1" in driver.osc(), "the answer passed")
     messages = driver.osc()
-    for message in ("/wait_for_language 0", "/learning_rate 0.0015", "/loss 4  2.6", "/round/progress 1", "/swap 1"):
+    for message in (
+        "/collapse/perplexity 0.2",
+        "/wait_for_language 0",
+        "/learning_rate 0.0015",
+        "/loss 4  2.6",
+        "/round/progress 1",
+        "/swap 1",
+    ):
         assert message in messages
     words = [line for line in messages if line.split()[0] in ("/prompt", "/token", "/entropy", "/response")]
     assert words[:3] == ["/prompt “Und?”", "/token “Eine”  0.98", "/entropy 1.25"]

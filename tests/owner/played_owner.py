@@ -14,6 +14,7 @@ from pythonosc.osc_message import OscMessage
 
 from tests.owner.owner_cluster import OwnerCluster
 from tests.waiting import until
+from wmkml.measures.registry import measured_once
 
 WORDS = ["Eine ", "Sprache ", "ist ", "ein ", "Haus ", "aus ", "Wört", "ern", " 🏠", ". ", "Und", " dann", " der"]
 """Holds a character that is two code units in JavaScript, and a token in which a sentence ends."""
@@ -28,6 +29,12 @@ PAUSE = 0.01
 
 STEPS = 4
 ROUNDS = 3
+
+
+def measures_of(iteration: int) -> dict[str, Any]:
+    """What the worker tells of an iteration: each measure rises with every round."""
+    values = {measure.name: 0.1 * (iteration + 2) for measure in measured_once()}
+    return {"values": values, "layers": {"lora_update": [value / 2 for value in values.values()]}}
 
 
 class PlayedOwner:
@@ -81,7 +88,7 @@ class PlayedOwner:
 
     def train(self) -> None:
         """Train the next round, step by step, but do not hand it in."""
-        self._job = self.cluster.claim()
+        self._job = self.cluster.claim(base_measures=measures_of(-1))
         for step in range(1, STEPS + 1):
             loss = 3.2 - 0.3 * self._job["iteration"] - 0.15 * step + (0.2 if step % 2 else 0.0)
             assert self.cluster.step(self._job, step, STEPS, loss=loss)
@@ -89,7 +96,8 @@ class PlayedOwner:
     def hand_in(self) -> None:
         """Hand in the round that was trained, and wait until it answers."""
         assert self._job is not None
-        reply = self.cluster.hand_in(self._job, self.cluster.write_adapter(Path(self._job["folder"])))
+        sha256 = self.cluster.write_adapter(Path(self._job["folder"]))
+        reply = self.cluster.hand_in(self._job, sha256, measures=measures_of(self._job["iteration"]))
         assert reply.json()["accepted"], reply.text
         self.cluster.until_iteration(self._job["iteration"])
 

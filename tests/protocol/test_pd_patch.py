@@ -13,6 +13,7 @@ import pytest
 
 from tests.project.readme import commands
 from tests.protocol.test_osc import SAMPLES, bound, free_udp_port
+from wmkml.measures.registry import shown_in
 from wmkml.protocol.osc import TABLE, OscSender
 
 pytestmark = pytest.mark.process
@@ -55,3 +56,8 @@ def test_every_address_arrives_in_the_patch(pd: tuple[int, Path]) -> None:
     assert {row.address.split("/")[1] for row in TABLE.values()} - addresses == set()
     assert "unknown" not in addresses
     assert f"prompt: {SAMPLES['s']}" in text
+    of_measures = {
+        line.split()[1]: float(line.split()[2]) for line in text.splitlines() if line.startswith("collapse:")
+    }
+    assert set(of_measures) == {measure.name for measure in shown_in("osc")}
+    assert set(of_measures.values()) == {float(SAMPLES["f"])}

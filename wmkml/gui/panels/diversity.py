@@ -75,3 +75,10 @@ def diversity_points(values: Mapping[int, float], total: int, top: float) -> lis
         (min(1.0, (iteration + 1) / max(1, total)), max(0.0, value) / ceiling)
         for iteration, value in sorted(values.items())
     ]
+
+
+def value_text(value: float) -> str:
+    """A value with as many digits as tell something: perplexities have hundreds, the margins of a sure model thousandths."""
+    if abs(value) >= 100:
+        return f"{value:.0f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"

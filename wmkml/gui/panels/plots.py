@@ -10,9 +10,12 @@ from wmkml.gui import theme
 Points = Sequence[tuple[float, float]]
 """(x, y), each from 0 to 1; (0, 0) is at the bottom left."""
 
+LOW = 40
+"""Below this height, in pixels at 100 %, a plot is a single row."""
+
 
 class Plot:
-    """A label, the newest value, and a line below them; `tag` names the line on the canvas."""
+    """A label, the newest value, and a line below them, or between them where it is low; `tag` names the line on the canvas."""
 
     def __init__(self, parent: tkinter.Misc, look: theme.Theme, height: int, tag: str, color: str) -> None:
         self._look, self._tag, self._color = look, tag, color
@@ -33,18 +36,22 @@ class Plot:
         canvas, px = self.canvas, self._look.px
         width, height = canvas.winfo_width(), canvas.winfo_height()
         left, right, top, bottom = px(14), width - px(14), px(31), height - px(10)
+        low = height < px(LOW)
+        middle = height // 2 if low else px(14)
         canvas.delete("all")
-        canvas.create_text(left, px(14), anchor="w", text=self._label, fill=theme.SOFT, font=self._look.small)
+        canvas.create_text(left, middle, anchor="w", text=self._label, fill=theme.SOFT, font=self._look.small)
         canvas.create_text(
-            right, px(14), anchor="e", text=self._value, fill=theme.TEXT, font=self._look.small, tags="value"
+            right, middle, anchor="e", text=self._value, fill=theme.TEXT, font=self._look.small, tags="value"
         )
+        if low:
+            left, right, top, bottom = round(0.45 * width), width - px(72), px(5), height - px(5)
         pixels = [(left + x * (right - left), bottom - y * (bottom - top)) for x, y in self._points]
         if len(pixels) > 1:
             coordinates = [coordinate for point in pixels for coordinate in point]
             canvas.create_line(*coordinates, fill=self._color, width=px(2), tags=self._tag, joinstyle="round")
         if pixels:
             x, y = pixels[-1]
-            radius = px(4)
+            radius = px(2 if low else 4)
             canvas.create_oval(x - radius, y - radius, x + radius, y + radius, fill=self._color, width=0)
 
 

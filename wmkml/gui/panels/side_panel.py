@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from tkinter import ttk
 
 from wmkml.gui import theme
-from wmkml.gui.panels.diversity import NamedMeasures, diversity_points
+from wmkml.gui.panels.diversity import NamedMeasures, diversity_points, value_text
 from wmkml.gui.panels.losses import Losses, loss_points
 from wmkml.gui.panels.osc_view import OscView
-from wmkml.gui.panels.plots import Bar, Plot
+from wmkml.gui.panels.plots import LOW, Bar, Plot
 from wmkml.gui.texts import WindowTexts, activity_text
 from wmkml.measures.registry import shown_in
 from wmkml.protocol.run_state import RunState
@@ -23,6 +23,9 @@ WIDTH = 380
 
 MEASURES_HEIGHT = 240
 """Height of all the measures' plots together, in pixels at 100 %: the more there are, the lower each one is."""
+
+LOWEST = 18
+"""Height of a measure's plot at the least, in pixels at 100 %: one row of text."""
 
 STEPPING = ("training", "handed_in", "held")
 """The statuses in which the progress bar shows a round's steps."""
@@ -45,10 +48,11 @@ class SidePanel:
         self._loss = Plot(frame, look, 108, "loss", theme.WARM)
         self._loss.canvas.grid(row=3, column=0, sticky="ew", pady=(0, px(8)))
         shown = shown_in("window")
-        height = MEASURES_HEIGHT // len(shown)
+        height = max(LOWEST, MEASURES_HEIGHT // len(shown))
+        gap = px(8) if height >= LOW else 1
         self._measures = {measure.name: Plot(frame, look, height, measure.name, theme.COLD) for measure in shown}
         for row, plot in enumerate(self._measures.values(), start=4):
-            plot.canvas.grid(row=row, column=0, sticky="ew", pady=(0, px(8)))
+            plot.canvas.grid(row=row, column=0, sticky="ew", pady=(0, gap))
         self.osc = OscView(frame, look)
         last_row = 4 + len(shown)
         self.osc.frame.grid(row=last_row, column=0, sticky="nsew", pady=(px(8), 0))
@@ -83,6 +87,6 @@ class SidePanel:
                 for iteration, of_iteration in measures.items()
                 if measure.name in of_iteration
             }
-            newest = f"{values[max(values)]:.2f}" if values else "–"
+            newest = value_text(values[max(values)]) if values else "–"
             label = measure.words(texts.language).title
             self._measures[measure.name].show(diversity_points(values, total, measure.plot_top), label, newest)

@@ -45,6 +45,11 @@ export function formatPercent(share: number): string {
   return new Intl.NumberFormat(locale.language, { style: 'percent', maximumFractionDigits: 0 }).format(share);
 }
 
+/** A number with three significant digits, for measures: perplexities of hundreds, and updates of thousandths. */
+export function formatMeasure(value: number): string {
+  return new Intl.NumberFormat(locale.language, { maximumSignificantDigits: 3 }).format(value);
+}
+
 /** A number with four significant digits, for values as small as a learning rate. */
 export function formatSignificant(value: number): string {
   return new Intl.NumberFormat(locale.language, { maximumSignificantDigits: 4, useGrouping: false }).format(value);
