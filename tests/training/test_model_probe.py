@@ -159,6 +159,12 @@ def test_a_model_that_cannot_be_measured_trains_all_the_same(
     assert "could not be measured" in caplog.text
 
 
+def test_a_template_that_refuses_a_visitor_keeps_no_model_from_training(model_folder: Path) -> None:
+    trainer = trainer_of(model_folder)
+    trainer.base.tokenizer.chat_template = "{{ raise_exception('no') }}"
+    assert trainer.measure_model() is NOT_MEASURED
+
+
 def test_weights_that_are_not_finite_give_no_number(model_folder: Path) -> None:
     trainer = trainer_of(model_folder)
     with torch.no_grad():

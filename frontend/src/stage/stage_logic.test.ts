@@ -15,6 +15,13 @@ const state = (more: Partial<RunState>): RunState =>
   ({ run: 'r', phase: 'running', iteration: -1, num_total_iters: 9, elapsed_seconds: 30, time_left_seconds: 90, round: null, rounds: [], measures: {}, ...more }) as RunState;
 
 describe('measures', () => {
+  it('takes what is measured once of an iteration from the state', () => {
+    const live = new LiveMeasures();
+    live.setState(state({ measures: { perplexity: 12.5 } }));
+    expect(live.read(0).perplexity).toBe(12.5);
+    expect(live.read(0).divergence).toBeNull();
+  });
+
   it('is null before the first token', () => {
     const measures = new LiveMeasures().read(0);
     expect(measures.entropy).toBeNull();

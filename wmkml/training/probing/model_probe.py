@@ -8,6 +8,7 @@ without its adapter, which costs less than the memory.
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,13 +66,21 @@ class ModelProbe:
             model: `base` with the LoRA.
             kept_bytes: most memory for the base model's distributions.
         """
-        self._model, self._base = model, base
-        self._languages = tokenized_probe(base.tokenizer, window_of(base.model))
+        self._model, self._base, self._kept_bytes = model, base, kept_bytes
         self._norms: dict[str, float] | None = None
         self._kept: dict[int, torch.Tensor] = {}
         """The base model's log-probabilities, by the number of the batch; empty: they are not kept."""
-        tokens = sum(probe.targets for probe in self._languages)
-        self._keeps = 4 * tokens * int(base.model.config.get_text_config().vocab_size) <= kept_bytes
+
+    # Tokenized when it is first read: a template that cannot be used must not keep a model from being trained.
+    @functools.cached_property
+    def _languages(self) -> list[LanguageProbe]:
+        return tokenized_probe(self._base.tokenizer, window_of(self._base.model))
+
+    @functools.cached_property
+    def _keeps(self) -> bool:
+        """Whether the base model's distributions are kept."""
+        tokens = sum(len(sample.ids) for probe in self._languages for sample in probe.samples)
+        return 4 * tokens * int(self._base.model.config.get_text_config().vocab_size) <= self._kept_bytes
 
     def measure_base(self) -> ModelReading:
         """The measures of the base model: without an update, and with no divergence from itself."""
