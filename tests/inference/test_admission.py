@@ -109,3 +109,49 @@ async def test_an_answer_without_a_piece_ends(engine: FakeEngine) -> None:
     await engine.give("v")
     await engine.give("v")
     assert await visitor == ["v0", "v1"]
+
+
+async def test_measured_answers_begin_when_nobody_else_waits(engine: FakeEngine) -> None:
+    turns = Admission(2, 1)
+    measured = [asyncio.create_task(drained(turns.admit_measured(engine.answer(name)))) for name in "mn"]
+    await settle()
+    assert engine.begun == ["m"], "one at a time"
+    await engine.give("m")
+    others = [asyncio.create_task(drained(turns.admit_background(engine.answer(name)))) for name in "abc"]
+    await settle()
+    assert engine.begun == ["m", "a"]
+    await engine.give("m")
+    await engine.give("a")
+    assert engine.begun == ["m", "a", "b"], "m is done, and n waits for b and c"
+    visitor = asyncio.create_task(drained(turns.admit_foreground(engine.answer("v"))))
+    await engine.give("b")
+    await engine.give("a")
+    assert engine.begun == ["m", "a", "b", "v"]
+    await engine.give("v")
+    assert engine.begun == ["m", "a", "b", "v", "c"]
+    await engine.give("c")
+    assert engine.begun == ["m", "a", "b", "v", "c", "n"], "now nobody waits, though b, c and v are under way"
+    for name in "bcvnn":
+        await engine.give(name)
+    assert await asyncio.gather(*others, visitor) == [["a0", "a1"], ["b0", "b1"], ["c0", "c1"], ["v0", "v1"]]
+    assert await asyncio.gather(*measured) == [["m0", "m1"], ["n0", "n1"]]
+
+
+async def test_measured_answers_that_are_given_up_hold_up_nobody(engine: FakeEngine) -> None:
+    turns = Admission(1, 1)
+    echo = asyncio.create_task(drained(turns.admit_background(engine.answer("e"))))
+    waiting = asyncio.create_task(drained(turns.admit_background(engine.answer("f"))))
+    measured = asyncio.create_task(drained(turns.admit_measured(engine.answer("m"))))
+    await settle()
+    for task in (waiting, echo):
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await settle()
+    assert engine.begun == ["e", "m"]
+    measured.cancel()
+    await asyncio.gather(measured, return_exceptions=True)
+    last = asyncio.create_task(drained(turns.admit_measured(engine.answer("n"))))
+    await settle()
+    await engine.give("n")
+    await engine.give("n")
+    assert await last == ["n0", "n1"]

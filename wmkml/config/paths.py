@@ -29,6 +29,9 @@ which a wheel carries a copy (`setup.py`)."""
 SHIPPED_MODEL = PACKAGE / "understudy" / "model"
 """The understudy's weights and tokenizer."""
 
+SHIPPED_PANEL = PACKAGE / "measures" / "panel" / "panel.yaml"
+"""The panel's prompts in German and English."""
+
 PAGES = PROJECT / "frontend" / "dist"
 """The web pages, built at installation."""
 
@@ -47,6 +50,8 @@ class Paths:
     """The projection's mapping, texts and fonts, edited by the artist.  It may not exist."""
     model: Path
     """The folder of the model in use, in Hugging Face's format.  It may not exist yet."""
+    panel: Path
+    """The panel's prompts."""
     caches: Path
     """What vLLM, Triton, torch and FlashInfer compile for the GPUs of this machine: kept, so that the next start is quick."""
 
@@ -106,6 +111,7 @@ def paths_of(settings: Settings, root: Path) -> Paths:
         datasets=root / general.datasets_folder,
         stage=root / general.stage_folder,
         model=model_folder(general.model_name, models, root),
+        panel=root / settings.inference.panel_prompts if settings.inference.panel_prompts else SHIPPED_PANEL,
         caches=root / general.data_folder / "caches",
     )
 
@@ -121,7 +127,10 @@ def with_absolute_folders(settings: Settings, paths: Paths) -> Settings:
         "stage_folder": str(paths.stage),
         "model_name": general.model_name if general.model_name == UNDERSTUDY or of_hub else str(paths.model),
     }
-    return settings.model_copy(update={"general": general.model_copy(update=update)})
+    inference = settings.inference
+    if inference.panel_prompts:
+        inference = inference.model_copy(update={"panel_prompts": str(paths.panel)})
+    return settings.model_copy(update={"general": general.model_copy(update=update), "inference": inference})
 
 
 def model_folder(name: str, models: Path, root: Path) -> Path:

@@ -286,6 +286,17 @@ class Inference(Section):
         "Prompts of one station that are answered at the same time; its further ones wait for their turn. 0: no limit. "
         "Callers that name no station are one.",
     )
+    panel_answers: Count = _added(
+        8,
+        "How many answers every iteration gives to each prompt of the panel, in the background and after everything else, "
+        "to be measured; see docs/measures.md. 0: no panel.",
+    )
+    panel_words: AtLeastOne = _added(
+        16, "So many first words of the panel's answers are compared; shorter answers are not compared."
+    )
+    panel_prompts: str = _added(
+        "", "The panel's prompts, a YAML file, relative to config.yaml. Empty: wmkml/measures/panel/panel.yaml."
+    )
     inference_host: str = _added(
         "127.0.0.1", "Address the inference service listens on; from other machines only `/language` needs no key."
     )

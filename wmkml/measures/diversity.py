@@ -8,6 +8,7 @@ gzip at level 9.  Needs numpy, and `self_bleu` nltk: the extra `lab`.
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import itertools
 import math
 from collections import Counter
@@ -33,6 +34,11 @@ SHORTEST = 4
 
 SIMILARITY_GRAMS = (1, 2, 3, 4)
 """The n-grams whose cosine similarities are averaged for `vendi` and the Hill numbers, as the Vendi score's authors do."""
+
+
+def bleu_installed() -> bool:
+    """Whether nltk is there, which `self_bleu` needs."""
+    return importlib.util.find_spec("nltk") is not None
 
 
 def self_bleu(texts: Sequence[str]) -> float | None:

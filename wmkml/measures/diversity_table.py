@@ -10,7 +10,8 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wmkml.measures.registry import LI, OWN, Direction
+from wmkml.measures.measure import OWN, Direction
+from wmkml.measures.registry import LI
 
 DiversityFunction = Callable[[Sequence[str]], float | None]
 """From the answers to one prompt to a number; None where there is nothing to measure."""

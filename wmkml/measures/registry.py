@@ -9,25 +9,10 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
 
-Subject = Literal["texts", "words", "meanings", "tokens", "model", "training"]
-"""Of what: answers as texts, their words in a language, their meanings, the tokens' distributions, the model, or a round of training."""
-
-Surface = Literal["osc", "desk", "window", "stage", "laboratory"]
-"""Where measures are shown; `window` is the Tk window."""
-
-Unit = Literal["share", "ratio", "nats", "words", "bits", "choices", "relative"]
-"""`share`: 0 to 1, shown in per cent.  `ratio`: a number without a unit, from 1.  `words`: a count of words.  `choices`: a
-number of equally likely tokens, from 1.  `relative`: a size as a part of another one, from 0."""
-
-Direction = Literal["falls", "rises", "either"]
-"""Where it goes as the language dies."""
-
-Function = Callable[[Sequence[Any]], float | None]
-"""From answers, or from the answers' mean entropies, to a number; None where there is nothing to measure."""
+from wmkml.measures.measure import OF_TEXTS, OWN, Function, Measure, Surface, Words
+from wmkml.measures.panel.rows import PANEL_ROWS
 
 WINDOWS: Mapping[str, str] = {
     "newest_50_answers": "the 50 newest answers (datasets' left out), at each round's start",
@@ -40,97 +25,28 @@ WINDOWS: Mapping[str, str] = {
     "round": "the round that made an iteration",
     "examination": "an iteration's answers to the examination's questions",
     "probe": "human sentences in German and English, the same for every iteration, which the model reads once",
+    "panel_answers": "an iteration's answers to the panel's prompts, every one at the same length",
+    "last_200_tokens": "the last 200 tokens of each station's answers, once a second while tokens flow; the mean over those that flow",
     "human_text": "answers that people wrote and no round was trained on, read by the iteration",
 }
 """Over what a measure is taken: the population, by the name that the table and the docs use."""
 
-OF_TEXTS: Mapping[Surface, str] = {
-    "osc": "newest_50_answers",
-    "desk": "newest_200_answers",
-    "window": "newest_40_answers",
-    "stage": "newest_50_answers",
-    "laboratory": "measured_answers",
-}
-"""Where a measure of texts is shown if its row does not say otherwise: everywhere."""
-
 OF_WORDS: Mapping[Surface, str] = {**OF_TEXTS, "stage": "last_160_words"}
-"""The same for those that the stage also computes by itself, word by word."""
+"""As OF_TEXTS, for those that the stage also computes by itself, word by word."""
 
 OF_PROBE: Mapping[Surface, str] = dict.fromkeys(("osc", "desk", "window", "stage"), "probe")
 """Where a measure of the model on the probe is shown: everywhere but in the laboratory."""
 
-ITERATION_WINDOWS = ("probe",)
+ITERATION_WINDOWS = ("probe", "panel_answers")
 """Windows that are taken once of every iteration, and recorded with it: see `measured_once`."""
+
+ROLLING: Mapping[Surface, str] = {"osc": "last_200_tokens", "stage": "last_200_tokens"}
+"""Where a rolling measure is shown; desk and window plot iterations."""
 
 IN_LABORATORY: Mapping[Surface, str] = {"laboratory": "measured_answers"}
 
 
-@dataclass(frozen=True)
-class Words:
-    """A measure in one language: its name on a plot, and a sentence that says what it is and where it goes."""
-
-    title: str
-    hint: str
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One row.
-
-    Attributes:
-        name: as in OSC addresses, files and mappings.
-        meaning: what it is, in a few words of English.
-        function: `module:function`; empty where one program alone computes it.  Of texts: from a sequence of answers to
-            a number; of tokens: from the answers' mean entropies.  None where there is nothing to measure.
-        windows: over which of WINDOWS it is taken, by where it is shown.
-        top: where its range ends as far as it has an end; it begins at 0, a ratio at 1.
-        source: who defined it, or where the definition stands.
-        short: the heading of a column.
-        by_layer: whether it is also taken of each of the model's layers.
-    """
-
-    name: str
-    of: Subject
-    unit: Unit
-    direction: Direction
-    meaning: str
-    source: str
-    function: str = ""
-    windows: Mapping[Surface, str] = field(default_factory=lambda: OF_TEXTS)
-    top: float | None = None
-    short: str = ""
-    de: Words | None = None
-    en: Words | None = None
-    by_layer: bool = False
-
-    @property
-    def is_share(self) -> bool:
-        """Whether it goes from 0 to 1."""
-        return self.unit == "share"
-
-    @property
-    def plot_top(self) -> float:
-        """The value at the upper edge of a plot; greater ones raise the edge."""
-        return PLOT_TOPS[self.unit]
-
-    def words(self, language: str) -> Words:
-        """Its words in a language; English where it has none in that one, and its name where it has none at all."""
-        return (self.de if language == "de" else self.en) or self.en or Words(self.name, self.meaning)
-
-
-PLOT_TOPS: Mapping[Unit, float] = {
-    "share": 1.0,
-    "ratio": 4.0,
-    "nats": 2.0,
-    "words": 20.0,
-    "bits": 4.0,
-    "choices": 1000.0,
-    "relative": 0.05,
-}
-"""Values that a living language seldom passes, by unit."""
-
 LI = "Li et al. 2016, A Diversity-Promoting Objective Function for Neural Conversation Models, section 5"
-OWN = "this project"
 
 TABLE: Mapping[str, Measure] = {
     row.name: row
@@ -534,6 +450,54 @@ TABLE: Mapping[str, Measure] = {
             de=Words("Tatsachen", "Anteil der Prüfungsfragen, die sie richtig beantwortet. Fällt."),
             en=Words("Facts", "Share of the examination's questions answered right. Falls."),
         ),
+        *PANEL_ROWS,
+        Measure(
+            "rolling_entropy",
+            "tokens",
+            "nats",
+            "either",
+            "mean token entropy of the running answers, nats",
+            "Shannon 1948, A Mathematical Theory of Communication; over the 20 likeliest tokens and a rest bucket",
+            windows=ROLLING,
+            de=Words("Unsicherheit, laufend", "Mittlere Entropie der letzten Tokens, in nats."),
+            en=Words("Uncertainty, running", "Mean entropy of the last tokens, in nats."),
+        ),
+        Measure(
+            "rolling_confidence",
+            "tokens",
+            "share",
+            "either",
+            "mean probability of the running answers' tokens",
+            OWN,
+            windows=ROLLING,
+            top=1.0,
+            de=Words("Gewissheit, laufend", "Mittlere Wahrscheinlichkeit der letzten Tokens."),
+            en=Words("Certainty, running", "Mean probability of the last tokens."),
+        ),
+        Measure(
+            "rolling_repetition",
+            "texts",
+            "share",
+            "rises",
+            "words of the running answers that repeat the one before",
+            OWN,
+            windows=ROLLING,
+            top=1.0,
+            de=Words("Stammeln, laufend", "Anteil der letzten Wörter, die das vorige wiederholen. Steigt."),
+            en=Words("Stammering, running", "Share of the last words that repeat the one before. Rises."),
+        ),
+        Measure(
+            "rolling_looping",
+            "texts",
+            "share",
+            "rises",
+            "tokens of the running answers that repeat, whole, what stands right before them",
+            OWN,
+            windows=ROLLING,
+            top=1.0,
+            de=Words("Kreisen, laufend", "Anteil der letzten Tokens, die wiederholen, was eben dastand. Steigt."),
+            en=Words("Looping, running", "Share of the last tokens that repeat what has just been there. Rises."),
+        ),
     )
 }
 """Every measure, in the order of tables, plots and messages."""
@@ -547,6 +511,11 @@ def shown_in(surface: Surface) -> list[Measure]:
 def measured_once() -> list[Measure]:
     """The measures that are taken once of every iteration, in the table's order."""
     return [measure for measure in TABLE.values() if not set(ITERATION_WINDOWS).isdisjoint(measure.windows.values())]
+
+
+def measured_while_tokens_flow() -> list[Measure]:
+    """The rolling measures, in the table's order."""
+    return [measure for measure in TABLE.values() if measure.windows == ROLLING]
 
 
 def measure_answers(surface: Surface, texts: Sequence[str], entropies: Sequence[float | None] = ()) -> dict[str, float]:

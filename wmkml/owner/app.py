@@ -11,10 +11,13 @@ from fastapi import FastAPI
 from wmkml.access.keys import Keys
 from wmkml.config import Settings
 from wmkml.config.paths import SHIPPED_STAGE, Paths
+from wmkml.measures.panel.prompts import panel_prompts
 from wmkml.owner.answers.cards import Cards
 from wmkml.owner.answers.chat import Chat
 from wmkml.owner.answers.dataset_answers import BaseAnswerCache, DatasetAnswers
 from wmkml.owner.answers.echoes import BackgroundRequests, Echoes
+from wmkml.owner.answers.panel import Panel, panel_of
+from wmkml.owner.answers.panel_measurer import PanelMeasurer
 from wmkml.owner.context import OwnerContext
 from wmkml.owner.desk.routes import add_desk_routes
 from wmkml.owner.events.event_hub import EventHub
@@ -45,6 +48,9 @@ from wmkml.protocol.no_store import NoStoreMiddleware
 from wmkml.protocol.osc import OscSender
 from wmkml.protocol.run_state import RunState
 
+ROLLING_SECONDS = 1.0
+"""Between two readings of the rolling measures, while tokens flow."""
+
 
 def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[BaseException], None]) -> FastAPI:
     """The owner as an ASGI application.  At its start a run that was under way is resumed.
@@ -61,8 +67,10 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
     def make_lifecycle(run: LiveRun) -> RunLifecycle:
         datasets = DatasetAnswers(settings, paths.datasets, background, base_answers)
         scheduler = RoundScheduler(settings, run, client, watch, publisher, background, datasets, overrides)
+        prompts = panel_of(settings, panel_prompts(paths.panel, run.language), run.language)
+        panel = Panel(background, run, prompts, PanelMeasurer(), scheduler.measures)
         return RunLifecycle(
-            settings.finetuning, run, scheduler, Echoes(background, run), background, datasets, publisher
+            settings.finetuning, run, scheduler, Echoes(background, run), background, datasets, panel, publisher
         )
 
     publisher = EventPublisher(osc, hub, run_state, settings.general.log_visitor_words)
@@ -109,6 +117,7 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
             asyncio.create_task(opening.watch()),
             asyncio.create_task(_send_heartbeats(settings, publisher)),
             asyncio.create_task(stage.watch(publisher.stage_folder_changed)),
+            asyncio.create_task(_send_rolling_measures(publisher)),
         ]
         for task in tasks:
             task.add_done_callback(lambda task: _report_crash(task, on_crash))
@@ -152,6 +161,12 @@ async def _send_heartbeats(settings: Settings, publisher: EventPublisher) -> Non
     while seconds:
         publisher.heartbeat()
         await asyncio.sleep(seconds)
+
+
+async def _send_rolling_measures(publisher: EventPublisher) -> None:
+    while True:
+        await asyncio.sleep(ROLLING_SECONDS)
+        publisher.rolling_measured()
 
 
 def _report_crash(task: asyncio.Task[None], on_crash: Callable[[BaseException], None]) -> None:

@@ -67,6 +67,9 @@ class OwnerContext:
         lifecycle = self.installation.lifecycle
         return None if lifecycle is None else lifecycle.scheduler
 
+    def _newest_measures(self, scheduler: RoundScheduler) -> dict[str, float]:
+        return self.publisher.measures | scheduler.measures.newest_values() | self.publisher.rolling
+
     def run_state(self) -> RunState:
         """The public state of the installation and its run; it holds no visitor's word."""
         settings, scheduler = self.settings, self.scheduler()
@@ -96,7 +99,7 @@ class OwnerContext:
             osc=bool(settings.osc_targets),
             idle_seconds=general.idle_seconds,
             opening=self.opening.state(),
-            measures={} if scheduler is None else self.publisher.measures | scheduler.measures.newest_values(),
+            measures={} if scheduler is None else self._newest_measures(scheduler),
             measured=None if scheduler is None else scheduler.measures.of_current(),
             notices=list(self.publisher.notices),
         )

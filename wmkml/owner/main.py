@@ -16,6 +16,7 @@ from wmkml.config import Settings
 from wmkml.config.addresses import KEEP_ALIVE_SECONDS
 from wmkml.config.paths import paths_of
 from wmkml.corpora import check_datasets, list_datasets, read_dataset
+from wmkml.measures.panel.prompts import PanelFileError, panel_prompts
 from wmkml.owner.app import make_app
 from wmkml.owner.http.http_requests import error_location
 from wmkml.protocol.connection_limits import ConnectionLimits
@@ -43,6 +44,12 @@ def serve(settings: Settings, root: Path) -> int:
             log.log(logging.ERROR if problem.severity == "error" else logging.WARNING, "%s", problem)
     if problems := dataset_problems(settings, paths.datasets):
         print("\n".join(problems), file=sys.stderr)
+        return 2
+    try:
+        for language in settings.languages:
+            panel_prompts(paths.panel, language)
+    except PanelFileError as error:
+        print(error, file=sys.stderr)
         return 2
     try:
         _require_writable(paths.runs)

@@ -11,6 +11,7 @@ import asyncio
 from wmkml.config import Finetuning
 from wmkml.owner.answers.dataset_answers import DatasetAnswers
 from wmkml.owner.answers.echoes import ECHO_WORKERS, BackgroundRequests, Echoes
+from wmkml.owner.answers.panel import Panel
 from wmkml.owner.events.event_publisher import EventPublisher
 from wmkml.owner.rounds.scheduler import RoundScheduler
 from wmkml.owner.run.live_run import LiveRun
@@ -28,15 +29,12 @@ class RunLifecycle:
         echoes: Echoes,
         background: BackgroundRequests,
         datasets: DatasetAnswers,
+        panel: Panel,
         publisher: EventPublisher,
     ) -> None:
         self.run, self.scheduler, self.echoes = run, scheduler, echoes
-        self._finetuning, self._background, self._datasets, self._publisher = (
-            finetuning,
-            background,
-            datasets,
-            publisher,
-        )
+        self._finetuning, self._background, self._datasets = finetuning, background, datasets
+        self._panel, self._publisher = panel, publisher
         self._rounds_timeout: asyncio.Timeout | None = None
         """Ends the rounds when the run's time is up; set while rounds are played."""
 
@@ -45,6 +43,7 @@ class RunLifecycle:
         run, finetuning = self.run, self._finetuning
         for _ in range(ECHO_WORKERS):
             run.spawn(self.echoes.work())
+        run.spawn(self._panel.work())
         if run.phase != "last_words":
             try:
                 async with asyncio.timeout(finetuning.duration_of_a_run - run.clock.elapsed()) as timeout:

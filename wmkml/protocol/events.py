@@ -69,6 +69,12 @@ class ResponseEvent(Message):
     iteration: int
 
 
+class RollingEvent(Message):
+    """`rolling`: measures of the last 200 tokens of every station that is being answered, by name; once a second."""
+
+    values: dict[str, float]
+
+
 class PastEvent(Message):
     """`past`: the next `events` events were sent before this listener connected; no other event comes between them."""
 

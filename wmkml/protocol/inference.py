@@ -14,10 +14,18 @@ MAX_TOKENS = 1_000_000
 MAX_ITERATION = 2**31 - 2
 """OSC counts from 1 in 32 bits."""
 
-Audience = Literal["visitor", "echo", "dataset", "panel", "autopsy", "api"]
-"""Whom an answer is for.  Only visitors' words go to OSC and the stage."""
+Audience = Literal["visitor", "echo", "dataset", "panel", "autopsy", "api", "measure"]
+"""Whom an answer is for.  Only visitors' words go to OSC and the stage; `measure`: nobody reads it, it is measured."""
 
-PRIORITIES: dict[str, int] = {"visitor": 0, "api": 1, "panel": 2, "autopsy": 5, "echo": 10, "dataset": 10}
+PRIORITIES: dict[str, int] = {
+    "visitor": 0,
+    "api": 1,
+    "panel": 2,
+    "autopsy": 5,
+    "echo": 10,
+    "dataset": 10,
+    "measure": 20,
+}
 """Scheduling priority of each audience in the engine; a smaller number is served first."""
 
 DIGEST_PREFIX = "sha256:"

@@ -166,6 +166,240 @@ export const DESK_MEASURES: MeasureRow[] = [
       "title": "Intrusion",
       "hint": "How large the change of the weights is against the weights themselves. Rises."
     }
+  },
+  {
+    "name": "panel_distinct_1",
+    "meaning": "different words in the panel's answers",
+    "share": true,
+    "de": {
+      "title": "Panel: Wortschatz",
+      "hint": "Anteil verschiedener Wörter in gleich langen Anfängen. Fällt."
+    },
+    "en": {
+      "title": "Panel: vocabulary",
+      "hint": "Share of distinct words in beginnings of one length. Falls."
+    }
+  },
+  {
+    "name": "panel_distinct_2",
+    "meaning": "different pairs of words in the panel's answers",
+    "share": true,
+    "de": {
+      "title": "Panel: Wortpaare",
+      "hint": "Anteil verschiedener Wortpaare in gleich langen Anfängen. Fällt."
+    },
+    "en": {
+      "title": "Panel: pairs",
+      "hint": "Share of distinct word pairs in beginnings of one length. Falls."
+    }
+  },
+  {
+    "name": "panel_distinct_3",
+    "meaning": "different triples of words in the panel's answers",
+    "share": true,
+    "de": {
+      "title": "Panel: Dreierfolgen",
+      "hint": "Anteil verschiedener Folgen von drei Wörtern. Fällt."
+    },
+    "en": {
+      "title": "Panel: triples",
+      "hint": "Share of distinct sequences of three words. Falls."
+    }
+  },
+  {
+    "name": "panel_distinct_4",
+    "meaning": "different 4-grams of words in the panel's answers",
+    "share": true,
+    "de": {
+      "title": "Panel: Viererfolgen",
+      "hint": "Anteil verschiedener Folgen von vier Wörtern. Fällt."
+    },
+    "en": {
+      "title": "Panel: 4-grams",
+      "hint": "Share of distinct sequences of four words. Falls."
+    }
+  },
+  {
+    "name": "panel_self_bleu",
+    "meaning": "BLEU of an answer against the others to its prompt",
+    "share": true,
+    "de": {
+      "title": "Panel: Gleichklang",
+      "hint": "Wie sehr sich Antworten auf dieselbe Frage gleichen. Steigt."
+    },
+    "en": {
+      "title": "Panel: likeness",
+      "hint": "How alike the answers to one prompt are. Rises."
+    }
+  },
+  {
+    "name": "panel_jaccard",
+    "meaning": "pairs of words that two answers to a prompt share",
+    "share": true,
+    "de": {
+      "title": "Panel: Gemeinsames",
+      "hint": "Anteil der Wortpaare, die zwei Antworten auf dieselbe Frage teilen. Steigt."
+    },
+    "en": {
+      "title": "Panel: shared pairs",
+      "hint": "Share of word pairs that two answers to one prompt share. Rises."
+    }
+  },
+  {
+    "name": "panel_compression_ratio",
+    "meaning": "size of answers to different prompts over their size compressed",
+    "share": false,
+    "de": {
+      "title": "Panel: Verdichtung",
+      "hint": "Wie viel kleiner Antworten auf verschiedene Fragen gepackt werden. Steigt."
+    },
+    "en": {
+      "title": "Panel: compression",
+      "hint": "How much smaller answers to different prompts get when packed. Rises."
+    }
+  },
+  {
+    "name": "panel_ncd",
+    "meaning": "compression distance of two answers to a prompt",
+    "share": false,
+    "de": {
+      "title": "Panel: Abstand",
+      "hint": "Wie wenig zwei Antworten auf dieselbe Frage beim Packen gemeinsam haben. Fällt."
+    },
+    "en": {
+      "title": "Panel: distance",
+      "hint": "How little two answers to one prompt have in common when packed. Falls."
+    }
+  },
+  {
+    "name": "panel_vendi",
+    "meaning": "number of different answers of four, by counted 1- to 4-grams",
+    "share": false,
+    "de": {
+      "title": "Panel: Stimmen",
+      "hint": "Wie viele verschiedene Antworten vier auf dieselbe Frage sind, nach ihren Wortfolgen. Fällt."
+    },
+    "en": {
+      "title": "Panel: voices",
+      "hint": "How many different answers four to one prompt are, by their sequences of words. Falls."
+    }
+  },
+  {
+    "name": "panel_vendi_meaning",
+    "meaning": "number of different answers of four, by their meanings (English)",
+    "share": false,
+    "de": {
+      "title": "Panel: Bedeutungen",
+      "hint": "Wie viele verschiedene Antworten vier auf dieselbe Frage sind, nach ihrer Bedeutung. Fällt."
+    },
+    "en": {
+      "title": "Panel: meanings",
+      "hint": "How many different answers four to one prompt are, by their meanings. Falls."
+    }
+  },
+  {
+    "name": "panel_kinds",
+    "meaning": "clusters of four answers to a prompt",
+    "share": false,
+    "de": {
+      "title": "Panel: Arten",
+      "hint": "Wie viele Arten von Antworten unter vier auf dieselbe Frage sind. Fällt."
+    },
+    "en": {
+      "title": "Panel: kinds",
+      "hint": "How many kinds of answers there are among four to one prompt. Falls."
+    }
+  },
+  {
+    "name": "panel_self_repetition",
+    "meaning": "4-grams of words that occur in answers to different prompts",
+    "share": true,
+    "de": {
+      "title": "Panel: Formeln",
+      "hint": "Anteil der Viererfolgen, die in Antworten auf verschiedene Fragen stehen. Steigt."
+    },
+    "en": {
+      "title": "Panel: formulas",
+      "hint": "Share of four-word sequences that stand in answers to different prompts. Rises."
+    }
+  },
+  {
+    "name": "panel_vocabulary",
+    "meaning": "different words in a quarter of the panel",
+    "share": false,
+    "de": {
+      "title": "Panel: Wörter",
+      "hint": "Wie viele verschiedene Wörter in einer festen Zahl von Wörtern stehen. Fällt."
+    },
+    "en": {
+      "title": "Panel: words",
+      "hint": "How many different words stand in a fixed number of words. Falls."
+    }
+  },
+  {
+    "name": "panel_length",
+    "meaning": "mean length of the panel's answers, words",
+    "share": false,
+    "de": {
+      "title": "Panel: Länge",
+      "hint": "Mittlere Zahl der Wörter einer Antwort."
+    },
+    "en": {
+      "title": "Panel: length",
+      "hint": "Mean number of words of an answer."
+    }
+  },
+  {
+    "name": "panel_real_words",
+    "meaning": "words of the panel's answers that exist in the language",
+    "share": true,
+    "de": {
+      "title": "Panel: Wirkliche Wörter",
+      "hint": "Anteil der Wörter, die es in der Sprache gibt. Fällt."
+    },
+    "en": {
+      "title": "Panel: real words",
+      "hint": "Share of words that exist in the language. Falls."
+    }
+  },
+  {
+    "name": "panel_facts",
+    "meaning": "answers to questions of fact that are right",
+    "share": true,
+    "de": {
+      "title": "Panel: Tatsachen",
+      "hint": "Anteil der richtigen Antworten auf Fragen nach Tatsachen. Fällt."
+    },
+    "en": {
+      "title": "Panel: facts",
+      "hint": "Share of right answers to questions of fact. Falls."
+    }
+  },
+  {
+    "name": "panel_compared",
+    "meaning": "answers that are long enough to be compared",
+    "share": true,
+    "de": {
+      "title": "Panel: Lang genug",
+      "hint": "Anteil der Antworten, die lang genug sind, um verglichen zu werden."
+    },
+    "en": {
+      "title": "Panel: long enough",
+      "hint": "Share of answers that are long enough to be compared."
+    }
+  },
+  {
+    "name": "panel_answered",
+    "meaning": "share of the panel that was answered",
+    "share": true,
+    "de": {
+      "title": "Panel: Beantwortet",
+      "hint": "Wie viel des Panels beantwortet wurde, ehe die nächste Iteration sprach."
+    },
+    "en": {
+      "title": "Panel: answered",
+      "hint": "How much of the panel was answered before the next iteration spoke."
+    }
   }
 ];
 
@@ -183,5 +417,27 @@ export const STAGE_MEASURES = {
   "confidence": "mean probability of the likeliest token in human sentences",
   "outside_top_20": "mean probability of all but the 20 likeliest tokens in human sentences",
   "divergence": "divergence from the base model on human sentences, nats",
-  "lora_update": "size of the LoRA's update over that of the weights it changes"
+  "lora_update": "size of the LoRA's update over that of the weights it changes",
+  "panel_distinct_1": "different words in the panel's answers",
+  "panel_distinct_2": "different pairs of words in the panel's answers",
+  "panel_distinct_3": "different triples of words in the panel's answers",
+  "panel_distinct_4": "different 4-grams of words in the panel's answers",
+  "panel_self_bleu": "BLEU of an answer against the others to its prompt",
+  "panel_jaccard": "pairs of words that two answers to a prompt share",
+  "panel_compression_ratio": "size of answers to different prompts over their size compressed",
+  "panel_ncd": "compression distance of two answers to a prompt",
+  "panel_vendi": "number of different answers of four, by counted 1- to 4-grams",
+  "panel_vendi_meaning": "number of different answers of four, by their meanings (English)",
+  "panel_kinds": "clusters of four answers to a prompt",
+  "panel_self_repetition": "4-grams of words that occur in answers to different prompts",
+  "panel_vocabulary": "different words in a quarter of the panel",
+  "panel_length": "mean length of the panel's answers, words",
+  "panel_real_words": "words of the panel's answers that exist in the language",
+  "panel_facts": "answers to questions of fact that are right",
+  "panel_compared": "answers that are long enough to be compared",
+  "panel_answered": "share of the panel that was answered",
+  "rolling_entropy": "mean token entropy of the running answers, nats",
+  "rolling_confidence": "mean probability of the running answers' tokens",
+  "rolling_repetition": "words of the running answers that repeat the one before",
+  "rolling_looping": "tokens of the running answers that repeat, whole, what stands right before them"
 } as const;

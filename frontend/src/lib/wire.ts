@@ -176,6 +176,10 @@ export interface ResponseEvent {
   iteration: number;
 }
 
+export interface RollingEvent {
+  values: Record<string, number>;
+}
+
 export interface PastEvent {
   events: number;
 }
@@ -215,6 +219,7 @@ export interface Events {
   run_end: RunEvent;
   round: RoundRecord;
   measures: IterationMeasures;
+  rolling: RollingEvent;
   swap: SwapEvent;
   prompt: PromptEvent;
   start: AnswerStartEvent;

@@ -1,7 +1,7 @@
 // The measures of the running language, from the owner's events: over the newest tokens and words, from losses, the round, typing.
 // Pure: the time is an argument, in seconds.
 
-import type { RoundRecord, RunState, TokenEvent } from '../lib/wire';
+import type { RollingEvent, RoundRecord, RunState, TokenEvent } from '../lib/wire';
 import { STAGE_MEASURES } from '../lib/measures.generated';
 import type { Measures } from './names';
 
@@ -38,6 +38,7 @@ export class LiveMeasures {
   private unfinishedWord = new Map<string, string>();
   private lastWord = new Map<string, string>();
   private typingSince = new Map<string, number>();
+  private running: Record<string, number> = {}; // the owner's measures of the running answers, by name
   private loss: number | null = null;
   private round: RoundRecord | null = null;
   private state: RunState | null = null;
@@ -79,6 +80,11 @@ export class LiveMeasures {
     if (round.loss !== null && Number.isFinite(round.loss)) this.loss = round.loss;
   }
 
+  /** The owner has measured the running answers. */
+  setRolling(rolling: RollingEvent): void {
+    this.running = rolling.values;
+  }
+
   /** Take in the run's state.  It also gives a page that was opened late the loss of the last round. */
   setState(state: RunState): void {
     if (state.run !== this.state?.run) this.clear();
@@ -94,6 +100,7 @@ export class LiveMeasures {
     this.unfinishedWord.clear();
     this.lastWord.clear();
     this.typingSince.clear();
+    this.running = {};
     this.loss = this.round = this.state = null;
   }
 
@@ -105,7 +112,7 @@ export class LiveMeasures {
     const names = Object.keys(STAGE_MEASURES) as StageMeasure[];
     const rolling = this.rolling();
     const measures = Object.fromEntries(
-      names.map((name) => [name, name in rolling ? (rolling[name] ?? null) : (state?.measures?.[name] ?? null)]),
+      names.map((name) => [name, name in rolling ? (rolling[name] ?? null) : (this.running[name] ?? state?.measures?.[name] ?? null)]),
     ) as Record<StageMeasure, number | null>;
     return {
       ...measures,

@@ -100,6 +100,7 @@ export class Stage {
     const handlers: { [Handled in keyof Events]?: (data: Events[Handled]) => void } = {
       state: (state) => this.setState(state),
       round: (round) => this.setRound(round),
+      rolling: (rolling) => this.live.setRolling(rolling),
       swap: (swap) => {
         this.since.swap = 0;
         this.announce('swap', swap.iteration);

@@ -86,7 +86,7 @@ class BackgroundRequests:
                 audience=audience,
             )
             try:
-                answers = await self._client.complete(request)
+                answers = await self._client.complete(request, patient=audience == "measure")
                 run.crashes.record_answer(iteration)
                 return BackgroundAnswers(iteration, answers)
             except InferenceAwayError:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 
 from wmkml.measures.registry import TABLE, measure_answers
+from wmkml.measures.rolling import RollingMeasures
 from wmkml.owner.events.event_hub import EventHub
 from wmkml.owner.inference.client import AnswerToken
 from wmkml.protocol.events import (
@@ -20,6 +21,7 @@ from wmkml.protocol.events import (
     NoticeEvent,
     PromptEvent,
     ResponseEvent,
+    RollingEvent,
     RunEvent,
     StageEvent,
     StageRuntimeEvent,
@@ -47,6 +49,9 @@ class EventPublisher:
         self._osc_tests = 0
         self.measures: dict[str, float] = {}
         """Of the newest answers, taken at the start of the current round, by name."""
+        self.rolling: dict[str, float] = {}
+        """Of the running answers, when tokens flowed last, by name."""
+        self._rolling = RollingMeasures()
         self._stage_problems: list[str] = []
         self.last_activity = time.monotonic()
         """When a visitor last spoke or typed, by the monotonic clock."""
@@ -67,6 +72,7 @@ class EventPublisher:
     def run_begins(self, run: str, language: str) -> None:
         """A run begins."""
         self.measures = {}
+        self._forget_answers()
         log.info("Run %s begins in %s.", run, language)
         self._osc.send("/wait_for_language", 0)
         self._hub.publish("run_started", RunEvent(run=run, language=language))
@@ -81,6 +87,7 @@ class EventPublisher:
     def run_ends(self, run: str, language: str) -> None:
         """The run is over: its events leave the event stream's history, with the words in them."""
         log.info("Run %s is over.", run)
+        self._forget_answers()
         self._osc.send("/run_end", 1)
         self._hub.clear_history()
         self._hub.publish("run_end", RunEvent(run=run, language=language))
@@ -210,10 +217,12 @@ class EventPublisher:
 
     def answer_begins(self, station: str, iteration: int, restarted: bool) -> None:
         """An answer begins; `restarted`: it begins again, because inference broke off."""
+        self._rolling.begin_answer(station, restarted)
         self._hub.publish("start", AnswerStartEvent(station=station, iteration=iteration, restarted=restarted), station)
 
     def token(self, station: str, token: AnswerToken, iteration: int) -> None:
         """One token of a visitor's answer."""
+        self._rolling.add_token(station, token.text, token.probability, token.entropy)
         event = TokenEvent(
             station=station,
             text=token.text,
@@ -229,6 +238,18 @@ class EventPublisher:
             log.info("Answer of iteration %d: %s", iteration, text)
         self._hub.publish("response", ResponseEvent(station=station, text=text, iteration=iteration), station)
 
+    def rolling_measured(self) -> None:
+        """Send the measures of the running answers, if any token has come since the last call."""
+        if values := self._rolling.take():
+            self.rolling = values
+            for name, value in values.items():
+                self._osc.send(f"/collapse/{name}", value)
+            self._hub.publish("rolling", RollingEvent(values=values))
+
+    def _forget_answers(self) -> None:
+        self._rolling.clear()
+        self.rolling = {}
+
     def typing(self, station: str, status: str) -> None:
         """A visitor types, or has stopped typing."""
         self.last_activity = time.monotonic()
@@ -238,5 +259,6 @@ class EventPublisher:
     def forgotten(self, station: str) -> None:
         """A station's words were deleted: its past events are forgotten, and whoever shows its words is told."""
         self._hub.forget(station)
+        self._rolling.forget(station)
         self._hub.publish("forgotten", ForgottenEvent(station=station), station)
         self.state_changed()

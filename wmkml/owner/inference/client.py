@@ -142,9 +142,14 @@ class InferenceClient:
             raise _failure(reply)
         return [OscSent.model_validate(message) for message in reply.json()]
 
-    async def complete(self, request: CompletionRequest) -> list[WholeAnswer]:
-        """The request's `n` answers, once all of them are complete."""
-        reply = await self._call("POST", "/v1/chat/completions", request.model_dump(exclude_none=True))
+    async def complete(self, request: CompletionRequest, *, patient: bool = False) -> list[WholeAnswer]:
+        """The request's `n` answers, once all of them are complete.
+
+        Args:
+            patient: wait for them without end, as what comes after everybody else's requests must.
+        """
+        body = request.model_dump(exclude_none=True)
+        reply = await self._call("POST", "/v1/chat/completions", body, patient=patient)
         return [
             WholeAnswer(
                 text=str(choice["message"]["content"] or ""),
@@ -171,9 +176,12 @@ class InferenceClient:
         except httpx.TransportError as error:
             raise InferenceAwayError(type(error).__name__) from None
 
-    async def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    async def _call(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, *, patient: bool = False
+    ) -> dict[str, Any]:
+        seconds = httpx.Timeout(None if patient else READ_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS)
         try:
-            reply = await self._http.request(method, path, json=body)
+            reply = await self._http.request(method, path, json=body, timeout=seconds)
         except httpx.TransportError as error:
             raise InferenceAwayError(type(error).__name__) from None
         if reply.status_code >= 400:

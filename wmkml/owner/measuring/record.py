@@ -82,9 +82,10 @@ class MeasureRecord:
         if iteration in self._measured:
             self._tell(self._measured[iteration])
 
-    def has(self, iteration: int) -> bool:
-        """Whether anything is recorded of an iteration."""
-        return iteration in self._measured
+    def has_model(self, iteration: int) -> bool:
+        """Whether a worker has measured the model of an iteration; its answers may be measured before."""
+        measured = self._measured.get(iteration)
+        return measured is not None and any(TABLE[name].of == "model" for name in measured.values)
 
     def of_current(self) -> IterationMeasures | None:
         """What is recorded of the iteration that answers; None where nothing is."""

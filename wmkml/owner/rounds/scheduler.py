@@ -186,7 +186,7 @@ class RoundScheduler:
             await asyncio.sleep(SUPERSEDED_SECONDS)
             return None
         workers.record_claim(claim.session)
-        if not self._run.over and not self.measures.has(-1):
+        if not self._run.over and not self.measures.has_model(-1):
             self.measures.record_model(-1, claim.base_measures)
         if round_ is not None and self._is_of_an_older_session(round_, claim):
             if round_.session is not None:

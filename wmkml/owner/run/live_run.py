@@ -69,7 +69,9 @@ class LiveRun:
         self.name, self.language, self.phase, self.phase_began = row.run, row.language, row.phase, row.phase_began
         self.folder, self.store = folder, store
         self.clock = RunClock(row.started_at)
-        self.iteration = row.iteration
+        self._iteration = row.iteration
+        self.iteration_changed = ChangeSignal()
+        """Notified when another iteration answers."""
         self.clean = row.clean
         """Whether inference has unloaded every earlier run's adapters."""
         self.over = False
@@ -86,6 +88,16 @@ class LiveRun:
         """What is wrong with the disk while it takes no pair, as the end of a sentence; empty while it does."""
         self._on_crash = on_crash
         self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def iteration(self) -> int:
+        """The iteration that answers."""
+        return self._iteration
+
+    @iteration.setter
+    def iteration(self, iteration: int) -> None:
+        self._iteration = iteration
+        self.iteration_changed.notify()
 
     def spawn(self, work: Coroutine[Any, Any, None], *, watched: bool = True) -> asyncio.Task[None]:
         """Start a task of the run; it is cancelled when the run ends.

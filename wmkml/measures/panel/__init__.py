@@ -1,0 +1,1 @@
+"""The panel: fixed prompts that every iteration answers in the background, and the measures of its answers."""
