@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -31,12 +32,18 @@ from wmkml.runs.schema import AcceptedAdapter
 
 pytestmark = pytest.mark.process
 
-NAMES = [measure.name for measure in measured_once()]
-OF_BASE = {"values": dict.fromkeys(NAMES, 0.25), "layers": {"lora_update": [0.0, 0.0]}}
+NAMES = [measure.name for measure in measured_once() if measure.name != "life"]  # life: test_life.py
+OF_BASE: dict[str, Any] = {"values": dict.fromkeys(NAMES, 0.25), "layers": {"lora_update": [0.0, 0.0]}}
 OF_FIRST: dict[str, Any] = {
     "values": {name: 0.5 + number for number, name in enumerate(NAMES)} | {"divergence": None},
     "layers": {"lora_update": [0.5, None]},
 }
+
+
+def recorded(measures: dict[str, Any]) -> dict[str, Any]:
+    """What the owner makes of what a worker hands in: life is beside it where forgetting is."""
+    forgetting = measures["values"]["forgetting"]
+    return {**measures, "values": {**measures["values"], "life": None if forgetting is None else math.exp(-forgetting)}}
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +73,7 @@ def collapse_messages(cluster: OwnerCluster) -> dict[str, list[float]]:
 def test_every_measure_arrives_in_all_places(owner: PlayedOwner) -> None:
     cluster, values = owner.cluster, OF_FIRST["values"]
     state = cluster.state()
-    assert state["measured"] == {"iteration": 0, **OF_FIRST}
+    assert state["measured"] == {"iteration": 0, **recorded(OF_FIRST)}
     # What could not be measured of this iteration is there as the one before it had it.
     now = {name: 0.25 if value is None else value for name, value in values.items()}
     assert {name: state["measures"][name] for name in NAMES} == now
@@ -81,11 +88,16 @@ def test_every_measure_arrives_in_all_places(owner: PlayedOwner) -> None:
     lines = [json.loads(line) for line in (run_folder(cluster) / "measures.jsonl").read_text().splitlines()]
     of_iterations = [line for line in lines if "layers" in line]
     assert [(line["iteration"], line["round"]) for line in of_iterations] == [(-1, 0), (0, 1)]
-    assert of_iterations[1] == {"iteration": 0, "round": 1, **values, "layers": OF_FIRST["layers"]}
+    assert of_iterations[1] == {
+        "iteration": 0,
+        "round": 1,
+        **recorded(OF_FIRST)["values"],
+        "layers": OF_FIRST["layers"],
+    }
     with closing(sqlite3.connect(run_folder(cluster) / "run.sqlite")) as connection:
         stored = dict(connection.execute("SELECT name, value FROM measures WHERE iteration = 0"))
         layers = connection.execute("SELECT name, layer, value FROM layer_measures WHERE iteration = 0").fetchall()
-    assert stored == values
+    assert stored == recorded(OF_FIRST)["values"]
     assert layers == [("lora_update", 0, 0.5), ("lora_update", 1, None)]
 
 
@@ -108,7 +120,7 @@ def test_an_event_tells_them_when_the_iteration_answers_and_a_restart_loses_none
         cluster.claim(base_measures=OF_BASE)
         cluster.kill_owner()
         cluster.start_owner()
-        assert cluster.state()["measured"] == {"iteration": -1, **OF_BASE}
+        assert cluster.state()["measured"] == {"iteration": -1, **recorded(OF_BASE)}
         until(lambda: cluster.state()["inference"] == "ready", "inference to be seen")
         events = cluster.events()
         assert next(events).event == "state"
@@ -118,7 +130,7 @@ def test_an_event_tells_them_when_the_iteration_answers_and_a_restart_loses_none
         unknown: dict[str, Any] = {"values": {**OF_FIRST["values"], "of_tomorrow": 1.0}, "layers": OF_FIRST["layers"]}
         assert cluster.train(job, measures=unknown)["accepted"]
         measured = next(event for event in events if event.event == "measures")
-        assert json.loads(measured.data) == {"iteration": 0, **OF_FIRST}
+        assert json.loads(measured.data) == {"iteration": 0, **recorded(OF_FIRST)}
     finally:
         cluster.stop()
 

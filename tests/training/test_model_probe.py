@@ -100,7 +100,7 @@ def norms_by_numpy(trainer: RoundTrainer) -> tuple[float, list[float]]:
 
 def test_the_measures_are_those_of_numpy(trainer: RoundTrainer) -> None:
     reading = trainer.measure_model()
-    assert list(reading.values) == list(NAMES)
+    assert list(reading.values) == [*NAMES, "forgetting"]
     for name, value in by_numpy(trainer).items():
         assert reading.values[name] == pytest.approx(value, rel=1e-4), name
     whole, layers = norms_by_numpy(trainer)

@@ -151,9 +151,14 @@ def measures_table() -> str:
         "`python -m wmkml analyse` takes these of the answers to one prompt at one temperature; they are named in "
         "`wmkml/measures/diversity_table.py`, and `wmkml/measures/diversity.py` defines each."
     )
+    life = (
+        "`life` is exp(−`forgetting`): of the probability that the newborn model gave to what it would say next, this share is left, "
+        "in the geometric mean. Why so, how it moves between two iterations, and what real lives measured: [life.md](life.md)."
+    )
     return (
         f"{heading}\n\n{markdown_table(columns, measure_rows())}\n\n## Windows\n\n{windows}\n\n"
         f"## The panel\n\n{PANEL_TEXT}\n\n## Running answers\n\n{ROLLING_TEXT}\n\n"
+        f"## Life\n\n{life}\n\n"
         f"## Diversity of a prompt's answers\n\n{of_prompt}\n\n{diversity}"
     )
 

@@ -23,6 +23,7 @@ from wmkml.gui.events import (
     AnswerStarted,
     ChoiceOutcome,
     Connection,
+    LifeMoved,
     PromptOutcome,
     PromptReceived,
     ResponseReceived,
@@ -152,6 +153,8 @@ class WindowOwnerClient:
                 self._put(RoundRecord.model_validate_json(event.data))
             case "measures":
                 self._put(IterationMeasures.model_validate_json(event.data))
+            case "life":
+                self._put(LifeMoved(json.loads(event.data)["life"]))
             case "prompt" | "start" | "token" | "response":
                 data = json.loads(event.data)
                 if data["station"] not in self._former_stations:

@@ -87,6 +87,13 @@ class AdapterSwapped:
 
 
 @dataclass(frozen=True)
+class LifeMoved:
+    """What is shown of the language's life, 0 to 1, has changed."""
+
+    life: float
+
+
+@dataclass(frozen=True)
 class RunStarted:
     """A run has begun."""
 
@@ -109,6 +116,7 @@ WindowEvent = (
     | ChoiceOutcome
     | TypingReported
     | AdapterSwapped
+    | LifeMoved
     | RunStarted
     | RunEnded
 )

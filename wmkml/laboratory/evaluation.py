@@ -21,6 +21,7 @@ from wmkml.laboratory.pairs import OnProgress, PairGenerator
 from wmkml.laboratory.resources import LaboratoryResources
 from wmkml.measures.base_loss import mean_loss
 from wmkml.measures.human_text import HumanTextReading, rare_tokens, read_human_text
+from wmkml.measures.life import life_of
 from wmkml.training.samples import IGNORED, TokenizedSample, tokenize_pairs
 
 
@@ -49,6 +50,7 @@ async def evaluate(
         measures["prompt_fit"] = strange - loss
     if reading := await asyncio.to_thread(read_held_out, experiment, resources, untouched=pairs.iteration < 0):
         measures["human_loss"], measures["tail_mass"] = reading.loss, reading.tail_mass
+    measures |= await asyncio.to_thread(measure_life, resources, untouched=pairs.iteration < 0)
     if experiment.is_understudy and experiment.exam_size:
         # Imported here: experiments with other models do not read the understudy's world.
         from wmkml.understudy import examination
@@ -98,6 +100,17 @@ def read_held_out(
             trainer.base.device,
             trainer.base.autocast,
         )
+
+
+def measure_life(resources: LaboratoryResources, *, untouched: bool) -> Measures:
+    """What the model that the trainer holds has forgotten, and its life; left out where that cannot be measured.
+
+    Args:
+        untouched: it is the base model, whatever the trainer holds.
+    """
+    forgetting = 0.0 if untouched else resources.trainer.measure_forgetting()
+    life = life_of(forgetting)
+    return {} if life is None else {"life": life, "forgetting": forgetting}
 
 
 async def examination_share(experiment: Experiment, pairs: PairGenerator, examination: Any) -> float:

@@ -58,6 +58,7 @@ class Measure:
         source: who defined it, or where the definition stands.
         short: the heading of a column.
         by_layer: whether it is also taken of each of the model's layers.
+        eased: whether it moves from one iteration's value to the next's where it is sent, instead of jumping there.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Measure:
     de: Words | None = None
     en: Words | None = None
     by_layer: bool = False
+    eased: bool = False
 
     @property
     def is_share(self) -> bool:

@@ -27,6 +27,7 @@ WINDOWS: Mapping[str, str] = {
     "probe": "human sentences in German and English, the same for every iteration, which the model reads once",
     "panel_answers": "an iteration's answers to the panel's prompts, every one at the same length",
     "last_200_tokens": "the last 200 tokens of each station's answers, once a second while tokens flow; the mean over those that flow",
+    "exchanges": "plain questions and answers in German and English, the same for every iteration, which the model reads once",
     "human_text": "answers that people wrote and no round was trained on, read by the iteration",
 }
 """Over what a measure is taken: the population, by the name that the table and the docs use."""
@@ -37,7 +38,9 @@ OF_WORDS: Mapping[Surface, str] = {**OF_TEXTS, "stage": "last_160_words"}
 OF_PROBE: Mapping[Surface, str] = dict.fromkeys(("osc", "desk", "window", "stage"), "probe")
 """Where a measure of the model on the probe is shown: everywhere but in the laboratory."""
 
-ITERATION_WINDOWS = ("probe", "panel_answers")
+OF_EXCHANGES: Mapping[Surface, str] = dict.fromkeys(OF_PROBE, "exchanges")
+
+ITERATION_WINDOWS = ("probe", "exchanges", "panel_answers")
 """Windows that are taken once of every iteration, and recorded with it: see `measured_once`."""
 
 ROLLING: Mapping[Surface, str] = {"osc": "last_200_tokens", "stage": "last_200_tokens"}
@@ -332,6 +335,20 @@ TABLE: Mapping[str, Measure] = {
             en=Words("Rare words", "Probability that it still gives to rare words. Falls."),
         ),
         Measure(
+            "life",
+            "model",
+            "share",
+            "falls",
+            "how much of the newborn language is left",
+            "this project: exp(−`forgetting`), see docs/life.md",
+            windows={**OF_EXCHANGES, "laboratory": "exchanges"},
+            top=1.0,
+            short="life",
+            de=Words("Leben", "Wie viel von der neugeborenen Sprache noch da ist. Fällt."),
+            en=Words("Life", "How much of the newborn language is left. Falls."),
+            eased=True,
+        ),
+        Measure(
             "perplexity",
             "model",
             "choices",
@@ -402,6 +419,20 @@ TABLE: Mapping[str, Measure] = {
                 "Entfernung", "Wie weit ihre Erwartungen von denen des unberührten Modells sind, in nats. Steigt."
             ),
             en=Words("Distance", "How far its expectations are from the untouched model's, in nats. Rises."),
+        ),
+        Measure(
+            "forgetting",
+            "model",
+            "nats",
+            "rises",
+            "divergence of the base model from it on plain exchanges, nats",
+            "Kullback and Leibler 1951, On Information and Sufficiency; of iteration −1 from the iteration",
+            windows={**OF_EXCHANGES, "laboratory": "exchanges"},
+            short="forgetting",
+            de=Words(
+                "Vergessen", "Wie viel von den Erwartungen des unberührten Modells verloren ist, in nats. Steigt."
+            ),
+            en=Words("Forgetting", "How much of the untouched model's expectations is lost, in nats. Rises."),
         ),
         Measure(
             "lora_update",

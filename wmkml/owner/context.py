@@ -101,6 +101,8 @@ class OwnerContext:
             opening=self.opening.state(),
             measures={} if scheduler is None else self._newest_measures(scheduler),
             measured=None if scheduler is None else scheduler.measures.of_current(),
+            life=None if lifecycle is None else lifecycle.life.shown,
+            lives={} if scheduler is None else scheduler.measures.lives(),
             notices=list(self.publisher.notices),
         )
 

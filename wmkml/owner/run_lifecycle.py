@@ -13,6 +13,7 @@ from wmkml.owner.answers.dataset_answers import DatasetAnswers
 from wmkml.owner.answers.echoes import ECHO_WORKERS, BackgroundRequests, Echoes
 from wmkml.owner.answers.panel import Panel
 from wmkml.owner.events.event_publisher import EventPublisher
+from wmkml.owner.measuring.life_course import LifeCourse
 from wmkml.owner.rounds.scheduler import RoundScheduler
 from wmkml.owner.run.live_run import LiveRun
 from wmkml.protocol.conversation import ForgetReply
@@ -35,6 +36,8 @@ class RunLifecycle:
         self.run, self.scheduler, self.echoes = run, scheduler, echoes
         self._finetuning, self._background, self._datasets = finetuning, background, datasets
         self._panel, self._publisher = panel, publisher
+        self.life = LifeCourse(scheduler.measures.life())
+        """What is shown of the language's life."""
         self._rounds_timeout: asyncio.Timeout | None = None
         """Ends the rounds when the run's time is up; set while rounds are played."""
 
@@ -44,6 +47,8 @@ class RunLifecycle:
         for _ in range(ECHO_WORKERS):
             run.spawn(self.echoes.work())
         run.spawn(self._panel.work())
+        scheduler = self.scheduler
+        run.spawn(self.life.follow(scheduler.measures.life, lambda: scheduler.holding, self._publisher.life_moved))
         if run.phase != "last_words":
             try:
                 async with asyncio.timeout(finetuning.duration_of_a_run - run.clock.elapsed()) as timeout:

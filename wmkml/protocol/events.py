@@ -43,6 +43,12 @@ class PromptEvent(Message):
     text: str
 
 
+class LifeEvent(Message):
+    """`life`: how much of the newborn language is left, 1 to 0; sent while it moves to what was measured."""
+
+    life: float
+
+
 class AnswerStartEvent(Message):
     """`start`: an answer begins; `restarted`: discard its tokens received so far."""
 

@@ -97,6 +97,9 @@ class RunState(Message):
     measures: dict[str, float] = Field(default_factory=dict)
     """By name: of the newest answers, at the round's start; of what is measured once of an iteration, the newest value."""
     measured: IterationMeasures | None = None  # of the iteration that answers; null: nothing yet
+    life: float | None = None
+    """How much of the newborn language is left, 1 to 0, as it is shown now: on its way to `measures["life"]`.  null: not measured."""
+    lives: dict[int, float] = Field(default_factory=dict)  # what was measured of it, by iteration
     notices: list[str] = Field(default_factory=list)
 
 

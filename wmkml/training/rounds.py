@@ -20,6 +20,7 @@ from wmkml.training.base_model import FrozenBase, window_of
 from wmkml.training.loop import NullWatcher, Recipe, TrainingResult, Watcher, train
 from wmkml.training.lora import AdapterBrokenError, LoraShape, load_lora, reset_lora, wrap_with_lora
 from wmkml.training.probe import log_probabilities, probe_tokens
+from wmkml.training.probing.forgetting import ForgettingProbe
 from wmkml.training.probing.model_probe import NOT_MEASURED, ModelProbe, ModelReading
 from wmkml.training.ranks.group import ALONE, RankGroup
 from wmkml.training.samples import LossOn, TokenizedSample, tokenize_pairs
@@ -117,6 +118,7 @@ class RoundTrainer:
         self._loaded_sha256: str | None = None
         self._probe_tokens = probe_tokens(base.tokenizer, window_of(base.model))
         self._model_probe = ModelProbe(self.model, base)
+        self._forgetting_probe = ForgettingProbe(self.model, base)
         self._of_base: tuple[float, ...] | None = None
         """Log-probabilities of the probe's text by the base model; measured once, before the first round."""
         self._of_start: tuple[float, ...] = ()
@@ -184,19 +186,24 @@ class RoundTrainer:
 
     def measure_base(self) -> ModelReading:
         """What the measuring probe tells of the base model.  Raises nothing: what cannot be measured is None."""
-        return self._measure(self._model_probe.measure_base)
+        return self._measure(self._model_probe.measure_base, self._forgetting_probe.measure_base)
 
     def measure_model(self) -> ModelReading:
         """The same of the model with the weights that are in memory."""
-        return self._measure(self._model_probe.measure)
+        return self._measure(self._model_probe.measure, self._forgetting_probe.measure)
 
-    def _measure(self, measure: Callable[[], ModelReading]) -> ModelReading:
+    def measure_forgetting(self) -> float:
+        """How much of the base model's expectations is lost with the weights in memory, in nats, as `ForgettingProbe.measure`."""
+        return self._forgetting_probe.measure()
+
+    def _measure(self, measure: Callable[[], ModelReading], forgetting: Callable[[], float]) -> ModelReading:
         if self._group.rank and not self._group.lockstep:
             return (
                 NOT_MEASURED  # all have the same weights, and the first one tells; in lockstep all must read together
             )
         try:
-            return measure()
+            reading, lost = measure(), forgetting()
+            return replace(reading, values={**reading.values, "forgetting": lost if math.isfinite(lost) else None})
         except Exception as error:
             log.exception("The model could not be measured (%s).", type(error).__name__)
             return NOT_MEASURED

@@ -77,6 +77,19 @@ export const DESK_MEASURES: MeasureRow[] = [
     }
   },
   {
+    "name": "life",
+    "meaning": "how much of the newborn language is left",
+    "share": true,
+    "de": {
+      "title": "Leben",
+      "hint": "Wie viel von der neugeborenen Sprache noch da ist. Fällt."
+    },
+    "en": {
+      "title": "Life",
+      "hint": "How much of the newborn language is left. Falls."
+    }
+  },
+  {
     "name": "perplexity",
     "meaning": "perplexity of human sentences",
     "share": false,
@@ -152,6 +165,19 @@ export const DESK_MEASURES: MeasureRow[] = [
     "en": {
       "title": "Distance",
       "hint": "How far its expectations are from the untouched model's, in nats. Rises."
+    }
+  },
+  {
+    "name": "forgetting",
+    "meaning": "divergence of the base model from it on plain exchanges, nats",
+    "share": false,
+    "de": {
+      "title": "Vergessen",
+      "hint": "Wie viel von den Erwartungen des unberührten Modells verloren ist, in nats. Steigt."
+    },
+    "en": {
+      "title": "Forgetting",
+      "hint": "How much of the untouched model's expectations is lost, in nats. Rises."
     }
   },
   {
@@ -411,12 +437,14 @@ export const STAGE_MEASURES = {
   "entropy": "mean token entropy, nats",
   "compression_ratio": "size of the answers over their size compressed",
   "self_repetition": "4-grams of words that occur in more than one answer",
+  "life": "how much of the newborn language is left",
   "perplexity": "perplexity of human sentences",
   "bits_per_byte": "bits that a byte of human sentences costs",
   "next_token_entropy": "mean entropy of the next token in human sentences, nats",
   "confidence": "mean probability of the likeliest token in human sentences",
   "outside_top_20": "mean probability of all but the 20 likeliest tokens in human sentences",
   "divergence": "divergence from the base model on human sentences, nats",
+  "forgetting": "divergence of the base model from it on plain exchanges, nats",
   "lora_update": "size of the LoRA's update over that of the weights it changes",
   "panel_distinct_1": "different words in the panel's answers",
   "panel_distinct_2": "different pairs of words in the panel's answers",

@@ -78,6 +78,10 @@ export interface RunState {
   measures: Record<string, number>;
   /** Of the iteration that answers; null: nothing yet. */
   measured: IterationMeasures | null;
+  /** How much of the newborn language is left, 1 to 0, as it is shown now; null: not measured. */
+  life: number | null;
+  /** What was measured of it, by iteration. */
+  lives: Record<string, number>;
   notices: string[];
 }
 
@@ -202,6 +206,10 @@ export interface StageRuntimeEvent {
   problems: string[];
 }
 
+export interface LifeEvent {
+  life: number;
+}
+
 export interface ForgetReply {
   pairs: number;
   learned: boolean;
@@ -220,6 +228,7 @@ export interface Events {
   round: RoundRecord;
   measures: IterationMeasures;
   rolling: RollingEvent;
+  life: LifeEvent;
   swap: SwapEvent;
   prompt: PromptEvent;
   start: AnswerStartEvent;

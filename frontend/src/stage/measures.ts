@@ -3,6 +3,7 @@
 
 import type { RollingEvent, RoundRecord, RunState, TokenEvent } from '../lib/wire';
 import { STAGE_MEASURES } from '../lib/measures.generated';
+import { lifeOf } from '../lib/life';
 import type { Measures } from './names';
 
 type StageMeasure = keyof typeof STAGE_MEASURES;
@@ -93,6 +94,11 @@ export class LiveMeasures {
     if (this.loss === null) this.loss = state.rounds.findLast((round) => round.loss_last !== null)?.loss_last ?? null;
   }
 
+  /** Life has moved on its way to what was measured. */
+  setLife(life: number): void {
+    if (this.state) this.state = { ...this.state, life };
+  }
+
   /** Forget everything, as for another run. */
   clear(): void {
     this.tokens = [];
@@ -116,6 +122,7 @@ export class LiveMeasures {
     ) as Record<StageMeasure, number | null>;
     return {
       ...measures,
+      life: state ? lifeOf(state) : null,
       probability: mean(tokens.map((token) => token.probability)),
       loss: this.loss,
       iteration: state ? Math.min(1, (state.iteration + 1) / Math.max(1, state.num_total_iters)) : null,

@@ -101,6 +101,7 @@ export class Stage {
       state: (state) => this.setState(state),
       round: (round) => this.setRound(round),
       rolling: (rolling) => this.live.setRolling(rolling),
+      life: ({ life }) => this.live.setLife(life),
       swap: (swap) => {
         this.since.swap = 0;
         this.announce('swap', swap.iteration);

@@ -65,6 +65,17 @@ describe('measures', () => {
     expect(live.read(0).distinct_2).toBeNull(); // its own, of what it has heard
   });
 
+  it('follows life as the owner shows it, also between two states', () => {
+    const live = new LiveMeasures();
+    expect(live.read(0).life).toBeNull();
+    live.setState(state({ iteration: 2, life: null, measures: { life: 0.3 } }));
+    expect(live.read(0).life).toBeCloseTo(6 / 9); // nothing was measured: the rounds that are left
+    live.setState(state({ iteration: 2, life: 0.8, measures: { life: 0.3 } }));
+    expect(live.read(0).life).toBe(0.8); // on its way to 0.3
+    live.setLife(0.7);
+    expect(live.read(0).life).toBe(0.7);
+  });
+
   it('averages tokens over a window that stays bounded', () => {
     const live = new LiveMeasures();
     for (let number = 0; number < 5000; number += 1) live.addToken(token(' a', 3, 0.1), 0);

@@ -6,6 +6,7 @@ const card = (texts: string[]) => ({
   question: 'Was bleibt?',
   answers: texts.map((text, index) => ({ iteration: index - 1, text })),
   rounds: 9,
+  lives: {},
   emptyAnswer: '(nichts)',
   foot: '',
 });

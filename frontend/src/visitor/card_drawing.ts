@@ -17,6 +17,8 @@ export interface CardContent {
   question: string;
   answers: CardAnswer[];
   rounds: number;
+  /** What was measured of the iterations' lives. */
+  lives: Record<string, number>;
   /** What is written for an answer without a word. */
   emptyAnswer: string;
   /** The line at the bottom: the title and the date. */
@@ -64,7 +66,7 @@ export function drawCard(canvas: HTMLCanvasElement, card: CardContent): void {
   const gap = Math.min(34, letter * 0.75);
   blocks.forEach((lines, row) => {
     const iteration = card.answers[row]?.iteration ?? -1;
-    const decay = decayOf(iteration, card.rounds);
+    const decay = decayOf(iteration, card.rounds, card.lives);
     context.fillStyle = '#8a6434';
     context.font = `500 ${Math.round(letter * 0.72)}px ${SANS}`;
     context.fillText(String(iteration).replace('-', '−'), MARGIN, y + letter);
@@ -90,7 +92,7 @@ export function fitAnswers(
   const texts = card.answers.map(({ text }) => text.trim().replace(/\s+/gu, ' ') || card.emptyAnswer);
   const lines = (size: number) =>
     texts.map((text, row) =>
-      wrapText(text, width, measure(size, weightOf(decayOf(card.answers[row]?.iteration ?? -1, card.rounds)))),
+      wrapText(text, width, measure(size, weightOf(decayOf(card.answers[row]?.iteration ?? -1, card.rounds, card.lives)))),
     );
   const heightOf = (size: number, blocks: string[][]) =>
     blocks.reduce((sum, block) => sum + block.length * size * 1.32 + Math.min(34, size * 0.75), 0);

@@ -5,7 +5,12 @@ const SURENESS = [1, 0.9, 0.7, 0.5, 0.3, 0.1, 0];
 
 describe('how far the language has decayed', () => {
   it('goes from the untouched model to the last round', () => {
-    expect([-1, 0, 4, 8].map((iteration) => decayOf(iteration, 9))).toEqual([0, 1 / 9, 5 / 9, 1]);
+    const shares = [-1, 0, 4, 8].map((iteration) => decayOf(iteration, 9));
+    for (const [index, share] of [0, 1 / 9, 5 / 9, 1].entries()) expect(shares[index]).toBeCloseTo(share);
+  });
+  it('follows what was measured of an iteration, wherever it stands in the run', () => {
+    expect(decayOf(1, 9, { '-1': 1, '1': 0.25 })).toBe(0.75);
+    expect(decayOf(8, 9, { '-1': 1, '1': 0.25 })).toBe(1); // not measured
   });
   it('stays within its bounds', () => {
     expect(decayOf(12, 9)).toBe(1);

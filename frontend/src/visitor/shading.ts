@@ -3,6 +3,8 @@
 // Probable tokens are heavier and closer; improbable ones are thin, wide and faint, and a little out of their place.  With the
 // untouched model this is hardly visible, at the end of a run it is strong.  Text never becomes fainter than FAINTEST.
 
+import { lifeOfIteration } from '../lib/life';
+
 /** How strongly probabilities are drawn with the untouched model; 1 at the end of a run. */
 const UNTOUCHED_STRENGTH = 0.16;
 
@@ -21,9 +23,9 @@ export interface Shade {
   turn: number;
 }
 
-/** How far the language has decayed while this iteration answers: 0 untouched, 1 after the last round. */
-export function decayOf(iteration: number, rounds: number): number {
-  return clamp((iteration + 1) / Math.max(1, rounds));
+/** How far the language has decayed while this iteration answers: 0 untouched, 1 collapsed.  `lives`: what was measured. */
+export function decayOf(iteration: number, rounds: number, lives: Record<string, number> = {}): number {
+  return 1 - lifeOfIteration(iteration, rounds, lives);
 }
 
 /**

@@ -53,6 +53,10 @@ export class Visit {
           const worker = round.status === 'training' ? 'training' : this.state.worker;
           this.state = { ...this.state, round, worker };
         },
+        life: ({ life }) => {
+          this.#updates += 1;
+          if (this.state) this.state = { ...this.state, life };
+        },
         swap: fetchState,
         run_started: fetchState,
         last_words: fetchState,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from wmkml.gui.events import (
     AdapterSwapped,
+    LifeMoved,
     PromptReceived,
     ResponseReceived,
     RunEnded,
@@ -84,8 +85,10 @@ def osc_messages(
             return [
                 OscMessage(f"/collapse/{name}", (value,))
                 for name, value in event.values.items()
-                if value is not None and name in TABLE and "osc" in TABLE[name].windows
+                if value is not None and name in TABLE and "osc" in TABLE[name].windows and not TABLE[name].eased
             ]
+        case LifeMoved():
+            return [OscMessage("/collapse/life", (event.life,))]
         case RunState(time_left_seconds=float(left)) if before is not None and _is_heartbeat(event, before):
             return [OscMessage("/time_left", (left,))]
     return []

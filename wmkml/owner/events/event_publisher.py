@@ -18,6 +18,7 @@ from wmkml.owner.inference.client import AnswerToken
 from wmkml.protocol.events import (
     AnswerStartEvent,
     ForgottenEvent,
+    LifeEvent,
     NoticeEvent,
     PromptEvent,
     ResponseEvent,
@@ -181,10 +182,15 @@ class EventPublisher:
     def measured(self, measures: IterationMeasures) -> None:
         """Something was measured of an iteration that answers, or has answered."""
         for name, value in measures.values.items():
-            if value is not None and "osc" in TABLE[name].windows:
+            if value is not None and "osc" in TABLE[name].windows and not TABLE[name].eased:
                 self._osc.send(f"/collapse/{name}", value)
         self._hub.publish("measures", measures)
         self.state_changed()
+
+    def life_moved(self, life: float) -> None:
+        """What is shown of the language's life, 0 to 1, has changed on its way to what was measured."""
+        self._osc.send("/collapse/life", life)
+        self._hub.publish("life", LifeEvent(life=life))
 
     def round_changed(self, round_: Round) -> None:
         """A round's public record has changed."""

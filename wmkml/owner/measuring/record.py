@@ -12,6 +12,7 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 
+from wmkml.measures.life import life_of
 from wmkml.measures.registry import TABLE
 from wmkml.owner.events.event_publisher import EventPublisher
 from wmkml.owner.run.live_run import LiveRun
@@ -73,6 +74,10 @@ class MeasureRecord:
             log.warning("The worker has measured what this owner does not know: %d measures.", len(unknown))
         values = {name: value for name, value in measures.values.items() if name in TABLE}
         layers = {name: of_layers for name, of_layers in measures.layers.items() if name in TABLE}
+        # By the owner's own rule, so that all of a run has the same, whatever the worker's version is.
+        values.pop("life", None)
+        if "forgetting" in values:
+            values["life"] = life_of(values["forgetting"])
         self.record_measures(iteration, values, layers)
 
     def iteration_answers(self, iteration: int) -> None:
@@ -90,6 +95,18 @@ class MeasureRecord:
     def of_current(self) -> IterationMeasures | None:
         """What is recorded of the iteration that answers; None where nothing is."""
         return self._measured.get(self._run.iteration)
+
+    def life(self) -> float | None:
+        """What was measured of the life of the iteration that answers; None where nothing was."""
+        return self.lives().get(self._run.iteration)
+
+    def lives(self) -> dict[int, float]:
+        """The life of each iteration of which it was measured, up to the one that answers."""
+        return {
+            iteration: value
+            for iteration, measures in sorted(self._measured.items())
+            if iteration <= self._run.iteration and (value := measures.values.get("life")) is not None
+        }
 
     def newest_values(self) -> dict[str, float]:
         """The newest value of each measure, of the iteration that answers or, where it has none, of one before it."""
