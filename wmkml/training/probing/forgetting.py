@@ -43,10 +43,7 @@ class ForgettingProbe:
     def __init__(self, model: PeftModel, base: FrozenBase) -> None:
         """Nothing is read yet; `model` is `base` with the LoRA."""
         self._model, self._base = model, base
-        longest = window_of(base.model)
-        self._languages = [
-            tokenize_pairs(base.tokenizer, pairs, longest, "text") for pairs in probe_exchanges().values()
-        ]
+        self._languages: list[list[TokenizedSample]] = []
 
     def measure(self) -> float:
         """The mean of KL(base ‖ model) over the tokens of each language, and of the languages, in nats; 0 or more.
@@ -54,6 +51,12 @@ class ForgettingProbe:
         KL(base ‖ model) is Σ q·(log q − log p), with q the base model's distribution of the next token and p the model's.
         It is not finite where the model's logits are not.
         """
+        if not self._languages:
+            # Not before: a template that cannot be used must not keep a model from training.
+            tokenizer, longest = self._base.tokenizer, window_of(self._base.model)
+            self._languages = [
+                tokenize_pairs(tokenizer, pairs, longest, "text") for pairs in probe_exchanges().values()
+            ]
         self._model.eval()
         return sum(self._mean_of(samples) for samples in self._languages) / len(self._languages)
 
