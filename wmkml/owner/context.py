@@ -72,7 +72,7 @@ class OwnerContext:
 
     def run_state(self) -> RunState:
         """The public state of the installation and its run; it holds no visitor's word."""
-        settings, scheduler = self.settings, self.scheduler()
+        settings, lifecycle, scheduler = self.settings, self.installation.lifecycle, self.scheduler()
         general, run = settings.general, self.installation.run
         current_round = None if scheduler is None else scheduler.current
         return RunState(
