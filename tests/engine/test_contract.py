@@ -156,6 +156,8 @@ async def test_logprobs_are_of_the_raw_logits(harness: EngineHarness) -> None:
     for place, step in enumerate(steps):
         row = expected[len(PROMPTS[0]) + place - 1]
         assert step.logprob == pytest.approx(float(row[step.token]), abs=1e-3)
+        assert step.rank in (None, int((row >= row[step.token]).sum())), "a deployment elsewhere does not tell it"
+        assert (step.rank is None) == (harness.engine.name == "remote")
         assert len(step.top) == TOP_LOGPROBS
         assert [value for _, value in step.top] == pytest.approx(
             torch.topk(row, TOP_LOGPROBS).values.tolist(), abs=1e-3

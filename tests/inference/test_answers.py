@@ -250,3 +250,57 @@ def test_metrics_count_requests_and_tokens(service: InferenceProcess) -> None:
     assert 'wmkml_answers_total{audience="panel"}' in numbers
     assert 'wmkml_first_token_seconds_count{audience="panel"}' in numbers
     assert "wmkml_current_iteration -1.0" in numbers
+
+
+TRACED: dict[str, Any] = {"logprobs": True, "top_logprobs": 20, "return_token_ids": True, "temperature": 0}
+
+
+def traced_tokens(reply: httpx.Response) -> list[dict[str, Any]]:
+    assert reply.status_code == 200, reply.text
+    return list(reply.json()["choices"][0]["logprobs"]["content"])
+
+
+def test_an_answer_goes_on_from_given_tokens(service: InferenceProcess) -> None:
+    whole = traced_tokens(service.ask("Erzähl von 🏠 und Wörtern", max_tokens=12, **TRACED))
+    assert all(entry["rank"] == 1 for entry in whole), "the likeliest each time"
+    assert [entry["top_logprobs"][0]["id"] for entry in whole] == [entry["id"] for entry in whole]
+    ids = [entry["id"] for entry in whole[:11]]
+    for begun in (1, len(ids) // 2, len(ids) - 1):
+        rest = service.ask("Erzähl von 🏠 und Wörtern", max_tokens=12 - begun, answer_ids=ids[:begun], **TRACED)
+        assert [entry["id"] for entry in traced_tokens(rest)] == [entry["id"] for entry in whole[begun:]]
+    # Another token than the likeliest leads elsewhere, and its own probability and rank are told as they are without it.
+    nearly = whole[1]["top_logprobs"][3]
+    forced = service.ask(
+        "Erzähl von 🏠 und Wörtern", max_tokens=1, answer_ids=ids[:1], logit_bias={nearly["id"]: 100}, **TRACED
+    )
+    [entry] = traced_tokens(forced)
+    assert (entry["id"], entry["rank"]) == (nearly["id"], 4)
+    assert entry["logprob"] == pytest.approx(nearly["logprob"], abs=1e-3)
+    assert entry["entropy"] == pytest.approx(whole[1]["entropy"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"answer_ids": [10**7]},
+        {"answer_ids": [-1]},
+        {"answer_ids": ["5"]},
+        {"answer_ids": [True]},
+        {"answer_ids": 5},
+        {"answer_ids": [5] * 200_000},
+        {"logit_bias": {"5": 101}},
+        {"logit_bias": {CANARY: 1}},
+        {"logit_bias": {"99999999": 1}},
+    ],
+    ids=lambda more: str(more)[:40],
+)
+def test_tokens_that_cannot_be_gone_on_from_are_refused(service: InferenceProcess, more: dict[str, Any]) -> None:
+    reply = service.ask(CANARY, **more)
+    assert reply.status_code in (400, 413), reply.text
+    assert CANARY not in reply.text
+
+
+def test_nothing_goes_on_after_an_end_token(service: InferenceProcess, model: Path) -> None:
+    end = json.loads((model / "config.json").read_text())["eos_token_id"]
+    reply = service.ask("Hallo", answer_ids=[5, end])
+    assert (reply.status_code, "end token" in reply.text) == (400, True)

@@ -172,7 +172,7 @@ class DecodingBatch:
 
 
 def _add_token(row: BatchRow, sampled: SampledToken, end_tokens: frozenset[int]) -> None:
-    token, logprob, top = sampled
+    token, logprob, top, rank = sampled
     row.counts[token] += 1
     row.generated += 1
     row.last_token = token
@@ -182,5 +182,7 @@ def _add_token(row: BatchRow, sampled: SampledToken, end_tokens: frozenset[int])
     elif row.generated >= row.generation.sampling.max_tokens:
         finish = "length"
     row.closed = row.closed or finish is not None
-    known = (logprob, top) if row.generation.with_logprobs else (math.nan, ())
-    row.on_step(Step(token, *known, finish))
+    if row.generation.with_logprobs:
+        row.on_step(Step(token, logprob, top, finish, rank))
+    else:
+        row.on_step(Step(token, math.nan, (), finish))

@@ -79,12 +79,15 @@ class Step:
             NaN where the generation is without log-probabilities.
         top: the TOP_LOGPROBS likeliest tokens of that step as (id, logprob), likeliest first; then empty.
         finish: None while the answer goes on; on the last step `stop` (the token is an end token, no text) or `length`.
+        rank: how many tokens were at least as likely, itself included: 1 is the likeliest; None where the engine does not
+            tell, or the generation is without log-probabilities.
     """
 
     token: int
     logprob: float
     top: tuple[tuple[int, float], ...]
     finish: Literal["stop", "length"] | None = None
+    rank: int | None = None
 
 
 class Engine(Protocol):

@@ -243,7 +243,7 @@ class RemoteEngine:
                 arrival = await arrivals.get()
                 if isinstance(arrival, BaseException):
                     raise arrival
-                yield arrival if generation.with_logprobs else replace(arrival, logprob=math.nan, top=())
+                yield arrival if generation.with_logprobs else replace(arrival, logprob=math.nan, top=(), rank=None)
                 if arrival.finish is not None:
                     return
         finally:

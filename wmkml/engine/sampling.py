@@ -14,8 +14,8 @@ from wmkml.engine.protocol import TOP_LOGPROBS, Sampling
 GREEDY_BELOW = 1e-5
 """Temperatures below this mean greedy decoding, as in vLLM."""
 
-SampledToken = tuple[int, float, tuple[tuple[int, float], ...]]
-"""A token's id, its raw log-probability, and the TOP_LOGPROBS likeliest tokens as (id, raw log-probability)."""
+SampledToken = tuple[int, float, tuple[tuple[int, float], ...], int]
+"""A token's id, its raw log-probability, the TOP_LOGPROBS likeliest tokens as (id, raw log-probability), and its rank."""
 
 
 def sample_tokens(
@@ -44,10 +44,11 @@ def sample_tokens(
         nuclei = _nuclei(probabilities, torch.tensor([[samplings[index].top_p] for index in drawn]))
         for index, nucleus in zip(drawn, nuclei, strict=True):
             tokens[index] = int(torch.multinomial(nucleus, 1, generator=generators[index]))
-    own = logprobs.gather(-1, torch.tensor(tokens).unsqueeze(-1)).squeeze(-1).tolist()
+    own = logprobs.gather(-1, torch.tensor(tokens).unsqueeze(-1))
+    ranks = (logprobs >= own).sum(dim=-1).tolist()
     likeliest = zip(top.indices.tolist(), top.values.tolist(), strict=True)
     tops = [tuple(zip(ids, values, strict=True)) for ids, values in likeliest]
-    return list(zip(tokens, own, tops, strict=True))
+    return list(zip(tokens, own.squeeze(-1).tolist(), tops, ranks, strict=True))
 
 
 def _apply_penalties(logits: torch.Tensor, sampling: Sampling, counts: torch.Tensor) -> torch.Tensor:

@@ -27,13 +27,16 @@ def entropy(top: Sequence[tuple[int, float]]) -> float:
 class Detokenizer:
     """Decodes ids one by one; the texts joined are the text of all ids, without special tokens."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, before: Sequence[int] = ()) -> None:
+        """`before`: ids that the text goes on from; it holds what they leave open of a character, and nothing else of them."""
         self._tokenizer = tokenizer
         self._ids: list[int] = []
         # The text of the ids before `_returned` was returned.  Ids from `_context` on are decoded again with each new
         # id, because a token's text depends on those before it (the space before a word, the bytes of a character).
         self._context = 0
         self._returned = 0
+        for token in before:
+            self.push(token)
 
     def push(self, token: int) -> str:
         """Add a token; returns the text that it completes, which is empty inside a character."""

@@ -299,7 +299,7 @@ class VllmEngine:
             raise self._poisoned_error()
         entries = dict(zip(logprobs.token_ids[start:end], logprobs.logprobs[start:end], strict=True))
         top = sorted(entries.items(), key=lambda entry: -entry[1])[:TOP_LOGPROBS]
-        return Step(token, logprob, tuple(top), _finish_reason(finish))
+        return Step(token, logprob, tuple(top), _finish_reason(finish), logprobs.ranks[start])
 
     def _poisoned_error(self) -> EngineDiedError:
         # The NaN is in cache blocks that later requests reuse; only a new process is free of it.

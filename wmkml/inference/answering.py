@@ -11,7 +11,7 @@ import functools
 import math
 import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -126,7 +126,10 @@ class Answering:
         osc: OscSender,
         metrics: Metrics,
         admission: Admission,
+        end_tokens: Sequence[int] = (),
     ) -> None:
+        """`end_tokens`: the ids that end an answer."""
+        self._end_tokens = frozenset(end_tokens)
         self._settings = settings
         self._engine = engine
         self._tokenizer = tokenizer
@@ -147,18 +150,25 @@ class Answering:
             raise RequestRefusedError(400, "The last message is empty: ask something.", "invalid_messages")
         sampling, stops = self._sampling(request), _stop_strings(request)
         messages = [message.model_dump() for message in request.messages]
+        begun = self._answer_begun(request.answer_ids or ())
         try:
-            prompt = fit_window(self._tokenizer, messages, self._engine.window, sampling.max_tokens)
+            # What the answer begins with takes room of the window as the tokens that are generated do.
+            prompt = fit_window(self._tokenizer, messages, self._engine.window, len(begun) + sampling.max_tokens)
         except PromptTooLongError as error:
             raise RequestRefusedError(400, str(error), "context_length_exceeded") from None
         except MessagesRefusedError as error:
             raise RequestRefusedError(400, str(error), "invalid_messages") from None
+        if prompt.max_tokens <= len(begun):
+            raise RequestRefusedError(400, "answer_ids leaves no room for more tokens.", "context_length_exceeded")
         base = self._settings.general.model_name
         try:
             entry = self._registry.acquire(_iteration_of(request.model, base))
         except NotLoadedError:
             known = ", ".join([CURRENT, *(model_name(iteration, base) for iteration in self._registry.iterations)])
             raise RequestRefusedError(404, f"There is no such model; there are: {known}.", "model_not_found") from None
+        if begun:
+            prompt = replace(prompt, ids=(*prompt.ids, *begun), max_tokens=prompt.max_tokens - len(begun))
+            sampling = replace(sampling, max_tokens=prompt.max_tokens)
         # The adapter is read here: an entry that is unloaded later has adapter None, which would mean the base model.
         model = model_name(entry.iteration, base)
         weights = fingerprint(entry.sha256)
@@ -220,7 +230,7 @@ class Answering:
         with self._metrics.running.track_inprogress():
             self._metrics.waiting.inc()
             try:
-                generated = self._generate(generation, prepared.stops)
+                generated = self._generate(generation, prepared.stops, prepared.request.answer_ids or ())
                 if audience in BACKGROUND_AUDIENCES:
                     pieces = self._admission.admit_background(generated)
                 elif audience == MEASURED_AUDIENCE:
@@ -241,9 +251,15 @@ class Answering:
                 if last_piece_at is None:
                     self._metrics.waiting.dec()
 
-    async def _generate(self, generation: Generation, stops: tuple[str, ...]) -> AsyncGenerator[Piece]:
-        """The engine's steps as pieces of text, up to the end token, the length limit or a stop string."""
-        detokenizer, stop_strings = Detokenizer(self._tokenizer), StopStrings(stops)
+    async def _generate(
+        self, generation: Generation, stops: tuple[str, ...], begun: Sequence[int]
+    ) -> AsyncGenerator[Piece]:
+        """The engine's steps as pieces of text, up to the end token, the length limit or a stop string.
+
+        Args:
+            begun: the tokens that the answer began with.
+        """
+        detokenizer, stop_strings = Detokenizer(self._tokenizer, begun), StopStrings(stops)
         steps = self._engine.generate(generation)
         try:
             async for step in steps:
@@ -282,7 +298,38 @@ class Answering:
             presence_penalty=request.presence_penalty or 0.0,
             # Engines take seeds below 2**31; a request may hold any integer.
             seed=None if seed is None else seed % 2**31,
+            bias=self._bias(request),
         )
+
+    def _bias(self, request: CompletionRequest) -> tuple[tuple[int, float], ...]:
+        """The request's `logit_bias` by token ids.
+
+        Raises:
+            RequestRefusedError: 400 for what is no id of this model's tokens.
+        """
+        bias = request.logit_bias or {}
+        if not all(token.isascii() and token.isdigit() and len(token) <= 9 for token in bias):
+            raise RequestRefusedError(400, "logit_bias names what is no token id.", "invalid_value")
+        ids = [int(token) for token in bias]
+        self._check_ids("logit_bias", ids)
+        return tuple(zip(ids, bias.values(), strict=True))
+
+    def _answer_begun(self, ids: Sequence[int]) -> tuple[int, ...]:
+        """The tokens that an answer begins with, checked.
+
+        Raises:
+            RequestRefusedError: 400 for ids of no token, for an end token among them, or more than the window holds.
+        """
+        self._check_ids("answer_ids", ids)
+        if self._end_tokens.intersection(ids):
+            raise RequestRefusedError(400, "answer_ids holds an end token, after which nothing comes.", "invalid_value")
+        if len(ids) >= self._engine.window:
+            raise RequestRefusedError(400, "answer_ids does not fit the model's window.", "context_length_exceeded")
+        return tuple(ids)
+
+    def _check_ids(self, name: str, ids: Sequence[int]) -> None:
+        if any(token >= len(self._tokenizer) for token in ids):
+            raise RequestRefusedError(400, f"{name} names what is no token id of this model.", "invalid_value")
 
 
 def _send_osc(osc: OscSender, piece: Piece, text: str, iteration: int) -> None:

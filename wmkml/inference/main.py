@@ -162,7 +162,8 @@ class InferenceService:
         self.registry = AdapterRegistry(engine, paths.serving)
         background = background_answers(settings)
         admission = Admission(background, max_prefills=max(1, background // ANSWERS_PER_PREFILL))
-        answering = Answering(settings, engine, tokenizer, self.registry, self.osc, self.metrics, admission)
+        ends = EngineSetup(model=paths.model, adapters=1, rank=1).end_tokens
+        answering = Answering(settings, engine, tokenizer, self.registry, self.osc, self.metrics, admission, ends)
         # Of a whole body, which holds all messages of the conversation's window.
         max_bytes = general.max_prompt_bytes * 4
         context = control_routes.ControlContext(

@@ -1,6 +1,7 @@
 """The OpenAI protocol's routes: `/v1/chat/completions`, streamed or whole, and `/v1/models`.
 
-Each token's entry under `logprobs` has one field that the protocol does not have: `entropy`, in nats.
+Each token's entry under `logprobs` has one field that the protocol does not have: `entropy`, in nats.  A request with
+`return_token_ids` gets `id` and `rank` too.
 A streamed request that is refused before its first token gets the refusal's status; later the refusal is an event.
 """
 
@@ -85,17 +86,21 @@ class _CompletionReply:
         self._tokens += 1
 
     def logprob_entries(self, piece: Piece) -> list[dict[str, Any]]:
-        """The entry of the piece's token under `logprobs`; none if it was not asked for, or for the end token."""
-        if piece.token is None or not self._request.logprobs:
+        """The entry of the piece's token under `logprobs`; none if it was not asked for.
+
+        For the end token, which has no text, only where ids are asked for.
+        """
+        with_ids, step = self._request.return_token_ids, piece.step
+        if not self._request.logprobs or (piece.token is None and not with_ids):
             return []
-        top = piece.step.top[: self._request.top_logprobs or 0]
-        return [
-            {
-                **_token_object(piece.token, piece.step.logprob),
-                "top_logprobs": [_token_object(self._decode(token), logprob) for token, logprob in top],
-                "entropy": piece.entropy(),
-            }
-        ]
+        top = [_token_object(self._decode(token), logprob) for token, logprob in step.top]
+        top = top[: self._request.top_logprobs or 0]
+        entry = {**_token_object(piece.token or "", step.logprob), "top_logprobs": top, "entropy": piece.entropy()}
+        if with_ids:
+            entry |= {"id": step.token, "rank": step.rank}
+            for likely, (token, _) in zip(top, step.top, strict=False):
+                likely["id"] = token
+        return [entry]
 
     def usage(self) -> dict[str, Any]:
         """The numbers of tokens of the prompt and of all answers so far."""

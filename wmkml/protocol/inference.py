@@ -11,6 +11,9 @@ from wmkml.protocol.base import Message
 MAX_TOKENS = 1_000_000
 """More than any model's window: a larger number is refused instead of overflowing in an engine."""
 
+MAX_BIASED_TOKENS = 300
+"""As many tokens of a request may have a bias, as at OpenAI."""
+
 MAX_ITERATION = 2**31 - 2
 """OSC counts from 1 in 32 bits."""
 
@@ -90,7 +93,13 @@ class ChatMessage(BaseModel):
 
 
 class CompletionRequest(BaseModel):
-    """`POST :8011/v1/chat/completions`: the OpenAI protocol with two fields of our own, `audience` and `station`."""
+    """`POST :8011/v1/chat/completions`: the OpenAI protocol with fields of our own.
+
+    `audience`, `station`: whom the answer is for.  `answer_ids`: the answer begins with these tokens, and the reply holds
+    what comes after them; penalties count the new tokens alone.  `return_token_ids`: each entry under `logprobs` and
+    `top_logprobs` says its token's id, each token its rank in the raw distribution (null where the engine does not tell),
+    and the end token has an entry too.
+    """
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
@@ -109,6 +118,11 @@ class CompletionRequest(BaseModel):
     seed: int | None = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    logit_bias: (
+        Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=MAX_BIASED_TOKENS)] | None
+    ) = None
+    answer_ids: Annotated[list[Annotated[int, Field(strict=True, ge=0)]], Field(max_length=MAX_TOKENS)] | None = None
+    return_token_ids: bool = False
     audience: Audience = "api"
     station: str | None = None
 
