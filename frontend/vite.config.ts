@@ -1,4 +1,4 @@
-// Builds the three pages into dist/, which the owner serves.  `npm run build`; master_script.sh does it at installation.
+// Builds the four pages into dist/, which the owner serves.  `npm run build`; master_script.sh does it at installation.
 import { fileURLToPath } from 'node:url';
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import { defineConfig } from 'vite';
@@ -14,7 +14,7 @@ export default defineConfig({
     sourcemap: false,
     chunkSizeWarningLimit: 1500, // three.js and Tone.js are large, but come from a computer in the same network
     rolldownOptions: {
-      input: { index: here('index.html'), stage: here('stage.html'), desk: here('desk.html') },
+      input: { index: here('index.html'), stage: here('stage.html'), desk: here('desk.html'), autopsy: here('autopsy.html') },
     },
   },
 });

@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.owner.owner_cluster import ROOT
-from wmkml.protocol import base, conversation, desk, doctor, events, inference, original, run_state, training
+from wmkml.protocol import autopsy, base, conversation, desk, doctor, events, inference, original, run_state, training
 
 FRONTEND = ROOT / "frontend"
 
@@ -28,7 +28,7 @@ INTERFACES = interfaces("lib/wire.ts")
 DESK = interfaces("desk/desk_wire.ts")
 
 
-PROTOCOL = (base, conversation, doctor, events, inference, original, run_state, training)
+PROTOCOL = (autopsy, base, conversation, doctor, events, inference, original, run_state, training)
 """Every module with messages that a visitor's page or the stage may read; the desk's own are in `desk`."""
 
 

@@ -28,7 +28,7 @@ FLOORS = (
     {"policy"},
     {"runs"},
     {"owner", "inference", "worker", "gui", "laboratory", "finetuning", "rehearsal", "doctor", "kiosk"},
-    {"launcher"},
+    {"launcher", "autopsy"},
     {"cli"},
 )
 """A room imports rooms of lower floors only.  What stands on one floor does not import each other."""
@@ -44,7 +44,8 @@ OWNER_FLOORS = (
     {"opening"},
     {"context"},
     {"http"},
-    {"desk", "stage"},
+    {"autopsy", "stage"},
+    {"desk"},
     {"app"},
     {"main"},
 )

@@ -116,6 +116,11 @@ class General(Section):
         False,
         "true: a finished run's folder (conversations, adapters) stays on disk. false: it is deleted at the rebirth.",
     )
+    autopsy: bool = _added(
+        False,
+        "true: during last words everybody may open `/autopsy` and ask every self of the language. false: who has the key "
+        "of the stage or the operator, or comes from the desk. See docs/autopsy.md.",
+    )
     idle_seconds: Seconds = _added(
         90.0, "After this many seconds without a touch, a visitor's page forgets its visitor. 0: never."
     )

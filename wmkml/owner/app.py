@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from wmkml.access.keys import Keys
+from wmkml.access.pin import PinUnusableError, load_pin
 from wmkml.config import Settings
 from wmkml.config.paths import SHIPPED_STAGE, Paths
 from wmkml.measures.panel.prompts import panel_prompts
@@ -18,8 +19,10 @@ from wmkml.owner.answers.dataset_answers import BaseAnswerCache, DatasetAnswers
 from wmkml.owner.answers.echoes import BackgroundRequests, Echoes
 from wmkml.owner.answers.panel import Panel, panel_of
 from wmkml.owner.answers.panel_measurer import PanelMeasurer
+from wmkml.owner.autopsy.routes import add_autopsy
 from wmkml.owner.context import OwnerContext
 from wmkml.owner.desk.routes import add_desk_routes
+from wmkml.owner.desk.sessions import DeskSessions
 from wmkml.owner.events.event_hub import EventHub
 from wmkml.owner.events.event_publisher import EventPublisher
 from wmkml.owner.http.chat_routes import add_chat_routes
@@ -105,6 +108,14 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
         opening,
     )
 
+    desk_sessions = DeskSessions(lambda: load_pin(paths))
+
+    def desk_open(token: str | None) -> bool:
+        try:
+            return desk_sessions.valid(token)
+        except (PinUnusableError, OSError):
+            return False  # the desk's log-in says what is wrong
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         publisher.notices.extend(settings.notices())
@@ -148,10 +159,11 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
     add_state_routes(app, owner)
     add_metrics_routes(app, owner)
     add_operator_routes(app, owner)
-    add_desk_routes(app, owner)
+    add_desk_routes(app, owner, desk_sessions)
     add_worker(app, owner)
     add_node_routes(app, owner)
     add_stage_routes(app, owner, stage)
+    add_autopsy(app, owner, desk_open)
     add_page_routes(app)
     return app
 

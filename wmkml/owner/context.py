@@ -70,6 +70,12 @@ class OwnerContext:
     def _newest_measures(self, scheduler: RoundScheduler) -> dict[str, float]:
         return self.publisher.measures | scheduler.measures.newest_values() | self.publisher.rolling
 
+    @property
+    def autopsy_open(self) -> bool:
+        """Whether everybody may ask every iteration of the run."""
+        run = self.installation.run
+        return self.settings.general.autopsy and run is not None and run.phase == "last_words"
+
     def run_state(self) -> RunState:
         """The public state of the installation and its run; it holds no visitor's word."""
         settings, lifecycle, scheduler = self.settings, self.installation.lifecycle, self.scheduler()
@@ -97,6 +103,7 @@ class OwnerContext:
             carries_words=not settings.finetuning.delete_live_questions_at_start,
             log_visitor_words=general.log_visitor_words,
             osc=bool(settings.osc_targets),
+            autopsy=self.autopsy_open,
             idle_seconds=general.idle_seconds,
             opening=self.opening.state(),
             measures={} if scheduler is None else self._newest_measures(scheduler),

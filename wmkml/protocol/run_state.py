@@ -92,6 +92,7 @@ class RunState(Message):
     log_visitor_words: bool
     carries_words: bool  # visitors' words train later runs too
     osc: bool  # visitors' words are sent to music and visuals
+    autopsy: bool = False  # everybody may ask every iteration now: last words, and the settings open them
     idle_seconds: float  # a page untouched for this long forgets its visitor; 0: never
     opening: OpeningState = Field(default_factory=OpeningState)
     measures: dict[str, float] = Field(default_factory=dict)

@@ -2,7 +2,15 @@
 // fetch, because they answer a POST and EventSource can only GET.
 
 /** The owner answered with an error status; the message is the sentence in its reply. */
-export class RefusedError extends Error {}
+export class RefusedError extends Error {
+  constructor(
+    message: string,
+    /** Of the reply; 0 where the refusal came in the middle of a stream. */
+    readonly status = 0,
+  ) {
+    super(message);
+  }
+}
 
 /** An event of a stream: its name, and its data parsed from JSON. */
 export interface ServerEvent {
@@ -18,14 +26,14 @@ export async function post(path: string, body: unknown, signal?: AbortSignal): P
     body: JSON.stringify(body),
     signal: signal ?? null,
   });
-  if (!reply.ok) throw new RefusedError(await errorSentence(reply));
+  if (!reply.ok) throw new RefusedError(await errorSentence(reply), reply.status);
   return reply;
 }
 
 /** GET a JSON reply.  Throws as `post` does. */
 export async function get<Reply>(path: string): Promise<Reply> {
   const reply = await fetch(path);
-  if (!reply.ok) throw new RefusedError(await errorSentence(reply));
+  if (!reply.ok) throw new RefusedError(await errorSentence(reply), reply.status);
   return (await reply.json()) as Reply;
 }
 

@@ -72,6 +72,7 @@ export interface RunState {
   log_visitor_words: boolean;
   carries_words: boolean;
   osc: boolean;
+  autopsy: boolean; // everybody may ask every iteration now
   idle_seconds: number;
   opening: OpeningState;
   /** By name: of the newest answers, at the round's start; of what is measured once of an iteration, the newest value. */
@@ -142,6 +143,53 @@ export interface CardAnswer {
 
 export interface CardEnd {
   answers: number;
+}
+
+export interface AutopsySelves {
+  run: string;
+  model: string;
+  language: string;
+  languages: string[];
+  iterations: number[];
+  rounds: number;
+  kept: boolean;
+}
+
+/** A token that may come next.  Without a text, the answer ends there. */
+export interface CandidateToken {
+  id: number;
+  text: string;
+  probability: number;
+}
+
+export interface AutopsyToken {
+  iteration: number;
+  id: number;
+  text: string;
+  probability: number;
+  entropy: number;
+  likeliest: CandidateToken[];
+}
+
+export interface AutopsyAnswerEnd {
+  iteration: number;
+  finish: 'stop' | 'length' | null;
+  trouble: string;
+}
+
+export interface NextTokens {
+  iteration: number;
+  likeliest: CandidateToken[];
+  beyond: number;
+  entropy: number;
+  base_probability: number;
+  base_rank: number | null;
+}
+
+export interface AutopsyNext {
+  position: number;
+  base: CandidateToken;
+  selves: NextTokens[];
 }
 
 export interface SwapEvent {

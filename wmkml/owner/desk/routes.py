@@ -20,8 +20,9 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Resp
 from wmkml.access.browser_requests import FORM_TYPE
 from wmkml.access.keys import key_matches
 from wmkml.access.login_link import use_login_token
-from wmkml.access.pin import PinUnusableError, load_pin
+from wmkml.access.pin import PinUnusableError
 from wmkml.access.trusted_hosts import FORWARDED_FOR
+from wmkml.owner.autopsy.routes import COOKIE as AUTOPSY_COOKIE
 from wmkml.owner.context import OwnerContext
 from wmkml.owner.desk.doctor import Doctor
 from wmkml.owner.desk.sessions import SESSION_SECONDS, DeskSessions, TooSoonError, WrongPinError
@@ -44,9 +45,9 @@ MAX_EXCHANGES = 10
 """How many of the last exchanges are sent to an operator who asks for them."""
 
 
-def add_desk_routes(app: FastAPI, owner: OwnerContext) -> None:
+def add_desk_routes(app: FastAPI, owner: OwnerContext, sessions: DeskSessions) -> None:
     """Add the routes."""
-    sessions, view = DeskSessions(lambda: load_pin(owner.paths)), DeskView(owner)
+    view = DeskView(owner)
     doctor = Doctor(owner.settings, owner.paths)
 
     async def require_session(request: Request) -> None:
@@ -108,6 +109,14 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext) -> None:
     @desk.get("/state")
     async def desk_state() -> DeskState:
         return await view.read()
+
+    @desk.get("/autopsy", include_in_schema=False)
+    async def enter_autopsy(request: Request) -> Response:
+        # The same session, for the paths under /autopsy too: it ends with it.
+        response = RedirectResponse("../autopsy", 303)
+        token, seconds = request.cookies[COOKIE], int(SESSION_SECONDS)
+        response.set_cookie(AUTOPSY_COOKIE, token, max_age=seconds, path="/autopsy", httponly=True, samesite="strict")
+        return response
 
     @desk.get("/doctor")
     async def examine() -> DoctorReport:

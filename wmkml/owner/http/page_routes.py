@@ -56,6 +56,12 @@ def add_page_routes(app: FastAPI, pages: Path = PAGES) -> None:
     async def desk_page() -> Response:
         return page_response("desk.html", pages, WITH_ORIGIN)
 
+    add_asset_routes(app, pages)
+
+
+def add_asset_routes(app: FastAPI, pages: Path = PAGES) -> None:
+    """Add the files that all pages load; missing ones are refused with 404."""
+
     @app.get("/icon.svg", include_in_schema=False)
     async def icon() -> Response:
         return _file_response(pages / "icon.svg", REVALIDATED)

@@ -34,11 +34,11 @@ def require_stage_key(request: Request, keys: Keys) -> None:
         require_key(request, "stage", keys.stage, keys.operator)
 
 
-def redirect_without_key(request: Request, keys: Keys) -> Response:
-    """Redirect to the stage's address without the key.  The stage's own key, and no other, is kept as a cookie."""
+def redirect_without_key(request: Request, keys: Keys, page: str = "stage") -> Response:
+    """Redirect to the page's address without the key.  The stage's own key, and no other, is kept as a cookie."""
     query = request.url.remove_query_params("key").query
     # Relative, so that it also works behind a proxy that serves the pages under another path.
-    response = RedirectResponse("stage" + (f"?{query}" if query else ""), 303)
+    response = RedirectResponse(page + (f"?{query}" if query else ""), 303)
     if key_matches(request.query_params["key"], keys.stage):
         response.set_cookie(COOKIE, keys.stage, max_age=COOKIE_SECONDS, httponly=True, samesite="strict")
     return response

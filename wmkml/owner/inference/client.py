@@ -166,13 +166,19 @@ class InferenceClient:
             InferenceRefusedError, InferenceAwayError: on entering.
             InferenceAwayError: while iterating, if the answer breaks off.
         """
+        async with self.stream_chunks(request) as chunks:
+            yield _tokens(chunks)
+
+    @asynccontextmanager
+    async def stream_chunks(self, request: CompletionRequest) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """As `stream`, with the protocol's own objects: those that have a choice."""
         body = request.model_dump(exclude_none=True) | {"stream": True}
         try:
             async with self._http.stream("POST", "/v1/chat/completions", json=body) as reply:
                 if reply.status_code != 200:
                     await reply.aread()
                     raise _failure(reply)
-                yield _tokens(reply)
+                yield _chunks(reply)
         except httpx.TransportError as error:
             raise InferenceAwayError(type(error).__name__) from None
 
@@ -195,8 +201,7 @@ def mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-async def _tokens(reply: httpx.Response) -> AsyncIterator[AnswerToken]:
-    last = AnswerToken("", 1.0, 0.0)
+async def _chunks(reply: httpx.Response) -> AsyncIterator[dict[str, Any]]:
     async for line in reply.aiter_lines():
         if not line.startswith("data:"):
             continue
@@ -206,8 +211,14 @@ async def _tokens(reply: httpx.Response) -> AsyncIterator[AnswerToken]:
         chunk = json.loads(data)
         if "error" in chunk:
             raise InferenceAwayError("inference ended the answer with an error")
-        if not chunk.get("choices"):
-            continue
+        if chunk.get("choices"):
+            yield chunk
+    raise InferenceAwayError("inference broke the answer off")
+
+
+async def _tokens(chunks: AsyncIterator[dict[str, Any]]) -> AsyncIterator[AnswerToken]:
+    last = AnswerToken("", 1.0, 0.0)
+    async for chunk in chunks:
         choice = chunk["choices"][0]
         adapter = digest_of(str(chunk.get("system_fingerprint") or ""))
         text, entries = str((choice.get("delta") or {}).get("content") or ""), _entries(choice)
@@ -219,7 +230,6 @@ async def _tokens(reply: httpx.Response) -> AsyncIterator[AnswerToken]:
             yield last
         elif text:  # a character whose last byte came late belongs to the token before
             yield replace(last, text=text)
-    raise InferenceAwayError("inference broke the answer off")
 
 
 def _entries(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:

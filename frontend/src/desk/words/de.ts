@@ -13,6 +13,7 @@ export const de = {
   too_soon: 'Zu viele falsche PINs. Bitte {seconds} Sekunden warten.',
   closed: 'Das Pult wurde geschlossen: Die Installation wurde neu gestartet, die PIN geändert, oder zwölf Stunden sind um. Bitte die PIN noch einmal eingeben.',
   leave: 'Abmelden',
+  autopsy: 'Autopsie',
   connecting: 'Verbinde mit der Installation …',
   // --- the owner does not answer
   offline: 'Die Installation antwortet nicht',

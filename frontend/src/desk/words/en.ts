@@ -14,6 +14,7 @@ export const en: Words = {
   too_soon: 'Too many wrong PINs. Please wait {seconds} seconds.',
   closed: 'The desk was closed: the installation was restarted, the PIN was changed, or twelve hours have passed. Please enter the PIN again.',
   leave: 'Log out',
+  autopsy: 'Autopsy',
   connecting: 'Connecting to the installation …',
   offline: 'The installation does not answer',
   offline_for: 'For {time}. This page keeps trying every second by itself; mostly everything is back within a minute, and the run goes on where it was.',
