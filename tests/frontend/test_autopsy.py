@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -231,8 +232,11 @@ def test_slider_and_fork_on_a_kept_run(browser: Browser, cluster: ServiceProcess
     serving = [sys.executable, "-m", "wmkml", "autopsy", "--run", run, "--serve", "--port", str(port)]
     serving += ["--config", str(cluster.paths.data / "settings.yaml"), "--engine", "transformers"]
     address = f"http://127.0.0.1:{port}"
+    copies = cluster.root / "temporary"
+    copies.mkdir()
     with (cluster.root / "autopsy.log").open("wb") as log:
-        process = subprocess.Popen(serving, cwd=PROJECT, stdout=log, stderr=log)
+        environment = os.environ | {"TMPDIR": str(copies)}
+        process = subprocess.Popen(serving, cwd=PROJECT, stdout=log, stderr=log, env=environment)
     try:
         cluster.wait_for(lambda: reachable(f"{address}/autopsy/selves"), "the kept run's page", 240)
         selves = httpx.get(f"{address}/autopsy/selves").json()
@@ -250,6 +254,7 @@ def test_slider_and_fork_on_a_kept_run(browser: Browser, cluster: ServiceProcess
     finally:
         process.terminate()
         process.wait(30)
+    assert not list(copies.glob("wmkml-autopsy-*")), "what learned from visitors' words goes with the process"
 
 
 def reachable(url: str) -> bool:

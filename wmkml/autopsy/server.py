@@ -5,8 +5,12 @@ Whoever sits at this machine needs no key; from elsewhere the stage's or the ope
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
+import signal
 import sys
+from collections.abc import Iterator
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -61,6 +65,18 @@ def make_app(selves: Selves, keys: Keys) -> FastAPI:
     return app
 
 
+class AutopsyServer(uvicorn.Server):
+    """uvicorn with signal handlers of ours: its own end the process by the signal, before the copies of the adapters are deleted."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Have SIGTERM and SIGINT end `serve`."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, lambda: setattr(self, "should_exit", True))
+        yield
+
+
 async def serve(app: FastAPI, host: str, port: int) -> None:
     """Serve until SIGTERM or SIGINT, and say on standard error where.
 
@@ -78,4 +94,4 @@ async def serve(app: FastAPI, host: str, port: int) -> None:
     config = uvicorn.Config(
         app, log_config=None, access_log=False, server_header=False, proxy_headers=False, timeout_graceful_shutdown=2
     )
-    await uvicorn.Server(config).serve(sockets=[listener])
+    await AutopsyServer(config).serve(sockets=[listener])
