@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from wmkml.access.browser_requests import is_known_host, own_names
 from wmkml.protocol.base import RequestRefusedError
-from wmkml.protocol.browser_guard import BrowserGuardMiddleware
+from wmkml.protocol.middleware.browser_guard import BrowserGuardMiddleware
 
 
 @pytest.mark.parametrize(

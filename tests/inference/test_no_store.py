@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 
 from tests.inference.service import InferenceProcess
 from wmkml.inference import control_routes, openai_routes
-from wmkml.protocol.no_store import NO_STORE
+from wmkml.protocol.middleware.no_store import NO_STORE
 
 pytestmark = pytest.mark.process
 

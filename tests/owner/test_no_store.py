@@ -18,7 +18,7 @@ from wmkml.access.keys import load_keys
 from wmkml.config import load_settings
 from wmkml.config.paths import paths_of
 from wmkml.owner.app import make_app
-from wmkml.protocol.no_store import NO_STORE
+from wmkml.protocol.middleware.no_store import NO_STORE
 
 pytestmark = pytest.mark.process
 

@@ -22,8 +22,8 @@ from wmkml.owner.autopsy.selves import Selves
 from wmkml.owner.http.http_requests import add_error_handlers, from_trusted_host, refusal_response, require_key
 from wmkml.owner.http.page_routes import add_asset_routes, page_response
 from wmkml.owner.http.stage_access import may_see_stage, redirect_without_key
-from wmkml.protocol.browser_guard import BrowserGuardMiddleware
-from wmkml.protocol.no_store import NoStoreMiddleware
+from wmkml.protocol.middleware.browser_guard import BrowserGuardMiddleware
+from wmkml.protocol.middleware.no_store import NoStoreMiddleware
 from wmkml.system.sockets import listen
 
 HERE = ("127.0.0.1", "::1")

@@ -49,10 +49,10 @@ from wmkml.inference.nodes.spread_engine import SpreadEngine
 from wmkml.models.files import present_weights
 from wmkml.models.fingerprint import model_fingerprint
 from wmkml.protocol.base import RequestRefusedError
-from wmkml.protocol.browser_guard import BrowserGuardMiddleware
-from wmkml.protocol.connection_limits import ConnectionLimits
 from wmkml.protocol.inference import model_name
-from wmkml.protocol.no_store import NoStoreMiddleware
+from wmkml.protocol.middleware.browser_guard import BrowserGuardMiddleware
+from wmkml.protocol.middleware.connection_limits import ConnectionLimits
+from wmkml.protocol.middleware.no_store import NoStoreMiddleware
 from wmkml.protocol.osc import OscSender
 from wmkml.system.disk.private_temp import private_temp_folder, use_temp_folder
 from wmkml.system.disk.reading import read_ahead

@@ -19,8 +19,8 @@ from wmkml.laboratory.human import held_out_pairs
 from wmkml.laboratory.measures import Measures, measure_answers
 from wmkml.laboratory.pairs import OnProgress, PairGenerator
 from wmkml.laboratory.resources import LaboratoryResources
-from wmkml.measures.base_loss import mean_loss
-from wmkml.measures.human_text import HumanTextReading, rare_tokens, read_human_text
+from wmkml.measures.by_model.base_loss import mean_loss
+from wmkml.measures.by_model.human_text import HumanTextReading, rare_tokens, read_human_text
 from wmkml.measures.life import life_of
 from wmkml.training.samples import IGNORED, TokenizedSample, tokenize_pairs
 

@@ -46,8 +46,8 @@ from wmkml.owner.run.overrides import Overrides
 from wmkml.owner.run_lifecycle import RunLifecycle
 from wmkml.owner.stage.folder import StageFolder
 from wmkml.owner.stage.routes import add_stage_routes
-from wmkml.protocol.browser_guard import BrowserGuardMiddleware
-from wmkml.protocol.no_store import NoStoreMiddleware
+from wmkml.protocol.middleware.browser_guard import BrowserGuardMiddleware
+from wmkml.protocol.middleware.no_store import NoStoreMiddleware
 from wmkml.protocol.osc import OscSender
 from wmkml.protocol.run_state import RunState
 

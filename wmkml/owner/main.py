@@ -19,7 +19,7 @@ from wmkml.corpora import check_datasets, list_datasets, read_dataset
 from wmkml.measures.panel.prompts import PanelFileError, panel_prompts
 from wmkml.owner.app import make_app
 from wmkml.owner.http.http_requests import error_location
-from wmkml.protocol.connection_limits import ConnectionLimits
+from wmkml.protocol.middleware.connection_limits import ConnectionLimits
 from wmkml.system.open_files import raise_open_file_limit
 from wmkml.system.sockets import listen
 

@@ -23,8 +23,8 @@ from wmkml.inference import refusals
 from wmkml.inference.access import AccessMiddleware
 from wmkml.inference.nodes.vllm_routes import NamedAdapters, routes
 from wmkml.protocol.base import RequestRefusedError
-from wmkml.protocol.browser_guard import BrowserGuardMiddleware
-from wmkml.protocol.no_store import NoStoreMiddleware
+from wmkml.protocol.middleware.browser_guard import BrowserGuardMiddleware
+from wmkml.protocol.middleware.no_store import NoStoreMiddleware
 
 BASE = "base"
 """The name of the model without an adapter on every node."""

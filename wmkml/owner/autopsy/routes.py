@@ -115,6 +115,7 @@ def add_autopsy(app: FastAPI, owner: OwnerContext, session_valid: Callable[[str 
     async def selves_for(request: Request) -> Selves:
         if not may_ask(request):
             require_key(request, "stage or the operator", owner.keys.stage, owner.keys.operator)
+        owner.opening.require_answers()
         return LiveSelves(owner, owner.require_lifecycle().run)
 
     def page(request: Request) -> Response:

@@ -1,0 +1,1 @@
+"""What both services put around their routes: guards of browsers and connections, and headers of every answer."""
