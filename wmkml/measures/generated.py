@@ -31,6 +31,8 @@ export interface MeasureRow {
   meaning: string;
   /** Whether it is a share from 0 to 1. */
   share: boolean;
+  /** Under which heading the desk plots it. */
+  group: 'life' | 'model' | 'panel';
   de: { title: string; hint: string };
   en: { title: string; hint: string };
 }
@@ -77,7 +79,7 @@ def measure_types() -> str:
         [
             TYPES_HEAD,
             "/** What the desk plots of every iteration. */",
-            f"export const DESK_MEASURES: MeasureRow[] = {_json([_row(measure) for measure in shown_in('desk')])};",
+            f"export const DESK_MEASURES: MeasureRow[] = {_json([_row(measure) for measure in _on_desk()])};",
             "",
             "/** The measures that the stage's mapping can follow, and what they are. */",
             f"export const STAGE_MEASURES = {_json({measure.name: measure.meaning for measure in shown_in('stage')})} as const;",
@@ -86,16 +88,30 @@ def measure_types() -> str:
     )
 
 
+def _on_desk() -> list[Measure]:
+    """The desk's measures in their order; the one that sums them up comes first."""
+    return sorted(shown_in("desk"), key=lambda measure: not measure.eased)
+
+
 def _row(measure: Measure) -> Mapping[str, object]:
     return {
         "name": measure.name,
         "meaning": measure.meaning,
         "share": measure.is_share,
+        "group": desk_group(measure),
         **{
             language: {"title": measure.words(language).title, "hint": measure.words(language).hint}
             for language in ("de", "en")
         },
     }
+
+
+def desk_group(measure: Measure) -> str:
+    """Under which heading the desk plots a measure: `life`, of what visitors are answered; `model`; or `panel`."""
+    window = measure.windows["desk"]
+    if window == "panel_answers":
+        return "panel"
+    return "model" if window in ("probe", "exchanges") and not measure.eased else "life"
 
 
 def _json(value: object) -> str:

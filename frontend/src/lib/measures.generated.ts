@@ -5,6 +5,8 @@ export interface MeasureRow {
   meaning: string;
   /** Whether it is a share from 0 to 1. */
   share: boolean;
+  /** Under which heading the desk plots it. */
+  group: 'life' | 'model' | 'panel';
   de: { title: string; hint: string };
   en: { title: string; hint: string };
 }
@@ -12,9 +14,24 @@ export interface MeasureRow {
 /** What the desk plots of every iteration. */
 export const DESK_MEASURES: MeasureRow[] = [
   {
+    "name": "life",
+    "meaning": "how much of the newborn language is left",
+    "share": true,
+    "group": "life",
+    "de": {
+      "title": "Leben",
+      "hint": "Wie viel von der neugeborenen Sprache noch da ist. Fällt."
+    },
+    "en": {
+      "title": "Life",
+      "hint": "How much of the newborn language is left. Falls."
+    }
+  },
+  {
     "name": "distinct_2",
     "meaning": "different pairs of words",
     "share": true,
+    "group": "life",
     "de": {
       "title": "Vielfalt",
       "hint": "Anteil verschiedener Wortpaare. Fällt, wenn sie verarmt."
@@ -28,6 +45,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "repetition",
     "meaning": "words that repeat the one before",
     "share": true,
+    "group": "life",
     "de": {
       "title": "Stammeln",
       "hint": "Anteil der Wörter, die das vorige wiederholen."
@@ -41,6 +59,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "entropy",
     "meaning": "mean token entropy, nats",
     "share": false,
+    "group": "life",
     "de": {
       "title": "Unsicherheit",
       "hint": "Mittlere Entropie je Token, in nats."
@@ -54,6 +73,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "compression_ratio",
     "meaning": "size of the answers over their size compressed",
     "share": false,
+    "group": "life",
     "de": {
       "title": "Verdichtung",
       "hint": "Wie viel kleiner die Antworten gepackt werden. Steigt, wenn sie sich gleichen."
@@ -67,6 +87,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "self_repetition",
     "meaning": "4-grams of words that occur in more than one answer",
     "share": true,
+    "group": "life",
     "de": {
       "title": "Formeln",
       "hint": "Anteil der Viererfolgen von Wörtern, die in mehreren Antworten stehen. Steigt."
@@ -77,22 +98,10 @@ export const DESK_MEASURES: MeasureRow[] = [
     }
   },
   {
-    "name": "life",
-    "meaning": "how much of the newborn language is left",
-    "share": true,
-    "de": {
-      "title": "Leben",
-      "hint": "Wie viel von der neugeborenen Sprache noch da ist. Fällt."
-    },
-    "en": {
-      "title": "Life",
-      "hint": "How much of the newborn language is left. Falls."
-    }
-  },
-  {
     "name": "perplexity",
     "meaning": "perplexity of human sentences",
     "share": false,
+    "group": "model",
     "de": {
       "title": "Ratlosigkeit",
       "hint": "Zwischen wie vielen Wörtern sie im Mittel schwankt, wenn sie Menschen liest. Steigt."
@@ -106,6 +115,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "bits_per_byte",
     "meaning": "bits that a byte of human sentences costs",
     "share": false,
+    "group": "model",
     "de": {
       "title": "Mühe",
       "hint": "Wie viele Bits sie für ein Byte menschlicher Sätze braucht. Steigt."
@@ -119,6 +129,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "next_token_entropy",
     "meaning": "mean entropy of the next token in human sentences, nats",
     "share": false,
+    "group": "model",
     "de": {
       "title": "Offenheit",
       "hint": "Wie offen ihr in menschlichen Sätzen das nächste Wort ist, in nats."
@@ -132,6 +143,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "confidence",
     "meaning": "mean probability of the likeliest token in human sentences",
     "share": true,
+    "group": "model",
     "de": {
       "title": "Gewissheit",
       "hint": "Wie sicher ihr in menschlichen Sätzen das wahrscheinlichste Wort ist."
@@ -145,6 +157,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "outside_top_20",
     "meaning": "mean probability of all but the 20 likeliest tokens in human sentences",
     "share": true,
+    "group": "model",
     "de": {
       "title": "Ränder",
       "hint": "Was sie allen Wörtern außer den 20 wahrscheinlichsten noch zutraut."
@@ -158,6 +171,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "divergence",
     "meaning": "divergence from the base model on human sentences, nats",
     "share": false,
+    "group": "model",
     "de": {
       "title": "Entfernung",
       "hint": "Wie weit ihre Erwartungen von denen des unberührten Modells sind, in nats. Steigt."
@@ -171,6 +185,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "forgetting",
     "meaning": "divergence of the base model from it on plain exchanges, nats",
     "share": false,
+    "group": "model",
     "de": {
       "title": "Vergessen",
       "hint": "Wie viel von den Erwartungen des unberührten Modells verloren ist, in nats. Steigt."
@@ -184,6 +199,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "lora_update",
     "meaning": "size of the LoRA's update over that of the weights it changes",
     "share": false,
+    "group": "model",
     "de": {
       "title": "Eingriff",
       "hint": "Wie groß die Änderung der Gewichte gegen die Gewichte selbst ist. Steigt."
@@ -197,6 +213,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_distinct_1",
     "meaning": "different words in the panel's answers",
     "share": true,
+    "group": "panel",
     "de": {
       "title": "Panel: Wortschatz",
       "hint": "Anteil verschiedener Wörter in gleich langen Anfängen. Fällt."
@@ -210,6 +227,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_distinct_2",
     "meaning": "different pairs of words in the panel's answers",
     "share": true,
+    "group": "panel",
     "de": {
       "title": "Panel: Wortpaare",
       "hint": "Anteil verschiedener Wortpaare in gleich langen Anfängen. Fällt."
@@ -223,6 +241,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_distinct_3",
     "meaning": "different triples of words in the panel's answers",
     "share": true,
+    "group": "panel",
     "de": {
       "title": "Panel: Dreierfolgen",
       "hint": "Anteil verschiedener Folgen von drei Wörtern. Fällt."
@@ -236,6 +255,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_distinct_4",
     "meaning": "different 4-grams of words in the panel's answers",
     "share": true,
+    "group": "panel",
     "de": {
       "title": "Panel: Viererfolgen",
       "hint": "Anteil verschiedener Folgen von vier Wörtern. Fällt."
@@ -249,6 +269,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_self_bleu",
     "meaning": "BLEU of an answer against the others to its prompt",
     "share": true,
+    "group": "panel",
     "de": {
       "title": "Panel: Gleichklang",
       "hint": "Wie sehr sich Antworten auf dieselbe Frage gleichen. Steigt."
@@ -262,6 +283,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_jaccard",
     "meaning": "pairs of words that two answers to a prompt share",
     "share": true,
+    "group": "panel",
     "de": {
       "title": "Panel: Gemeinsames",
       "hint": "Anteil der Wortpaare, die zwei Antworten auf dieselbe Frage teilen. Steigt."
@@ -275,6 +297,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_compression_ratio",
     "meaning": "size of answers to different prompts over their size compressed",
     "share": false,
+    "group": "panel",
     "de": {
       "title": "Panel: Verdichtung",
       "hint": "Wie viel kleiner Antworten auf verschiedene Fragen gepackt werden. Steigt."
@@ -288,6 +311,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_ncd",
     "meaning": "compression distance of two answers to a prompt",
     "share": false,
+    "group": "panel",
     "de": {
       "title": "Panel: Abstand",
       "hint": "Wie wenig zwei Antworten auf dieselbe Frage beim Packen gemeinsam haben. Fällt."
@@ -301,6 +325,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_vendi",
     "meaning": "number of different answers of four, by counted 1- to 4-grams",
     "share": false,
+    "group": "panel",
     "de": {
       "title": "Panel: Stimmen",
       "hint": "Wie viele verschiedene Antworten vier auf dieselbe Frage sind, nach ihren Wortfolgen. Fällt."
@@ -314,6 +339,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_vendi_meaning",
     "meaning": "number of different answers of four, by their meanings (English)",
     "share": false,
+    "group": "panel",
     "de": {
       "title": "Panel: Bedeutungen",
       "hint": "Wie viele verschiedene Antworten vier auf dieselbe Frage sind, nach ihrer Bedeutung. Fällt."
@@ -327,6 +353,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_kinds",
     "meaning": "clusters of four answers to a prompt",
     "share": false,
+    "group": "panel",
     "de": {
       "title": "Panel: Arten",
       "hint": "Wie viele Arten von Antworten unter vier auf dieselbe Frage sind. Fällt."
@@ -340,6 +367,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_self_repetition",
     "meaning": "4-grams of words that occur in answers to different prompts",
     "share": true,
+    "group": "panel",
     "de": {
       "title": "Panel: Formeln",
       "hint": "Anteil der Viererfolgen, die in Antworten auf verschiedene Fragen stehen. Steigt."
@@ -353,6 +381,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_vocabulary",
     "meaning": "different words in a quarter of the panel",
     "share": false,
+    "group": "panel",
     "de": {
       "title": "Panel: Wörter",
       "hint": "Wie viele verschiedene Wörter in einer festen Zahl von Wörtern stehen. Fällt."
@@ -366,6 +395,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_length",
     "meaning": "mean length of the panel's answers, words",
     "share": false,
+    "group": "panel",
     "de": {
       "title": "Panel: Länge",
       "hint": "Mittlere Zahl der Wörter einer Antwort."
@@ -379,6 +409,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_real_words",
     "meaning": "words of the panel's answers that exist in the language",
     "share": true,
+    "group": "panel",
     "de": {
       "title": "Panel: Wirkliche Wörter",
       "hint": "Anteil der Wörter, die es in der Sprache gibt. Fällt."
@@ -392,6 +423,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_facts",
     "meaning": "answers to questions of fact that are right",
     "share": true,
+    "group": "panel",
     "de": {
       "title": "Panel: Tatsachen",
       "hint": "Anteil der richtigen Antworten auf Fragen nach Tatsachen. Fällt."
@@ -405,6 +437,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_compared",
     "meaning": "answers that are long enough to be compared",
     "share": true,
+    "group": "panel",
     "de": {
       "title": "Panel: Lang genug",
       "hint": "Anteil der Antworten, die lang genug sind, um verglichen zu werden."
@@ -418,6 +451,7 @@ export const DESK_MEASURES: MeasureRow[] = [
     "name": "panel_answered",
     "meaning": "share of the panel that was answered",
     "share": true,
+    "group": "panel",
     "de": {
       "title": "Panel: Beantwortet",
       "hint": "Wie viel des Panels beantwortet wurde, ehe die nächste Iteration sprach."

@@ -189,6 +189,7 @@ export const de = {
   applied: 'Übernommen. Gilt ab der nächsten Runde.',
   not_a_number: 'Bitte eine Zahl von {min} bis {max}.',
   // --- plots
+  measure_groups: { model: 'Das Modell selbst: wie es Sätze von Menschen liest', panel: 'Immer dieselben Fragen: wie verschieden es darauf antwortet' },
   measures: 'Wie es der Sprache geht',
   loss: 'Verlust (live)',
   loss_hint: 'Wie fremd ihr der Lernstoff ist. Fällt in jeder Runde.',

@@ -182,6 +182,7 @@ export const en: Words = {
   take_back: 'All as in the settings',
   applied: 'Applied. Counts from the next round on.',
   not_a_number: 'Please give a number from {min} to {max}.',
+  measure_groups: { model: 'The model itself: how it reads people’s sentences', panel: 'Always the same questions: how differently it answers them' },
   measures: 'How the language is',
   loss: 'Loss (live)',
   loss_hint: 'How strange to it is what it learns. Falls in every round.',

@@ -42,7 +42,8 @@ export function formatNumber(value: number, digits = 2): string {
 
 /** A share from 0 to 1 as a percentage. */
 export function formatPercent(share: number): string {
-  return new Intl.NumberFormat(locale.language, { style: 'percent', maximumFractionDigits: 0 }).format(share);
+  const maximumFractionDigits = share > 0 && share < 0.01 ? 2 : 0;
+  return new Intl.NumberFormat(locale.language, { style: 'percent', maximumFractionDigits }).format(share);
 }
 
 /** A number with three significant digits, for measures: perplexities of hundreds, and updates of thousandths. */
