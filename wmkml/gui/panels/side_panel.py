@@ -48,15 +48,19 @@ class SidePanel:
         self._loss = Plot(frame, look, 108, "loss", theme.WARM)
         self._loss.canvas.grid(row=3, column=0, sticky="ew", pady=(0, px(8)))
         shown = shown_in("window")
-        height = max(LOWEST, MEASURES_HEIGHT // len(shown))
+        columns = 1 if len(shown) * LOWEST <= MEASURES_HEIGHT else 2
+        height = max(LOWEST, columns * MEASURES_HEIGHT // len(shown))
         gap = px(8) if height >= LOW else 1
-        self._measures = {measure.name: Plot(frame, look, height, measure.name, theme.COLD) for measure in shown}
-        for row, plot in enumerate(self._measures.values(), start=4):
-            plot.canvas.grid(row=row, column=0, sticky="ew", pady=(0, gap))
+        plots = ttk.Frame(frame)
+        plots.grid(row=4, column=0, sticky="ew")
+        self._measures = {measure.name: Plot(plots, look, height, measure.name, theme.COLD) for measure in shown}
+        for place, plot in enumerate(self._measures.values()):
+            row, column = divmod(place, columns)
+            plot.canvas.grid(row=row, column=column, sticky="ew", pady=(0, gap), padx=(px(12) if column else 0, 0))
+            plots.columnconfigure(column, weight=1, uniform="measures")
         self.osc = OscView(frame, look)
-        last_row = 4 + len(shown)
-        self.osc.frame.grid(row=last_row, column=0, sticky="nsew", pady=(px(8), 0))
-        frame.rowconfigure(last_row, weight=1)
+        self.osc.frame.grid(row=5, column=0, sticky="nsew", pady=(px(8), 0))
+        frame.rowconfigure(5, weight=1)
 
     def show_state(self, state: RunState, texts: WindowTexts) -> None:
         """What the run does, with a bar of the round's steps while it trains."""
