@@ -65,6 +65,20 @@ def test_without_hours_it_is_open_until_somebody_closes_it() -> None:
     assert closed.until is None and not state_at(hours, closed, 1e9).open
 
 
+def test_hours_that_never_change_are_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = OpeningHours(General(opening_hours="Mo-Su 10:00-12:00"))
+    assert hours._table is not None
+    first = hours.next_change(at("2026-11-30T09:00"))
+    assert first is not None and hours.next_change(first - 1) == first
+    later = hours.next_change(first)
+    assert later is not None and later > first, "a change that is over is not kept"
+    assert hours.next_change(first - 7 * 86400) != later, "nor does one hold for a clock that was set back"
+    never = OpeningHours(General(opening_hours="24/7"))
+    assert never.next_change(first) is None
+    monkeypatch.setattr(never, "_table", object())  # it is not asked again
+    assert never.next_change(first + 1) is None
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

@@ -21,6 +21,8 @@ class OpeningHours:
     def __init__(self, general: General) -> None:
         self._zone = ZoneInfo(general.time_zone) if general.time_zone else None
         self._table: OpeningTable | None = None
+        self._asked_at, self._change = float("inf"), float("-inf")
+        """From when on the change was looked for, and when it is; infinite: never."""
         if general.opening_hours:
             self._table = opening_table(general.opening_hours, general.public_holidays, general.time_zone)
 
@@ -32,8 +34,11 @@ class OpeningHours:
         """When it next opens or closes after this time; None: never."""
         if self._table is None:
             return None
-        change = self._table.next_change(datetime.fromtimestamp(at, self._zone))
-        return None if change is None else change.timestamp()
+        # Kept, because the library takes seconds to find out that hours never change.
+        if not self._asked_at <= at < self._change:
+            change = self._table.next_change(datetime.fromtimestamp(at, self._zone))
+            self._asked_at, self._change = at, float("inf") if change is None else change.timestamp()
+        return None if self._change == float("inf") else self._change
 
     def next_opening(self, at: float) -> float | None:
         """When it next opens after this time; None: never, or it is always open."""
