@@ -19,9 +19,9 @@ from tests.doctor.machines import (
     with_machine,
     with_programs,
 )
-from wmkml.doctor.check import BothLanguages
 from wmkml.doctor.examination import CHECKS, examine, exit_status, report_text
 from wmkml.doctor.facts import DatasetFacts, DeviceFacts, Facts, OscFacts, PortFacts
+from wmkml.problems.wording import BothLanguages
 
 ON_RUNPOD = with_machine(provider="RunPod")
 

@@ -21,7 +21,7 @@ MOST_MODULES = 14
 FLOORS = (
     {"system"},
     {"config", "install"},
-    {"access", "dialogue", "adapters", "models"},
+    {"access", "dialogue", "adapters", "models", "problems"},
     {"training", "corpora", "engine"},
     {"measures", "generation"},
     {"protocol", "understudy"},
@@ -44,6 +44,7 @@ OWNER_FLOORS = (
     {"opening"},
     {"context"},
     {"http"},
+    {"problems"},
     {"autopsy", "stage"},
     {"desk"},
     {"app"},

@@ -9,7 +9,7 @@ import pytest
 
 from wmkml.install.decision import usable_cards
 from wmkml.install.driver import Card
-from wmkml.owner.desk.machine import desk_gpus
+from wmkml.owner.problems.machine import desk_gpus
 from wmkml.system.gpus import Gpu, detected_gpus, parse_nvidia_smi, parse_version
 from wmkml.system.memory import memory_gib
 

@@ -1,7 +1,7 @@
 """Start and stop the installation, and show its status; ./master_script.sh calls this once its environment is there.
 
 Without an action it runs in the foreground until Ctrl-C.  `start` runs it in the background, `stop` ends it, `status`
-prints a line for each process (exit status 3 when none runs, or not all are healthy).
+prints a line for each process, and every problem with what to do (exit status 3 when none runs, or not all are healthy).
 Exit status: 0 when all went well, 1 when something must be mended before it can start, 2 for a wrong setting.
 """
 
@@ -113,13 +113,14 @@ def _run(arguments: argparse.Namespace, resolved: ResolvedSettings, machine: Mac
         print(text, file=sys.stderr if exit_status else sys.stdout)
         return exit_status
     if arguments.what is not None:
+        from wmkml.doctor.examination import locale_language
         from wmkml.launcher import commands
 
         match arguments.what:
             case "stop":
                 return commands.stop(paths.data)
             case "status":
-                return commands.status(paths.data)
+                return commands.status(paths, locale_language())
             case _:
                 return commands.start(_foreground_arguments(arguments), paths.data, paths.logs)
     try:

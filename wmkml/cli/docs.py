@@ -1,7 +1,8 @@
 """Write the docs that are generated from the code: every setting, every OSC address, every measure, every command.
 
 They go to `docs/settings.md`, `docs/osc.md`, `docs/measures.md` and `docs/cli.md`, between the markers of `README.md`,
-`docs/stage.md`, `docs/gpu.md`, `docs/doctor.md` and `docs/laboratory.md`, and into `frontend/src/lib/measures.generated.ts`.
+`docs/stage.md`, `docs/gpu.md`, `docs/doctor.md`, `docs/laboratory.md`, `BETRIEB.md` and `OPERATING.md`, and into
+`frontend/src/lib/measures.generated.ts` and `problems.generated.ts`.
 `--check` writes nothing and exits with 1 when a file differs from what the code says; the tests call it.
 """
 
@@ -31,6 +32,7 @@ from wmkml.launcher.memory.model import shape_of
 from wmkml.launcher.plan import Plan, make_plan
 from wmkml.measures.generated import diversity_rows, measure_rows, measure_types, stage_rows, window_rows
 from wmkml.owner.stage.mapping import RUN_SIGNALS
+from wmkml.problems.printing import manual_chapters, problem_types
 from wmkml.protocol.osc import TABLE, Address
 from wmkml.system.gpus import pretended_gpus
 
@@ -52,6 +54,7 @@ TRAINED_TOGETHER = (
 
 GPUS = ("1x16", "1x20", "1x24", "1x32", "1x40", "1x48", "1x80", "2x12", "2x24", "3x80", "8x80")
 MEASURES_ADDRESS = "/collapse/"
+MARKED_AT_ROOT = ("README.md", "BETRIEB.md", "OPERATING.md")
 MARKED_PAGES = ("stage.md", "gpu.md", "doctor.md", "laboratory.md")
 MARKED = re.compile(r"(<!-- (?P<name>[a-z-]+): generated -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -88,9 +91,10 @@ def generated_files(root: Path) -> dict[Path, str]:
         root / "docs" / "osc.md": page("OSC addresses", osc_table()),
         root / "docs" / "measures.md": page("Measures", measures_table()),
         root / "frontend" / "src" / "lib" / "measures.generated.ts": measure_types(),
+        root / "frontend" / "src" / "lib" / "problems.generated.ts": problem_types(),
         root / "docs" / "cli.md": page("Commands", commands_text(root)),
     }
-    for marked in (root / "README.md", *(root / "docs" / name for name in MARKED_PAGES)):
+    for marked in (*(root / name for name in MARKED_AT_ROOT), *(root / "docs" / name for name in MARKED_PAGES)):
         if marked.is_file():
             files[marked] = fill_markers(marked.read_text(encoding="utf-8"))
     return files
@@ -109,6 +113,8 @@ def fill_markers(text: str) -> str:
         "gpus": gpus_table,
         "devices": devices_table,
         "doctor": doctor_table,
+        "problems-de": lambda: manual_chapters("de"),
+        "problems-en": lambda: manual_chapters("en"),
         "definitions": definitions_table,
         "long-tests": long_tests_table,
         "stage-inputs": stage_inputs_table,

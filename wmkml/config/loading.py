@@ -218,5 +218,7 @@ def dump(settings: Settings) -> str:
     """All settings as YAML that `load_settings` reads back.  Secrets are in clear: write it to a private file only."""
     content = settings.model_dump(mode="json")
     content["general"]["hf_token"] = settings.general.hf_token.get_secret_value()
+    for name in ("alert_url", "heartbeat_url"):
+        content["general"][name] = getattr(settings.general, name).get_secret_value()
     content["inference"]["url_key"] = settings.inference.url_key.get_secret_value()
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)

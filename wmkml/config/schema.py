@@ -139,6 +139,25 @@ class General(Section):
     farewell_seconds: Seconds = _added(
         120.0, "At closing time a run that is under way gets so many seconds for its last words; then it ends."
     )
+    expected_pages: list[Literal["visitor", "stage"]] = _added(
+        ["visitor", "stage"],
+        "With `opening_hours`: the pages that are open in a room of the exhibition. One that is missing for three minutes "
+        "while it is open is a problem.",
+    )
+    installation_name: str = _added("", "This installation's name in alerts. Empty: the machine's.")
+    alert_url: Annotated[SecretStr, BeforeValidator(_secret)] = _added(
+        SecretStr(""),
+        "An address that gets each problem as JSON when it appears and when it goes (POST). Empty: none. Never shown, never "
+        "logged. See docs/exhibition.md.",
+        strict=False,
+    )
+    heartbeat_url: Annotated[SecretStr, BeforeValidator(_secret)] = _added(
+        SecretStr(""),
+        "An address that is called (GET) every `heartbeat_seconds` while the owner lives; who answers there can tell when "
+        "it is dead. Empty: none. Never shown, never logged.",
+        strict=False,
+    )
+    heartbeat_seconds: Annotated[Number, Field(ge=1)] = _added(60.0, "Interval of these calls, in seconds.")
     max_prompt_bytes: AtLeastOne = _added(
         65536, "The largest body of a visitor's request, in bytes; a larger one is refused (413)."
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from wmkml.doctor.facts import Facts
+from wmkml.problems.wording import BothLanguages
 
 Language = Literal["de", "en"]
 
@@ -15,18 +16,6 @@ CheckMark = Literal["good", "warning", "bad", "unknown"]
 
 SIGNS: Mapping[CheckMark, str] = {"good": "✓", "warning": "!", "bad": "✗", "unknown": "–"}
 """The marks as they are printed."""
-
-
-@dataclass(frozen=True)
-class BothLanguages:
-    """A text in German and English, with the same `{placeholders}`."""
-
-    de: str
-    en: str
-
-    def filled(self, values: Mapping[str, str]) -> BothLanguages:
-        """The text with its placeholders filled in."""
-        return BothLanguages(self.de.format(**values), self.en.format(**values))
 
 
 NOTHING = BothLanguages("", "")

@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterable, Mapping
 
 from wmkml.doctor import gpu_checks, installation_checks, machine_checks
-from wmkml.doctor.check import SIGNS, BothLanguages, DoctorCheck, Language
+from wmkml.doctor.check import SIGNS, DoctorCheck, Language
 from wmkml.doctor.facts import Facts
+from wmkml.doctor.named_problems import problem_code
+from wmkml.problems.wording import BothLanguages
 from wmkml.protocol.doctor import DoctorFinding, DoctorReport, DoctorText
 
 CHECKS: tuple[DoctorCheck, ...] = (
@@ -55,6 +57,7 @@ def _message(check: DoctorCheck, outcome_name: str, values: Mapping[str, str]) -
         mend=_text(outcome.mend.filled(values)),
         command=outcome.command.format(**{name: _in_shell(name, value) for name, value in values.items()}),
         blocks=outcome.blocks,
+        problem=problem_code(check.name, outcome_name) if outcome.mark in ("bad", "warning") else "",
     )
 
 

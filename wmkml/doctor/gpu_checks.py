@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from wmkml.doctor.check import BothLanguages, CheckFinding, CheckOutcome, DoctorCheck, finding, good, unknown
+from wmkml.doctor.check import CheckFinding, CheckOutcome, DoctorCheck, finding, good, unknown
 from wmkml.doctor.facts import Facts
 from wmkml.install.driver import CUDA12_DRIVER, CUDA13_DRIVER, CUDA129_PTX_DRIVER, OLDEST_CAPABILITY, PTX_CAPABILITY
+from wmkml.problems.wording import BothLanguages
 from wmkml.system.gpus import Version
 
 INSTALL = "./master_script.sh install"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from wmkml.doctor.check import BothLanguages, CheckFinding, CheckOutcome, DoctorCheck, finding, good, unknown
+from wmkml.doctor.check import CheckFinding, CheckOutcome, DoctorCheck, finding, good, unknown
 from wmkml.doctor.facts import Facts, FileState
+from wmkml.problems.wording import BothLanguages
 
 LOW_DISK_GIB = 5.0
 """Less free space is short; the desk warns from the same figure on."""

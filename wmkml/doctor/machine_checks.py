@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from wmkml.doctor.check import BothLanguages, CheckFinding, CheckOutcome, DoctorCheck, finding, good, unknown
+from wmkml.doctor.check import CheckFinding, CheckOutcome, DoctorCheck, finding, good, unknown
 from wmkml.doctor.facts import Facts
+from wmkml.problems.wording import BothLanguages
 
 RANKS_SHM_GIB = 1.0
 """/dev/shm from which on several ranks surely start: vLLM's queue between processes of one model takes 240 MiB

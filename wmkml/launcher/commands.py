@@ -11,13 +11,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import psutil
 
+from wmkml.access.keys import KeysUnreadableError, load_keys
+from wmkml.config.paths import Paths
 from wmkml.launcher.cluster_record import ClusterRecord, is_locked, read_record
 from wmkml.launcher.supervision.supervisor import Supervisor, SupervisordUnavailableError, cluster_mark
+from wmkml.problems.printing import Language, problem_lines
+from wmkml.protocol.desk import DeskProblem, ProblemList
 from wmkml.system.duration_text import duration_text
 from wmkml.system.orphans import end_marked_processes
 
@@ -96,11 +101,19 @@ def stop(data: Path) -> int:
     return 0
 
 
-def status(data: Path) -> int:
-    """Print a line for each process, the ports and the state of the run; returns 0 if a cluster is healthy here, else 3."""
-    record = read_record(data)
+def status(paths: Paths, language: Language) -> int:
+    """Print a line for each process, the ports, the state of the run, and every problem with its cause and what to do.
+
+    Args:
+        language: of the problems.
+
+    Returns:
+        0 if a cluster is healthy here, else 3.
+    """
+    record = read_record(paths.data)
     if record is None:
-        print(f"No cluster runs on {data}.")
+        print(f"No cluster runs on {paths.data}.")
+        _print_problems([DeskProblem(code="not_running")], language)
         return 3
     print(f"{record.phase}; up {duration_text(time.time() - record.started)}; launcher is process {record.pid}")
     for line in _process_lines(record):
@@ -110,6 +123,7 @@ def status(data: Path) -> int:
     for line in _node_lines(record):
         print(line)
     print(f"  run        {_run_text(record)}")
+    _print_problems(_problems(record, paths), language)
     return 0 if record.phase == "healthy" else 3
 
 
@@ -124,6 +138,32 @@ def _process_lines(record: ClusterRecord) -> list[str]:
         detail = f"up {duration_text(seconds)}, process {state['pid']}" if state["pid"] else state["spawnerr"] or ""
         lines.append(f"  {state['name']:<10} {str(state['statename']).lower():<9} {detail}")
     return lines
+
+
+def _print_problems(problems: Sequence[DeskProblem], language: Language) -> None:
+    for problem in problems:
+        print("\n" + "\n".join(problem_lines(problem.code, problem.detail, language)))
+
+
+def _problems(record: ClusterRecord, paths: Paths) -> list[DeskProblem]:
+    """What the owner names, and what can be seen from outside alone."""
+    problems = []
+    with suppress(SupervisordUnavailableError):
+        failing = [
+            state["name"]
+            for state in Supervisor(Path(record.socket)).program_states()
+            if state["statename"] in ("BACKOFF", "FATAL")
+        ]
+        if failing:
+            problems.append(DeskProblem(code="process_failing", detail=", ".join(failing)))
+    try:
+        headers = {"X-Key": load_keys(paths).operator} if paths.keys.is_file() else {}
+        answer = httpx.get(f"{record.owner_url}/operator/problems", headers=headers, timeout=5.0, trust_env=False)
+        return problems + ProblemList.model_validate(answer.json()).problems
+    except (KeysUnreadableError, OSError) as error:
+        return [*problems, DeskProblem(code="keys", detail=str(error))]
+    except (httpx.TransportError, ValueError):  # it starts, or another program answers in its place
+        return [*problems, DeskProblem(code="owner_away")]
 
 
 def _node_lines(record: ClusterRecord) -> list[str]:

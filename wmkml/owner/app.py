@@ -38,6 +38,9 @@ from wmkml.owner.inference.client import InferenceClient
 from wmkml.owner.inference.watch import InferenceWatch
 from wmkml.owner.installation import Installation
 from wmkml.owner.opening.keeper import OpeningKeeper
+from wmkml.owner.problems.calls import AlertSender, HeartbeatCaller
+from wmkml.owner.problems.routes import add_problem_routes
+from wmkml.owner.problems.watch import ProblemWatch
 from wmkml.owner.rounds.scheduler import RoundScheduler
 from wmkml.owner.rounds.worker_registry import WorkerRegistry
 from wmkml.owner.run.desk_file import DeskFile
@@ -116,6 +119,11 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
         except (PinUnusableError, OSError):
             return False  # the desk's log-in says what is wrong
 
+    problems = ProblemWatch(owner)
+    alerts, heartbeats = AlertSender(settings.general), HeartbeatCaller(settings.general)
+    problems.on_change.append(alerts.problem_changed)
+    problems.alert_failure, problems.heartbeat_failure = alerts.failure, heartbeats.failure
+
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         publisher.notices.extend(settings.notices())
@@ -126,6 +134,9 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
             asyncio.create_task(watch.watch()),
             asyncio.create_task(installation.watch_run_folder()),
             asyncio.create_task(opening.watch()),
+            asyncio.create_task(problems.watch()),
+            asyncio.create_task(alerts.send()),
+            asyncio.create_task(heartbeats.call()),
             asyncio.create_task(_send_heartbeats(settings, publisher)),
             asyncio.create_task(stage.watch(publisher.stage_folder_changed)),
             asyncio.create_task(_send_rolling_measures(publisher)),
@@ -159,7 +170,8 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
     add_state_routes(app, owner)
     add_metrics_routes(app, owner)
     add_operator_routes(app, owner)
-    add_desk_routes(app, owner, desk_sessions)
+    add_problem_routes(app, owner, problems)
+    add_desk_routes(app, owner, desk_sessions, problems)
     add_worker(app, owner)
     add_node_routes(app, owner)
     add_stage_routes(app, owner, stage)

@@ -72,6 +72,10 @@ class Installation:
         self._lifecycle_task: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
         """Held while a run is started or ended."""
+        self.folder_gone = ""
+        """The name of the last run, if it ended because somebody deleted its folder; until the next one begins."""
+        self.damaged = ""
+        """What kept earlier runs from going on, as sentences; until the next one begins."""
         self._last_start: tuple[str, str, float] | None = None
         """Language, `via` and monotonic time of the last start."""
 
@@ -88,7 +92,9 @@ class Installation:
         """Continue the run that the owner's last process left behind, or wait for a language."""
         self._runs.mkdir(parents=True, exist_ok=True)
         run_folder.finish_interrupted(self._runs)
-        for sentence in run_folder.discard_damaged_runs(self._runs, keep=self._settings.general.keep_runs):
+        damages = run_folder.discard_damaged_runs(self._runs, keep=self._settings.general.keep_runs)
+        self.damaged = " ".join(damages)
+        for sentence in damages:
             self._publisher.notice(sentence)
         unfinished = run_folder.find_run(self._runs)
         if unfinished is None:
@@ -136,6 +142,7 @@ class Installation:
             if previous is not None:
                 self._carry_over(*previous, store)
             run = LiveRun(folder, store, self._on_crash)
+            self.folder_gone = self.damaged = ""
             self._start_lifecycle(run)
             self._watch.require_restore()  # inference must forget every earlier run before it answers in this one
             self._publisher.run_begins(run.name, language)
@@ -159,6 +166,7 @@ class Installation:
                     f"The folder of run {run.name} was deleted while it was under way: the run is over. "
                     "Choose a language to begin another."
                 )
+                self.folder_gone = run.name
                 async with self._lock:
                     if self.run is run:
                         await self._end_run(run)

@@ -113,10 +113,14 @@ class DeskMachine(Message):
 
 
 class DeskProblem(Message):
-    """A problem for the operator.  `code` selects the sentence and the advice the page shows; `detail` is filled in."""
+    """A problem for the operator, by its code in `wmkml.problems.table`; it holds no visitor's word.
+
+    `detail` is filled into its title; `since`: when it was first seen, in seconds since 1970.
+    """
 
     code: str
     detail: str = ""
+    since: float = 0.0
 
 
 class DeskNotice(Message):
@@ -124,6 +128,13 @@ class DeskNotice(Message):
 
     text: str
     at: float | None
+
+
+class ProblemList(Message):
+    """`GET :8000/operator/problems`: what is wrong now, and the owner's notices, newest first."""
+
+    problems: list[DeskProblem]
+    notices: list[DeskNotice]
 
 
 class DeskState(Message):

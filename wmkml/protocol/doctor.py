@@ -22,7 +22,7 @@ class DoctorFinding(Message):
 
     `check`: its name; `outcome`: which of the check's outcomes this is; `means`: what it is for; `mend` and `command`: what to
     do, in words and as a command for a terminal in the project's folder, empty where nothing is to be done; `blocks`: nothing
-    can be started like this.
+    can be started like this; `problem`: its code in `wmkml.problems.table`, empty where it is none of them.
     """
 
     check: str
@@ -34,6 +34,7 @@ class DoctorFinding(Message):
     mend: DoctorText
     command: str
     blocks: bool
+    problem: str = ""
 
 
 class DoctorReport(Message):

@@ -67,6 +67,7 @@ export interface DeskMachine {
 export interface DeskProblem {
   code: string;
   detail: string;
+  since: number;
 }
 
 export interface DeskNotice {
@@ -114,6 +115,7 @@ export interface DoctorFinding {
   mend: DoctorText;
   command: string;
   blocks: boolean;
+  problem: string;
 }
 
 export interface DoctorReport {

@@ -30,6 +30,7 @@ from wmkml.owner.desk.state import DeskView
 from wmkml.owner.http.chat_requests import language_error_as_refusal
 from wmkml.owner.http.http_requests import SMALL_BODY_BYTES, read, read_bytes
 from wmkml.owner.http.page_routes import SECURITY_HEADERS
+from wmkml.owner.problems.watch import ProblemWatch
 from wmkml.protocol.base import Refusal, RequestRefusedError
 from wmkml.protocol.desk import DeskDials, DeskDoor, DeskHold, DeskLanguage, DeskLogin, DeskState, DeskWords
 from wmkml.protocol.doctor import DoctorReport
@@ -45,9 +46,9 @@ MAX_EXCHANGES = 10
 """How many of the last exchanges are sent to an operator who asks for them."""
 
 
-def add_desk_routes(app: FastAPI, owner: OwnerContext, sessions: DeskSessions) -> None:
+def add_desk_routes(app: FastAPI, owner: OwnerContext, sessions: DeskSessions, problems: ProblemWatch) -> None:
     """Add the routes."""
-    view = DeskView(owner)
+    view = DeskView(owner, problems)
     doctor = Doctor(owner.settings, owner.paths)
 
     async def require_session(request: Request) -> None:

@@ -15,6 +15,7 @@ from wmkml.measures.registry import TABLE, measure_answers
 from wmkml.measures.rolling import RollingMeasures
 from wmkml.owner.events.event_hub import EventHub
 from wmkml.owner.inference.client import AnswerToken
+from wmkml.protocol.desk import DeskNotice
 from wmkml.protocol.events import (
     AnswerStartEvent,
     ForgottenEvent,
@@ -53,7 +54,8 @@ class EventPublisher:
         self.rolling: dict[str, float] = {}
         """Of the running answers, when tokens flowed last, by name."""
         self._rolling = RollingMeasures()
-        self._stage_problems: list[str] = []
+        self.stage_problems: list[str] = []
+        """A sentence for each mistake in the stage's files as they are now."""
         self.last_activity = time.monotonic()
         """When a visitor last spoke or typed, by the monotonic clock."""
         self.blank = False
@@ -120,6 +122,10 @@ class EventPublisher:
         } | {text: time.time()}
         self._hub.publish("notice", NoticeEvent(text=text))
 
+    def dated_notices(self) -> list[DeskNotice]:
+        """The notices, newest first, and when each was last given."""
+        return [DeskNotice(text=text, at=self.notice_times.get(text)) for text in reversed(self.notices)]
+
     def opening_changed(self, opening: OpeningState) -> None:
         """It has opened or closed, or how long it stays so has changed."""
         log.info("%s.", "Open" if opening.open else "Closed")
@@ -139,12 +145,12 @@ class EventPublisher:
 
     def stage_folder_changed(self, version: int, problems: list[str]) -> None:
         """The stage's folder was read again: notices are given for new problems, and withdrawn for solved ones."""
-        for solved in [text for text in self._stage_problems if text not in problems and text in self.notices]:
+        for solved in [text for text in self.stage_problems if text not in problems and text in self.notices]:
             self.notices.remove(solved)
         for text in problems:
-            if text not in self._stage_problems:
+            if text not in self.stage_problems:
                 self.notice(text)
-        self._stage_problems = problems
+        self.stage_problems = problems
         self._hub.publish("stage_runtime", StageRuntimeEvent(version=version, problems=problems))
 
     def test_osc(self) -> int:

@@ -58,6 +58,7 @@ def add_worker(app: FastAPI, owner: OwnerContext) -> None:
         require_key(request, "worker", owner.keys.worker)
         message = await read(request, WorkerUnable, MESSAGE_BYTES)
         # No sign of life: this worker is away.
+        owner.workers.unable_reason = message.reason
         owner.publisher.notice(f"The worker {message.worker} cannot train: {message.reason}")
         return {"status": "success"}
 

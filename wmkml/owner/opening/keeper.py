@@ -48,6 +48,14 @@ class OpeningKeeper:
         opening = state_at(self._hours, self._desk_file.record.opening, time.time())
         return opening.model_copy(update={"farewell": not opening.open and self._installation.run is not None})
 
+    def open_by_hours(self) -> bool:
+        """Whether it would be open by the hours alone."""
+        return self._hours.is_open(time.time())
+
+    def hours_end(self) -> bool:
+        """Whether there are hours, and they never change any more."""
+        return bool(self._general.opening_hours) and self._hours.next_change(time.time()) is None
+
     def farewell_left(self) -> float | None:
         """Seconds until the run that says farewell ends; None: none does."""
         return None if self._farewell_ends is None else max(0.0, self._farewell_ends - time.monotonic())

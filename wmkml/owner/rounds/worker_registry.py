@@ -28,10 +28,12 @@ class WorkerRegistry:
         self._requests_under_way = 0
         self._successors: dict[str, str] = {}
         self._claimed_at: dict[str, float] = {}
+        self.unable_reason = ""
+        """Why the worker that was heard from last cannot train; empty since one has claimed a round."""
 
     def record_claim(self, session: str) -> None:
         """A session claims a round."""
-        now = time.monotonic()
+        now, self.unable_reason = time.monotonic(), ""
         self._claimed_at = {
             other: claimed_at for other, claimed_at in self._claimed_at.items() if now - claimed_at < SUCCESSOR_SECONDS
         }

@@ -79,20 +79,6 @@ export const de = {
   } as Record<string, string>,
   // --- problems
   problems: 'Was jetzt zu tun ist',
-  problem: {
-    inference_restoring: 'Das Sprachmodell ist da, nimmt aber seine Iterationen nicht an.|Zwei Minuten warten. Hilft das nicht: Lauf beenden (Neugeburt), dann neu beginnen.',
-    inference_loading: 'Das Sprachmodell lädt seit sehr langer Zeit.|Im Ordner `data/logs` die Datei `inference.log` ansehen; oft ist der Speicher voll. Andere Programme beenden.',
-    inference_absent: 'Das Sprachmodell läuft nicht. Besucher warten auf Antworten.|Es wird von selbst neu gestartet. Kommt es nicht: `./master_script.sh stop`, dann `./master_script.sh start`.',
-    inference_silent: 'Das Sprachmodell antwortet nicht. Besucher warten.|Eine Minute warten. Bleibt es dabei: `./master_script.sh stop`, dann `./master_script.sh start`.',
-    inference_refuses: 'Das Sprachmodell gehört zu einer anderen Installation.|Alles beenden (`./master_script.sh stop`) und neu starten (`./master_script.sh start`).',
-    worker_away: 'Das Training läuft nicht. Besucher können sprechen, aber die Sprache lernt nichts mehr.|Es wird von selbst neu gestartet. Läuft es auf einem anderen Rechner, dort nachsehen. Sonst: `./master_script.sh stop`, dann `./master_script.sh start`.',
-    unstored: 'Was Besucher sagen, wird beantwortet und kann nicht gespeichert werden ({detail}).|Platz schaffen auf der Platte des Datenordners; dann geht es von selbst weiter.',
-    disk: 'Nur noch {detail} GiB frei auf der Festplatte.|Alte Dateien löschen, etwa in `data/laboratory` oder `models`; darunter 1 GiB kann kein Lauf mehr gespeichert werden.',
-    memory: 'Nur noch {detail} GiB Arbeitsspeicher frei.|Andere Programme auf diesem Rechner beenden.',
-    osc: 'Musik und Bilder unter {detail} sind nicht erreichbar.|Ist der Rechner an und im selben Netz? Stimmt die Adresse in `config.yaml` (osc_ip, osc_port)?',
-    node: 'Ein weiterer Rechner darf nicht mitantworten ({detail}).|Die anderen antworten. Wie er dazukommt: `docs/machines.md`.',
-    skipped: 'Mehrere Runden wurden übersprungen ({detail}).|Unter „Meldungen“ steht, warum. Meist hilft eine Neugeburt; kehrt es wieder, das Training ansehen (`data/logs/worker.log`).',
-  } as Record<string, string>,
   // --- the run
   run: 'Der Lauf',
   phase: { waiting: 'Wartet auf eine Sprache', seeding: 'Beginnt …', running: 'Läuft', last_words: 'Letzte Worte' },

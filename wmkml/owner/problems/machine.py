@@ -39,7 +39,9 @@ class MachineWatch:
         due = time.monotonic() - self._gpus_read_at >= GPU_POLL_SECONDS
         if self._has_tool and self._gpu_task is None and due:
             self._gpu_task = asyncio.create_task(self._read_gpus())
-        disk, memory = psutil.disk_usage(str(self._data)), psutil.virtual_memory()
+        # Somebody may have deleted the folder: that is a problem of its own.
+        present = next(folder for folder in (self._data, *self._data.parents) if folder.exists())
+        disk, memory = psutil.disk_usage(str(present)), psutil.virtual_memory()
         return DeskMachine(
             disk_free_gib=disk.free / GIB,
             disk_total_gib=disk.total / GIB,

@@ -1,0 +1,1 @@
+"""Which named problems the owner has now, since when, and who is told."""
