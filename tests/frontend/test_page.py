@@ -72,6 +72,7 @@ def test_a_visitor_is_told_what_the_settings_say(
     assert ("Dann werden sie gelöscht" in german, "Then they are deleted" in english) == (not stays, not stays)
     assert ("Auch die Läufe danach" in german, "The runs after it" in english) == (carried, carried)
     assert ("was das Modell aus ihnen gelernt" in german) == (kept or not carried)
+    assert ("Im Bericht über den Lauf" in german, "The report of the run" in english) == (kept, kept)
     assert ("an Musik und Bilder" in german, "to music and images" in english) == (osc, osc)
     assert ("können auch in den Protokolldateien" in german, "may also stand in" in english) == (logged, logged)
     assert ("stehen sie nicht" in german, "They are not in" in english) == (not logged, not logged)

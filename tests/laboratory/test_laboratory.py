@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import html
 import json
 import sqlite3
 import types
@@ -37,8 +38,10 @@ from wmkml.laboratory.report import MeasuresLine, Outcome, read_lines
 from wmkml.laboratory.resources import LaboratoryResources, start_resources
 from wmkml.laboratory.runner import PLOT_FILE, SUMMARY_FILE, run_seeds
 from wmkml.measures.dictionaries import word_shares
+from wmkml.measures.registry import TABLE
 from wmkml.measures.texts import distinct_n, ends_with_sentence
 from wmkml.policy.pair_selection import HUMAN_ITERATION
+from wmkml.reports.folder import read_record
 from wmkml.runs import folder as runs
 from wmkml.training.loop import TrainingSpoiledError
 from wmkml.training.samples import IGNORED
@@ -144,6 +147,16 @@ def test_a_life_leaves_a_run_folder_of_the_documented_form(play: Play, experimen
         "1",
         "2",
     }
+    assert main(["report", str(folder), "--language", "en"]) == 0
+    report = read_record(folder / "report")
+    assert [numbers.values["distinct_2"] for numbers in report.measures] == [line["distinct_2"] for line in lines]
+    assert len(report.losses) == len(steps)
+    assert report.words is not None
+    assert [(answer.iteration, answer.answer) for answer in report.words.panel] == [
+        (answer["iteration"], answer["answer"]) for answer in answers
+    ]
+    page = (folder / "report" / "report.html").read_text(encoding="utf-8")
+    assert all(html.escape(measure.words("en").title) in page for measure in (TABLE["distinct_2"], TABLE["base_loss"]))
 
 
 @pytest.mark.process

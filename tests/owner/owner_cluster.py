@@ -50,6 +50,7 @@ class OwnerCluster:
             "general.osc_ip": "127.0.0.1",
             "general.osc_port": self.osc.getsockname()[1],
             "general.osc_heartbeat_seconds": 0.0,
+            "general.keep_reports": 0,  # drawing one takes a processor for a second
             "finetuning.minimum_iteration_time": 0.0,
             "finetuning.num_total_iters": 3,
             "finetuning.samples_by_iteration": 8,

@@ -27,6 +27,7 @@ FLOORS = (
     {"protocol", "understudy"},
     {"policy"},
     {"runs"},
+    {"reports"},
     {"owner", "inference", "worker", "gui", "laboratory", "finetuning", "rehearsal", "doctor", "kiosk"},
     {"launcher", "autopsy"},
     {"cli"},
@@ -36,7 +37,7 @@ FLOORS = (
 OWNER_FLOORS = (
     {"inference"},
     {"events", "run"},
-    {"measuring"},
+    {"measuring", "report_maker"},
     {"answers"},
     {"rounds"},
     {"run_lifecycle"},

@@ -61,6 +61,11 @@ class Paths:
         return self.data / "runs"
 
     @property
+    def reports(self) -> Path:
+        """Holds one folder for each run that has a report; they stay when the run is gone."""
+        return self.data / "reports"
+
+    @property
     def serving(self) -> Path:
         """Inference's own copies of the adapters that it has loaded."""
         return self.data / "serving"

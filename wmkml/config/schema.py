@@ -121,6 +121,11 @@ class General(Section):
         "true: during last words everybody may open `/autopsy` and ask every self of the language. false: who has the key "
         "of the stage or the operator, or comes from the desk. See docs/autopsy.md.",
     )
+    keep_reports: Count = _added(
+        200,
+        "Reports of ended runs that stay in `data/reports`; the oldest goes first. They are numbers, unless `keep_runs` keeps "
+        "the words too. 0: none is made.",
+    )
     idle_seconds: Seconds = _added(
         90.0, "After this many seconds without a touch, a visitor's page forgets its visitor. 0: never."
     )

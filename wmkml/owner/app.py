@@ -41,6 +41,7 @@ from wmkml.owner.opening.keeper import OpeningKeeper
 from wmkml.owner.problems.calls import AlertSender, HeartbeatCaller
 from wmkml.owner.problems.routes import add_problem_routes
 from wmkml.owner.problems.watch import ProblemWatch
+from wmkml.owner.report_maker import ReportMaker
 from wmkml.owner.rounds.scheduler import RoundScheduler
 from wmkml.owner.rounds.worker_registry import WorkerRegistry
 from wmkml.owner.run.desk_file import DeskFile
@@ -82,7 +83,8 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
     publisher = EventPublisher(osc, hub, run_state, settings.general.log_visitor_words)
     desk_file = DeskFile(paths.desk, publisher.notice)
     overrides = Overrides(settings, desk_file)
-    installation = Installation(settings, paths.runs, paths.serving, client, make_lifecycle, on_crash)
+    reports = ReportMaker(paths.reports, settings.general.keep_reports, publisher.notice)
+    installation = Installation(settings, paths.runs, paths.serving, client, make_lifecycle, on_crash, reports)
     watch = InferenceWatch(
         client, installation.restore, installation.on_inference_absent, lambda _: publisher.state_changed()
     )
@@ -137,6 +139,7 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
             asyncio.create_task(problems.watch()),
             asyncio.create_task(alerts.send()),
             asyncio.create_task(heartbeats.call()),
+            asyncio.create_task(reports.work()),
             asyncio.create_task(_send_heartbeats(settings, publisher)),
             asyncio.create_task(stage.watch(publisher.stage_folder_changed)),
             asyncio.create_task(_send_rolling_measures(publisher)),

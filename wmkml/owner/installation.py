@@ -21,6 +21,7 @@ from wmkml.owner.events.event_publisher import EventPublisher
 from wmkml.owner.inference.client import InferenceAwayError, InferenceClient, InferenceRefusedError
 from wmkml.owner.inference.crash_counter import MAX_CRASHES
 from wmkml.owner.inference.watch import InferenceWatch
+from wmkml.owner.report_maker import ReportMaker
 from wmkml.owner.run import run_folder
 from wmkml.owner.run.live_run import LiveRun
 from wmkml.owner.run_lifecycle import RunLifecycle
@@ -58,15 +59,17 @@ class Installation:
         client: InferenceClient,
         make_lifecycle: Callable[[LiveRun], RunLifecycle],
         on_crash: Callable[[BaseException], None],
+        reports: ReportMaker,
     ) -> None:
         """Args:
         runs: the folder of all runs.
         copies: the folder of inference's copies of the adapters it has loaded.
         make_lifecycle: creates a run's parts.
         on_crash: called with an unexpected error in a task of the run.
+        reports: takes the numbers of a run that ends.
         """
         self._settings, self._runs, self._copies, self._client = settings, runs, copies, client
-        self._make_lifecycle, self._on_crash = make_lifecycle, on_crash
+        self._make_lifecycle, self._on_crash, self._reports = make_lifecycle, on_crash, reports
         self.lifecycle: RunLifecycle | None = None
         """The current run with its parts; none while a language is awaited."""
         self._lifecycle_task: asyncio.Task[None] | None = None
@@ -283,6 +286,8 @@ class Installation:
         await run.end()
         if self.lifecycle is not None:
             self.lifecycle.end()
+        # Before the run is gone for everybody: from then on nothing of it may be read any more.
+        await self._reports.record(run)
         self.lifecycle = self._lifecycle_task = self._last_start = None
         delete_words = not general.keep_runs and self._settings.finetuning.delete_live_questions_at_start
         if delete_words:

@@ -160,6 +160,29 @@ class DeskState(Message):
     notices: list[DeskNotice]
 
 
+class DeskReport(Message):
+    """The report of a run that is over.  `started_at`: seconds since 1970; `seconds`: how long it lasted.
+
+    `rounds`: how many iterations have answered; `words`: whether answers are in it; `files`: those that are there, the page
+    `report.html` last of all.
+    """
+
+    run: str
+    language: str
+    started_at: float
+    seconds: float
+    rounds: int
+    words: bool
+    files: list[str]
+
+
+class DeskReports(Message):
+    """`GET :8000/desk/reports`: the newest reports, newest first, and how many there are in all."""
+
+    count: int
+    reports: list[DeskReport]
+
+
 class DeskWords(Message):
     """`GET :8000/desk/words`: the last exchanges, newest first; sent only on the operator's request."""
 

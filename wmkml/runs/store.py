@@ -299,9 +299,10 @@ class RunStore:
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         return numbers
 
-    def pair_counts(self) -> dict[Source, int]:
-        """The number of pairs of each source, zeros included."""
-        counts = {row["source"]: row["n"] for row in self._rows("SELECT source, count(*) n FROM pairs GROUP BY source")}
+    def pair_counts(self, *, carried: bool = True) -> dict[Source, int]:
+        """The number of pairs of each source, zeros included; `carried`: with those taken over from the run before."""
+        rows = self._rows("SELECT source, count(*) n FROM pairs WHERE ? OR NOT carried GROUP BY source", carried)
+        counts = {row["source"]: row["n"] for row in rows}
         return {source: counts.get(source, 0) for source in SOURCES}
 
     def exchanges(self, station: str, newest: int | None = None, oldest: int | None = None) -> list[Exchange]:

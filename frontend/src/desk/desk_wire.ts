@@ -95,6 +95,21 @@ export interface DeskState {
   notices: DeskNotice[];
 }
 
+export interface DeskReport {
+  run: string;
+  language: string;
+  started_at: number;
+  seconds: number;
+  rounds: number;
+  words: boolean;
+  files: string[];
+}
+
+export interface DeskReports {
+  count: number;
+  reports: DeskReport[];
+}
+
 export interface DeskWords {
   exchanges: Exchange[];
 }

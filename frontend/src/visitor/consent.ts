@@ -2,6 +2,10 @@
 
 import type { RunState } from '../lib/wire';
 
+// A model that has learned words may say them again, and with `keep_runs` its answers are in the run's report.
+const germanReport = ' Im Bericht über den Lauf stehen Antworten des Modells, die deine Worte wiederholen können.';
+const englishReport = ' The report of the run holds answers of the model, which may repeat your words.';
+
 /** The sentences, in the page's language for `language`. */
 export function consent(language: string, state: RunState): string[] {
   return language === 'de' ? german(state) : english(state);
@@ -30,7 +34,7 @@ function germanStorage(state: RunState): string {
   }
   const laterRuns = state.carries_words ? ' Auch die Läufe danach werden mit ihnen trainiert.' : '';
   const stored = 'Deine Worte werden gespeichert. Auch wenn der Lauf zu Ende ist, bleiben sie auf dem Rechner der Installation';
-  return state.keep_runs ? `${stored}, und mit ihnen, was das Modell aus ihnen gelernt hat.${laterRuns}` : `${stored}.${laterRuns}`;
+  return state.keep_runs ? `${stored}, und mit ihnen, was das Modell aus ihnen gelernt hat.${germanReport}${laterRuns}` : `${stored}.${laterRuns}`;
 }
 
 function english(state: RunState): string[] {
@@ -56,5 +60,5 @@ function englishStorage(state: RunState): string {
   }
   const laterRuns = state.carries_words ? ' The runs after it are trained on them, too.' : '';
   const stored = 'Your words are stored. They stay on the installation’s computer when the run is over';
-  return state.keep_runs ? `${stored}, and so does what the model learned from them.${laterRuns}` : `${stored}.${laterRuns}`;
+  return state.keep_runs ? `${stored}, and so does what the model learned from them.${englishReport}${laterRuns}` : `${stored}.${laterRuns}`;
 }

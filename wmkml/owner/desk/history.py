@@ -10,16 +10,11 @@ import asyncio
 import json
 import time
 
-from wmkml.measures.registry import measure_answers, shown_in
+from wmkml.measures.registry import shown_in
 from wmkml.owner.run.live_run import LiveRun
 from wmkml.protocol.desk import DeskLoss, DeskMeasures
+from wmkml.reports.gathering import MIN_MEASURED_ANSWERS, measures_of_answers
 from wmkml.runs.store import StoreClosedError
-
-MAX_MEASURED_ANSWERS = 200
-"""At most this many of an iteration's newest answers are measured, which bounds the cost of a request."""
-
-MIN_MEASURED_ANSWERS = 3
-"""An iteration with fewer answers is not measured: the numbers would mean little."""
 
 MEASURE_INTERVAL_SECONDS = 3.0
 """Seconds between two passes over the store; only iterations with new answers are measured again."""
@@ -64,7 +59,7 @@ class RunHistory:
         self._measured_at = time.monotonic()
         for iteration, count in run.store.answer_counts().items():
             if count >= MIN_MEASURED_ANSWERS and self._answer_counts.get(iteration) != count:
-                self._of_answers[iteration] = _measure(run, iteration)
+                self._of_answers[iteration] = measures_of_answers(run.store, iteration)
             self._answer_counts[iteration] = count
         self._of_iterations = {measures.iteration: measures.values for measures in run.store.measures()}
 
@@ -90,8 +85,3 @@ class RunHistory:
                     self._losses = {key: point for key, point in self._losses.items() if key[0] != iteration}
                 if loss is not None:
                     self._losses[iteration, step] = DeskLoss(iteration=iteration, step=step, loss=loss)
-
-
-def _measure(run: LiveRun, iteration: int) -> dict[str, float]:
-    answers = run.store.answers_of(iteration, MAX_MEASURED_ANSWERS)
-    return measure_answers("desk", [text for text, _ in answers], [entropy for _, entropy in answers])

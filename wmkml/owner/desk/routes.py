@@ -25,6 +25,7 @@ from wmkml.access.trusted_hosts import FORWARDED_FOR
 from wmkml.owner.autopsy.routes import COOKIE as AUTOPSY_COOKIE
 from wmkml.owner.context import OwnerContext
 from wmkml.owner.desk.doctor import Doctor
+from wmkml.owner.desk.reports import add_report_routes
 from wmkml.owner.desk.sessions import SESSION_SECONDS, DeskSessions, TooSoonError, WrongPinError
 from wmkml.owner.desk.state import DeskView
 from wmkml.owner.http.chat_requests import language_error_as_refusal
@@ -191,6 +192,7 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext, sessions: DeskSessions, p
         return _success()
 
     app.include_router(desk)
+    add_report_routes(app, owner, require_session)
 
 
 def _opened(response: Response, token: str, known: str) -> Response:

@@ -81,6 +81,11 @@ export function languageName(code: string): string {
   }
 }
 
+/** Day and time to the minute; `at` in seconds since 1970. */
+export function formatDateAndTime(at: number): string {
+  return new Intl.DateTimeFormat(locale.language, { dateStyle: 'medium', timeStyle: 'short' }).format(at * 1000);
+}
+
 /** The time of day; `at` in seconds since 1970. */
 export function formatTimeOfDay(at: number): string {
   const parts = { hour: 'numeric', minute: 'numeric', second: 'numeric' } as const;
