@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from wmkml.measures.registry import TABLE, Measure
+from wmkml.measures.measure import Measure
+from wmkml.measures.registry import TABLE
 from wmkml.reports.record import RunRecord
 
 ARCHIVED = ("life", "distinct_2", "perplexity", "entropy")

@@ -9,7 +9,7 @@ import html
 import json
 from collections.abc import Sequence
 
-from wmkml.measures.registry import Unit
+from wmkml.measures.measure import Unit
 from wmkml.reports.charts import SMALL, WIDE, Point, chart
 from wmkml.reports.curves import MeasureCurve, curves_of
 from wmkml.reports.folder import PAGE_FILE, REPORT_FILES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from wmkml.measures.registry import Direction
+from wmkml.measures.measure import Direction
 from wmkml.reports.curves import MeasureCurve, curves_of
 from wmkml.reports.record import RunRecord
 from wmkml.reports.texts import (

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Literal
 
-from wmkml.measures.registry import Measure
+from wmkml.measures.measure import Measure
 
 ReportLanguage = Literal["de", "en"]
 
