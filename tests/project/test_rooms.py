@@ -21,7 +21,7 @@ MOST_MODULES = 14
 FLOORS = (
     {"system"},
     {"config", "install"},
-    {"access", "dialogue", "adapters", "models", "problems"},
+    {"access", "dialogue", "adapters", "models", "problems", "decency"},
     {"training", "corpora", "engine"},
     {"measures", "generation"},
     {"protocol", "understudy"},

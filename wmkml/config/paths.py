@@ -48,6 +48,8 @@ class Paths:
     datasets: Path
     stage: Path
     """The projection's mapping, texts and fonts, edited by the artist.  It may not exist."""
+    words: Path
+    """The installation's own word lists.  It may not exist."""
     model: Path
     """The folder of the model in use, in Hugging Face's format.  It may not exist yet."""
     panel: Path
@@ -115,6 +117,7 @@ def paths_of(settings: Settings, root: Path) -> Paths:
         models=models,
         datasets=root / general.datasets_folder,
         stage=root / general.stage_folder,
+        words=root / general.words_folder,
         model=model_folder(general.model_name, models, root),
         panel=root / settings.inference.panel_prompts if settings.inference.panel_prompts else SHIPPED_PANEL,
         caches=root / general.data_folder / "caches",
@@ -130,6 +133,7 @@ def with_absolute_folders(settings: Settings, paths: Paths) -> Settings:
         "models_folder": str(paths.models),
         "datasets_folder": str(paths.datasets),
         "stage_folder": str(paths.stage),
+        "words_folder": str(paths.words),
         "model_name": general.model_name if general.model_name == UNDERSTUDY or of_hub else str(paths.model),
     }
     inference = settings.inference

@@ -109,6 +109,10 @@ class General(Section):
         "stage",
         "The projection's mapping, texts and fonts, relative to config.yaml; changes appear when they are saved.",
     )
+    words_folder: str = _added(
+        "words",
+        "Word lists of your own for `decency`, relative to config.yaml; a file takes the place of the shipped one of its name.",
+    )
     log_visitor_words: bool = _added(
         False, "true: visitors' words may appear in the logs. The consent page then says so."
     )
@@ -396,6 +400,15 @@ class Inference(Section):
     )
 
 
+class Decency(Section):
+    """What is not repeated to a room: entries of the word lists (docs/decency.md), replaced by "…". All of it is off by default."""
+
+    visitor: bool = _added(False, "true: in the answers that a visitor reads.")
+    stage: bool = _added(False, "true: in what the stage shows and OSC carries, prompts too.")
+    card: bool = _added(False, "true: on the take-home card.")
+    training: bool = _added(False, "true: no round trains on a pair with such a word in its prompt or answer.")
+
+
 NODE_PORT = 8011
 """Where a node listens that is named without a port."""
 
@@ -412,6 +425,7 @@ class Settings(Section):
     general: General = Field(default_factory=General)
     finetuning: Finetuning = Field(default_factory=Finetuning)
     inference: Inference = Field(default_factory=Inference)
+    decency: Decency = Field(default_factory=Decency)
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:
@@ -529,4 +543,4 @@ class Settings(Section):
 
 def sections() -> dict[str, type[Section]]:
     """The sections of config.yaml by name."""
-    return {"general": General, "finetuning": Finetuning, "inference": Inference}
+    return {"general": General, "finetuning": Finetuning, "inference": Inference, "decency": Decency}

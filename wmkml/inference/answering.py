@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from wmkml.adapters.checks import AdapterRefusedError
 from wmkml.config import Settings
+from wmkml.decency.word_filter import TokenFilter, WordFilter
 from wmkml.dialogue.answer_end import kept_length
 from wmkml.dialogue.chat_template import FittedPrompt, MessagesRefusedError, PromptTooLongError, fit_window
 from wmkml.engine.protocol import Adapter, Engine, EngineDiedError, Generation, Sampling, Step
@@ -127,8 +128,9 @@ class Answering:
         metrics: Metrics,
         admission: Admission,
         end_tokens: Sequence[int] = (),
+        words: WordFilter | None = None,
     ) -> None:
-        """`end_tokens`: the ids that end an answer."""
+        """`end_tokens`: the ids that end an answer; `words`: what OSC does not carry, None: it carries everything."""
         self._end_tokens = frozenset(end_tokens)
         self._settings = settings
         self._engine = engine
@@ -137,6 +139,7 @@ class Answering:
         self._osc = osc
         self._metrics = metrics
         self._admission = admission
+        self._words = WordFilter(()) if words is None else words
 
     def prepare(self, request: CompletionRequest) -> PreparedRequest:
         """Check a request and hold its iteration.  The result must be given to `pieces`, which releases the iteration.
@@ -184,20 +187,19 @@ class Answering:
         queue: PieceQueue = asyncio.Queue()
         osc = self._osc if self._sends_osc(prepared.request.audience) else None
         if osc is not None:
-            osc.send("/prompt", prepared.request.messages[-1].content)
+            osc.send("/prompt", self._words.apply(prepared.request.messages[-1].content))
         tasks = [asyncio.create_task(self._run_answer(prepared, index, queue)) for index in range(count)]
         for index, task in enumerate(tasks):
             task.add_done_callback(functools.partial(_report_failure, queue, index))
         entry.answers.update(tasks)
-        text = ""
+        answer = _OscAnswer(osc, self._words, entry.iteration) if osc is not None else None
         try:
             while count:
                 index, piece = await queue.get()
                 if isinstance(piece, BaseException):
                     raise piece
-                if osc is not None and index == 0:
-                    text += piece.text
-                    _send_osc(osc, piece, text, entry.iteration)
+                if answer is not None and index == 0:
+                    answer.send(piece)
                 count -= piece.finish is not None
                 yield index, piece
         finally:
@@ -332,14 +334,29 @@ class Answering:
             raise RequestRefusedError(400, f"{name} names what is no token id of this model.", "invalid_value")
 
 
-def _send_osc(osc: OscSender, piece: Piece, text: str, iteration: int) -> None:
-    """Send a piece of a visitor's answer by OSC, and with the last one the answer.  `text`: the answer so far."""
-    if piece.token is not None:
-        osc.send("/token", piece.text, math.exp(piece.step.logprob))
-        osc.send("/entropy", piece.entropy())
-    if piece.finish is not None:
-        osc.send("/response", text[: kept_length(text)])
-        osc.send("/iteration", iteration + 1)
+class _OscAnswer:
+    """Sends a visitor's answer by OSC, token by token, and whole at its end, without what is not to be repeated."""
+
+    def __init__(self, osc: OscSender, words: WordFilter, iteration: int) -> None:
+        self._osc, self._words, self._iteration = osc, words, iteration
+        self._pieces = TokenFilter[Piece](words)
+        self._text = ""
+
+    def send(self, piece: Piece) -> None:
+        """Send what is certain with this piece; with the last one the answer."""
+        self._text += piece.text
+        self._send_tokens(self._pieces.push(piece.text, piece))
+        if piece.finish is not None:
+            self._send_tokens(self._pieces.finish())
+            shown = self._words.visible(self._text)[: kept_length(self._text)]
+            self._osc.send("/response", "".join(shown))
+            self._osc.send("/iteration", self._iteration + 1)
+
+    def _send_tokens(self, released: list[tuple[str, Piece]]) -> None:
+        for text, piece in released:
+            if piece.token is not None:
+                self._osc.send("/token", text, math.exp(piece.step.logprob))
+                self._osc.send("/entropy", piece.entropy())
 
 
 def _iteration_of(model: str, base: str) -> int | None:

@@ -30,6 +30,7 @@ from wmkml.config import Settings
 from wmkml.config.addresses import KEEP_ALIVE_SECONDS, owner_url
 from wmkml.config.paths import Paths, paths_of
 from wmkml.config.planned import planned_engine
+from wmkml.decency.safeguards import load_safeguards
 from wmkml.dialogue.chat_template import load_tokenizer
 from wmkml.engine.build import build_engine, engine_setup, installation_label
 from wmkml.engine.choice import choose_engine, vllm_runs
@@ -163,7 +164,10 @@ class InferenceService:
         background = background_answers(settings)
         admission = Admission(background, max_prefills=max(1, background // ANSWERS_PER_PREFILL))
         ends = EngineSetup(model=paths.model, adapters=1, rank=1).end_tokens
-        answering = Answering(settings, engine, tokenizer, self.registry, self.osc, self.metrics, admission, ends)
+        words = load_safeguards(settings, paths.words).stage
+        answering = Answering(
+            settings, engine, tokenizer, self.registry, self.osc, self.metrics, admission, ends, words
+        )
         # Of a whole body, which holds all messages of the conversation's window.
         max_bytes = general.max_prompt_bytes * 4
         context = control_routes.ControlContext(

@@ -12,6 +12,7 @@ from wmkml.access.keys import Keys
 from wmkml.access.pin import PinUnusableError, load_pin
 from wmkml.config import Settings
 from wmkml.config.paths import SHIPPED_STAGE, Paths
+from wmkml.decency.safeguards import load_safeguards
 from wmkml.measures.panel.prompts import panel_prompts
 from wmkml.owner.answers.cards import Cards
 from wmkml.owner.answers.chat import Chat
@@ -64,7 +65,11 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
 
     Args:
         on_crash: called with an error after which the owner cannot continue and its process must be restarted.
+
+    Raises:
+        WordListError: a word list cannot be used.
     """
+    safeguards = load_safeguards(settings, paths.words)
     hub, osc, workers = EventHub(), OscSender(settings.osc_targets), WorkerRegistry()
     client = InferenceClient(settings, keys.operator)
 
@@ -89,10 +94,10 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
         client, installation.restore, installation.on_inference_absent, lambda _: publisher.state_changed()
     )
     installation.connect(watch, publisher)
-    background = BackgroundRequests(settings, client, watch, overrides)
+    background = BackgroundRequests(settings, client, watch, overrides, safeguards)
     base_answers = BaseAnswerCache(paths.kept_answers, settings.general.model_name)
-    chat = Chat(settings, client, watch, publisher)
-    cards = Cards(settings, client, watch, overrides)
+    chat = Chat(settings, client, watch, publisher, safeguards)
+    cards = Cards(settings, client, watch, overrides, safeguards.card)
     stage = StageFolder(paths.stage, SHIPPED_STAGE)
     opening = OpeningKeeper(settings.general, installation, publisher, chat, desk_file)
     owner = OwnerContext(
@@ -111,6 +116,7 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
         overrides,
         desk_file,
         opening,
+        safeguards,
     )
 
     desk_sessions = DeskSessions(lambda: load_pin(paths))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from wmkml.access.keys import Keys
 from wmkml.config import Settings
 from wmkml.config.paths import Paths
+from wmkml.decency.safeguards import Safeguards
 from wmkml.owner.answers.cards import Cards
 from wmkml.owner.answers.chat import Chat
 from wmkml.owner.events.event_hub import EventHub
@@ -45,6 +46,7 @@ class OwnerContext:
     overrides: Overrides
     desk_file: DeskFile
     opening: OpeningKeeper
+    safeguards: Safeguards
 
     def require_lifecycle(self) -> RunLifecycle:
         """The current run's lifecycle.

@@ -16,6 +16,7 @@ from wmkml.config import Settings
 from wmkml.config.addresses import KEEP_ALIVE_SECONDS
 from wmkml.config.paths import paths_of
 from wmkml.corpora import check_datasets, list_datasets, read_dataset
+from wmkml.decency.word_lists import WordListError
 from wmkml.measures.panel.prompts import PanelFileError, panel_prompts
 from wmkml.owner.app import make_app
 from wmkml.owner.http.http_requests import error_location
@@ -87,7 +88,11 @@ def serve(settings: Settings, root: Path) -> int:
         0 if general.behind_proxy else general.max_connections_per_address,
         open_files=raise_open_file_limit(),
     )
-    app = make_app(settings, paths, keys, on_crash)
+    try:
+        app = make_app(settings, paths, keys, on_crash)
+    except WordListError as error:
+        print(error, file=sys.stderr)
+        return 2
     server = uvicorn.Server(
         uvicorn.Config(
             app,

@@ -17,7 +17,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import asdict, fields
@@ -321,17 +321,28 @@ class RunStore:
         )
         return [Exchange(**dict(row)) for row in (reversed(rows) if oldest is None else rows)]
 
-    def shown_exchanges(self, station: str, with_tokens: int) -> list[ShownExchange]:
-        """A station's exchanges in this run, oldest first; the newest `with_tokens` of them with their tokens."""
+    def shown_exchanges(
+        self, station: str, with_tokens: int, shown: Callable[[str, int], str] | None = None
+    ) -> list[ShownExchange]:
+        """A station's exchanges in this run, oldest first; the newest `with_tokens` of them with their tokens.
+
+        Args:
+            shown: what is shown of an answer of which so many characters are kept; None: those.
+        """
         rows = self._rows(
-            "SELECT prompt, substr(answer, 1, kept) text, iteration, tokens FROM pairs LEFT JOIN ("
+            "SELECT prompt, answer, kept, iteration, tokens FROM pairs LEFT JOIN ("
             "SELECT pair, tokens FROM tokens JOIN pairs USING (pair) WHERE station = ?1 ORDER BY pair DESC LIMIT ?2"
             ") USING (pair) WHERE station = ?1 AND source = 'visitor' AND NOT carried ORDER BY pair",
             station,
             with_tokens,
         )
         return [
-            ShownExchange(**{**dict(row), "tokens": TOKENS.validate_json(row["tokens"]) if row["tokens"] else []})
+            ShownExchange(
+                prompt=row["prompt"],
+                text=shown(row["answer"], row["kept"]) if shown else row["answer"][: row["kept"]],
+                iteration=row["iteration"],
+                tokens=TOKENS.validate_json(row["tokens"]) if row["tokens"] else [],
+            )
             for row in rows
         ]
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 from wmkml.config import Settings
+from wmkml.decency.word_filter import WordFilter
 from wmkml.dialogue.answer_end import kept_length
 from wmkml.owner.answers.chat import AnswerUnavailableError
 from wmkml.owner.answers.conversations import standalone_messages
@@ -42,9 +43,16 @@ class Cards:
     """Makes cards for all stations of a run."""
 
     def __init__(
-        self, settings: Settings, client: InferenceClient, watch: InferenceWatch, overrides: Overrides
+        self,
+        settings: Settings,
+        client: InferenceClient,
+        watch: InferenceWatch,
+        overrides: Overrides,
+        words: WordFilter,
     ) -> None:
+        """`words`: what no card repeats."""
         self._settings, self._client, self._watch, self._overrides = settings, client, watch, overrides
+        self._words = words
         self._request_lock = asyncio.Lock()
         self._failures: Counter[tuple[str, int]] = Counter()
         """By run and iteration: how often inference went away while answering.  An iteration that may crash inference
@@ -69,7 +77,7 @@ class Cards:
     async def _make(self, run: LiveRun, station: str, first: Exchange, emit: Callable[[CardEvent], None]) -> None:
         iterations = await self._loaded_iterations(run)
         language = run.language_of(station)
-        emit(CardBegins(prompt=first.prompt, language=language, iterations=iterations))
+        emit(CardBegins(prompt=self._words.apply(first.prompt), language=language, iterations=iterations))
         answers = 0
         for iteration in iterations:
             # The iteration that answered the visitor keeps the answer the visitor saw; it is not asked again.
@@ -77,7 +85,7 @@ class Cards:
                 first.text if iteration == first.iteration else await self._ask(run, language, first.prompt, iteration)
             )
             if text is not None:
-                emit(CardAnswer(iteration=iteration, text=text))
+                emit(CardAnswer(iteration=iteration, text=self._words.apply(text)))
                 answers += 1
         emit(CardEnd(answers=answers))
 

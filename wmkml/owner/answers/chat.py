@@ -10,17 +10,20 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wmkml.config import Settings
+from wmkml.decency.safeguards import Safeguards
+from wmkml.decency.word_filter import TokenFilter
 from wmkml.dialogue.answer_end import kept_length
 from wmkml.owner.answers.conversations import conversation_messages, standalone_messages
 from wmkml.owner.answers.echoes import Echoes
 from wmkml.owner.answers.task_stream import stream_task
 from wmkml.owner.answers.turns import StationTurns
+from wmkml.owner.answers.visible_tokens import VisibleTokens, visible_answer
 from wmkml.owner.events.event_publisher import EventPublisher
-from wmkml.owner.inference.client import InferenceAwayError, InferenceClient, mean
+from wmkml.owner.inference.client import AnswerToken, InferenceAwayError, InferenceClient, mean
 from wmkml.owner.inference.watch import InferenceWatch
 from wmkml.owner.run.live_run import LiveRun
 from wmkml.protocol.conversation import ALTERNATIVES, ChatEnd, ChatStart, ChatToken
@@ -68,9 +71,15 @@ class Chat:
     """Answers the prompts of all stations."""
 
     def __init__(
-        self, settings: Settings, client: InferenceClient, watch: InferenceWatch, publisher: EventPublisher
+        self,
+        settings: Settings,
+        client: InferenceClient,
+        watch: InferenceWatch,
+        publisher: EventPublisher,
+        safeguards: Safeguards,
     ) -> None:
         self._settings, self._client, self._watch, self._publisher = settings, client, watch, publisher
+        self._safeguards = safeguards
         self._under_way: set[asyncio.Task[Any]] = set()
         """The tasks that answer a visitor at the moment."""
         self._stopped: set[asyncio.Task[Any]] = set()
@@ -125,13 +134,15 @@ class Chat:
     async def _answer_now(
         self, run: LiveRun, echoes: Echoes, question: VisitorPrompt, emit: Callable[[ChatEvent], None]
     ) -> None:
-        self._publisher.prompt(question.station, question.prompt)
+        self._publisher.prompt(question.station, self._safeguards.events.apply(question.prompt), question.prompt)
         started = False
         for _ in range(MAX_ATTEMPTS):
             if not await self._watch.wait(INFERENCE_WAIT_SECONDS):
                 break
             iteration = run.iteration
             tokens: list[ChatToken] = []
+            visible = VisibleTokens(self._safeguards.visitor)
+            published = TokenFilter[AnswerToken](self._safeguards.events)
             adapter = ""
             try:
                 messages = conversation_messages(self._settings.inference, run, question.station, question.prompt)
@@ -148,8 +159,12 @@ class Chat:
                             alternatives=list(token.alternatives),
                         )
                         tokens.append(chat_token)
-                        emit(chat_token)
-                        self._publisher.token(question.station, token, iteration)
+                        for shown in visible.push(chat_token):
+                            emit(shown)
+                        self._publish(question.station, published.push(token.text, token), iteration)
+                for shown in visible.finish():
+                    emit(shown)
+                self._publish(question.station, published.finish(), iteration)
             except InferenceAwayError:
                 run.crashes.record_failure(iteration)
                 self._watch.require_restore()
@@ -194,7 +209,8 @@ class Chat:
             except InferenceAwayError:
                 self._watch.require_restore()
                 continue
-            return ChatAnswer(text=text[: kept_length(text)], iteration=BASE_ITERATION)
+            shown = visible_answer(self._safeguards.visitor, text, kept_length(text))
+            return ChatAnswer(text=shown, iteration=BASE_ITERATION)
         raise _unavailable_error()
 
     async def _store(
@@ -218,14 +234,22 @@ class Chat:
                 answer=whole,
                 kept=kept,
                 iteration=iteration,
-                live=bool(whole.strip()),  # no round trains on an empty answer
+                # No round trains on an empty answer.
+                live=bool(whole.strip()) and self._safeguards.may_train(question.prompt, whole),
                 entropy=mean([token.entropy for token in tokens]),
             ),
             tokens=tokens,
             awaits_echoes=awaits_echoes,
         )
-        self._publisher.response(question.station, whole[:kept], iteration)
-        return ChatEnd(iteration=iteration, pair=pair, kept=kept, text=whole[:kept])
+        self._publisher.response(
+            question.station, visible_answer(self._safeguards.events, whole, kept), iteration, whole[:kept]
+        )
+        shown = visible_answer(self._safeguards.visitor, whole, kept)
+        return ChatEnd(iteration=iteration, pair=pair, kept=len(shown), text=shown)
+
+    def _publish(self, station: str, released: list[tuple[str, AnswerToken]], iteration: int) -> None:
+        for text, token in released:
+            self._publisher.token(station, replace(token, text=text), iteration)
 
     def _request(self, question: VisitorPrompt, iteration: int, messages: list[ChatMessage]) -> CompletionRequest:
         inference = self._settings.inference

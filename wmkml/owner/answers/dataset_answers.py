@@ -174,13 +174,16 @@ class DatasetAnswers:
                 under_way.value -= 1
 
     async def _answer_one(self, run: LiveRun, round_number: int, name: str, prompt: str) -> None:
-        """Have one prompt of the dataset `name` answered, and store the pair; a refused or empty answer yields none."""
+        """Have one prompt of the dataset `name` answered, and store the pair.
+
+        None is stored of a refused or empty answer, or where a round may not train on it.
+        """
         try:
             answer, iteration = await self._answer(run, round_number, prompt)
         except InferenceRefusedError as refusal:
             log.warning("Inference refuses a prompt of dataset %s (%s).", name, refusal.code or "no code")
             return
-        if not answer.strip():
+        if not answer.strip() or not self._background.safeguards.may_train(prompt, answer):
             return
         await run.add_pairs_patiently(
             NewPair(

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wmkml.config import Settings
+from wmkml.decency.safeguards import Safeguards
 from wmkml.dialogue.answer_end import kept_length
 from wmkml.owner.answers.conversations import standalone_messages
 from wmkml.owner.inference.client import InferenceAwayError, InferenceClient, InferenceRefusedError, WholeAnswer
@@ -48,9 +49,15 @@ class BackgroundRequests:
     """Asks inference in the background, with the sampling of the config and the operator's overrides."""
 
     def __init__(
-        self, settings: Settings, client: InferenceClient, watch: InferenceWatch, overrides: Overrides
+        self,
+        settings: Settings,
+        client: InferenceClient,
+        watch: InferenceWatch,
+        overrides: Overrides,
+        safeguards: Safeguards,
     ) -> None:
         self.settings, self._client, self._watch, self._overrides = settings, client, watch, overrides
+        self.safeguards = safeguards
 
     async def answers_at_once(self) -> int:
         """How many background answers inference generates at the same time; waits while it is away."""
@@ -105,7 +112,7 @@ class BackgroundRequests:
         echoes_of: int | None = None,
         station: str | None = None,
     ) -> None:
-        """Store answers as pairs; an empty answer is stored too, but never live.
+        """Store answers as pairs; an empty answer is stored too, but never live, and so is what may not be trained on.
 
         Args:
             echoes_of: the pair whose prompt they echo: it waits no longer.
@@ -121,7 +128,7 @@ class BackgroundRequests:
                     answer=answer.text,
                     kept=kept_length(answer.text),
                     iteration=reply.iteration,
-                    live=live and bool(answer.text.strip()),
+                    live=live and bool(answer.text.strip()) and self.safeguards.may_train(prompt, answer.text),
                     entropy=answer.entropy,
                 )
                 for answer in reply.answers

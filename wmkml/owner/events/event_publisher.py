@@ -220,11 +220,11 @@ class EventPublisher:
 
     # --- visitors' words -------------------------------------------------------------------------------------------
 
-    def prompt(self, station: str, text: str) -> None:
-        """A visitor has sent a prompt."""
+    def prompt(self, station: str, text: str, typed: str) -> None:
+        """A visitor has sent a prompt; `text`: as it may be shown, `typed`: as the log has it where it may have it."""
         self.last_activity = time.monotonic()
         if self._log_words:
-            log.info("Prompt: %s", text)
+            log.info("Prompt: %s", typed)
         self._hub.publish("prompt", PromptEvent(station=station, text=text), station)
 
     def answer_begins(self, station: str, iteration: int, restarted: bool) -> None:
@@ -244,10 +244,10 @@ class EventPublisher:
         )
         self._hub.publish("token", event, station)
 
-    def response(self, station: str, text: str, iteration: int) -> None:
-        """A visitor's answer is complete; `text` is cut at the end of a sentence."""
+    def response(self, station: str, text: str, iteration: int, answer: str) -> None:
+        """A visitor's answer is complete, cut at the end of a sentence; `text`: as it may be shown, `answer`: as it came."""
         if self._log_words:
-            log.info("Answer of iteration %d: %s", iteration, text)
+            log.info("Answer of iteration %d: %s", iteration, answer)
         self._hub.publish("response", ResponseEvent(station=station, text=text, iteration=iteration), station)
 
     def rolling_measured(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from fastapi.responses import StreamingResponse
 from wmkml.owner.answers.cards import CardEvent, NoQuestionError
 from wmkml.owner.answers.chat import ChatEvent
 from wmkml.owner.answers.conversations import SHARED_STATION
+from wmkml.owner.answers.visible_tokens import visible_answer, visible_tokens
 from wmkml.owner.context import OwnerContext
 from wmkml.owner.events.event_hub import format_event
 from wmkml.owner.events.kept_alive import done_soon, kept_alive
@@ -76,7 +78,11 @@ def add_chat_routes(app: FastAPI, owner: OwnerContext) -> None:
         run = owner.installation.run
         if run is None:
             return StationWords(language=None, exchanges=[])
-        return StationWords(language=run.languages.get(station), exchanges=run.store.shown_exchanges(station, tokens))
+        words = owner.safeguards.visitor
+        exchanges = run.store.shown_exchanges(station, tokens, functools.partial(visible_answer, words))
+        for exchange in exchanges:
+            exchange.tokens = visible_tokens(words, exchange.tokens)
+        return StationWords(language=run.languages.get(station), exchanges=exchanges)
 
     @app.post("/forget")
     async def forget(request: Request) -> ForgetReply:

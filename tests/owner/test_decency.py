@@ -1,0 +1,104 @@
+"""Words that are not repeated, on the way from inference to the visitor's page, the stage, OSC, the card and the rounds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx_sse
+import pytest
+
+from tests.owner.owner_cluster import OwnerCluster, started_cluster
+from tests.waiting import until
+
+pytestmark = pytest.mark.process
+
+LIST = "endings: [n]\ncategories: {insults: [quappenkopf, antwort]}\n"
+ANSWER = ["Du ", "Quap", "pen", "kopf", ", ", "ein Haus", "."]
+
+
+@pytest.fixture(scope="module")
+def strict_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnerCluster]:
+    """A cluster with all switches on, a list of its own, and answers that hold an entry of it."""
+    folder = tmp_path_factory.mktemp("strict")
+    (folder / "words").mkdir()
+    (folder / "words" / "de.yaml").write_text(LIST, encoding="utf-8")
+    switches = {f"decency.{place}": True for place in ("visitor", "stage", "card", "training")}
+    with started_cluster(folder, **switches) as cluster:
+        cluster.behave(words=ANSWER, alternatives=[["pe", 0.2], ["penkopf", 0.1]])
+        cluster.begin()
+        yield cluster
+
+
+def words_until(events: Iterator[httpx_sse.ServerSentEvent], station: str, end: str) -> list[tuple[str, str]]:
+    """Name and text of the next events of a station, to the one called `end`."""
+    words = []
+    for event in events:
+        data: dict[str, Any] = json.loads(event.data)
+        if data.get("station") == station and "text" in data:
+            words.append((event.event, data["text"]))
+            if event.event == end:
+                return words
+    return words
+
+
+def test_a_word_of_the_lists_reaches_neither_page_nor_stage_nor_card(strict_cluster: OwnerCluster) -> None:
+    stage = strict_cluster.events()
+    next(stage)  # the state: it listens now
+    events = strict_cluster.chat("Wer ist ein Qu4ppenkopf?", station="a")
+    tokens = [data for name, data in events if name == "token"]
+    assert "".join(token["text"] for token in tokens) == "Du …, ein Haus."
+    assert len(tokens) == len(ANSWER)
+    # The alternatives of tokens that were replaced are gone, and what would complete an entry is nowhere.
+    shown = [[other["text"] for other in token["alternatives"]] for token in tokens]
+    assert shown[1:4] == [[], [], []] and shown[5] == ["pe", "penkopf"]
+    end = events[-1][1]
+    assert end["text"] == "Du …, ein Haus." and end["kept"] == len(end["text"])
+    stored = strict_cluster.owner.get("/station?station=a&tokens=5").json()["exchanges"][0]
+    assert stored["text"] == end["text"]
+    assert [token["text"] for token in stored["tokens"]] == [token["text"] for token in tokens]
+    assert stored["prompt"] == "Wer ist ein Qu4ppenkopf?"  # the visitor's own page
+
+    on_stage = words_until(stage, "a", "response")
+    assert on_stage[0] == ("prompt", "Wer ist ein …?")
+    assert "".join(text for name, text in on_stage if name == "token") == "Du …, ein Haus."
+    assert on_stage[-1] == ("response", "Du …, ein Haus.")
+
+    original = strict_cluster.owner.post("/generate_gui", json={"prompt": "Sag", "station": "b"}).json()
+    assert original["text"] == "Du …, ein Haus."
+    card = strict_cluster.owner.post("/card", json={"station": "a"}).text
+    assert "Wer ist ein …?" in card and "Du …, ein Haus." in card and "uappenkopf" not in card
+
+
+def test_no_round_trains_on_it_and_the_store_keeps_it_as_it_was(strict_cluster: OwnerCluster) -> None:
+    strict_cluster.chat("Noch einmal", station="c")
+    until(lambda: strict_cluster.counts()["echo"] >= 2, "echoes")
+    visitor = strict_cluster.pairs("visitor")
+    assert all(pair["answer"] == "".join(ANSWER) and not pair["live"] for pair in visitor)
+    # The stand-in's other answers hold an entry as well; of the seed, too, none is live.
+    assert not any(pair["live"] for pair in strict_cluster.pairs())
+
+
+def test_what_nobody_switched_on_changes_nothing(cluster: OwnerCluster) -> None:
+    (cluster.folder / "words").mkdir()
+    (cluster.folder / "words" / "de.yaml").write_text(LIST, encoding="utf-8")
+    cluster.behave(words=ANSWER)
+    cluster.begin()
+    events = cluster.chat("Quappenkopf", station="a")
+    assert [data["text"] for name, data in events if name == "token"] == ANSWER
+    assert all(pair["live"] for pair in cluster.pairs("visitor"))
+
+
+def test_a_list_that_cannot_be_used_ends_the_start_with_its_name(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    cluster = OwnerCluster(tmp_path_factory.mktemp("broken"), **{"decency.visitor": True})
+    try:
+        (cluster.folder / "words").mkdir()
+        (cluster.folder / "words" / "de.yaml").write_text("words: [a]", encoding="utf-8")
+        cluster.start_owner(wait=False)
+        assert cluster.owner_process is not None and cluster.owner_process.wait(60) == 2
+        assert "de.yaml: 'words' is no key" in cluster.log.read_text(encoding="utf-8")
+    finally:
+        cluster.stop()
