@@ -169,7 +169,9 @@ def test_words_are_shown_only_to_who_asks(desk: DeskClient) -> None:
     assert SECRET not in text and KEPT_ANSWER not in text
     words = desk.http.get("/desk/words")
     assert words.headers["cache-control"] == "no-store"
-    assert words.json()["exchanges"] == [{"prompt": SECRET, "text": KEPT_ANSWER, "iteration": -1}]
+    [exchange] = words.json()["exchanges"]
+    assert exchange.pop("pair") > 0
+    assert exchange == {"prompt": SECRET, "text": KEPT_ANSWER, "iteration": -1}
     desk.press("rebirth")
     assert desk.http.get("/desk/words").json()["exchanges"] == []
 
@@ -185,3 +187,23 @@ def test_inference_away_is_seen_and_seen_to_be_back(desk: DeskClient) -> None:
     until(lambda: desk.light("inference") == ("busy", "absent"), "the light to change")
     desk.owner.cluster.start_inference()
     until(lambda: desk.light("inference") == ("good", "ready"), "the light to be green again")
+
+
+def test_a_pair_is_taken_out_of_the_run_with_its_echoes(desk: DeskClient) -> None:
+    cluster = desk.owner.cluster
+    desk.owner.begin("de")
+    desk.owner.say(SECRET, "s1")
+    desk.owner.say("Ein Wort, das bleibt", "s1")
+    until(lambda: {pair["prompt"] for pair in cluster.pairs("echo")} >= {SECRET}, "echoes")
+    exchanges = desk.http.get("/desk/words").json()["exchanges"]
+    number = next(exchange["pair"] for exchange in exchanges if exchange["prompt"] == SECRET)
+    of_it = [pair for pair in cluster.pairs() if pair["prompt"] == SECRET]
+    reply = desk.press("remove_pair", {"pair": number})
+    assert reply["pairs"] >= len(of_it) >= 2
+    assert [exchange["prompt"] for exchange in desk.http.get("/desk/words").json()["exchanges"]] == [
+        "Ein Wort, das bleibt"
+    ]
+    assert not any(SECRET in pair["prompt"] for pair in cluster.pairs())
+    files = [path for path in cluster.paths.data.rglob("*") if path.is_file()]
+    assert [path.name for path in files if SECRET.encode() in path.read_bytes()] == []
+    assert "not in the run" in desk.refusal("remove_pair", 409, {"pair": number})

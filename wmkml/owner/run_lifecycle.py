@@ -7,6 +7,8 @@ work is done by the parts it is given.
 from __future__ import annotations
 
 import asyncio
+import functools
+from collections.abc import Callable
 
 from wmkml.config import Finetuning
 from wmkml.owner.answers.dataset_answers import DatasetAnswers
@@ -89,14 +91,33 @@ class RunLifecycle:
             NotStoredError: the disk takes no deletion either.
         """
         run = self.run
-        pairs = set(await asyncio.to_thread(run.store.forget, station))
-        self.echoes.forget(pairs)
-        learned = self.scheduler.forget(pairs)
-        # An echo that was being stored while its prompt was deleted.
-        pairs |= set(await asyncio.to_thread(run.store.forget, station))
+        reply = await self._forget(functools.partial(run.store.forget, station))
         run.languages.pop(station, None)
         run.stations.discard(station)
         self._publisher.forgotten(station)
+        return reply
+
+    async def remove_pair(self, pair: int) -> ForgetReply | None:
+        """Delete a visitor's pair and its echoes, and the same prompt of that station elsewhere; None if there is no such pair.
+
+        Raises:
+            NotStoredError: the disk takes no deletion either.
+        """
+        run = self.run
+        spoken = run.store.prompt_of(pair)
+        if spoken is None:
+            return None
+        reply = await self._forget(functools.partial(run.store.forget_prompt, *spoken))
+        self._publisher.forgotten(spoken[0])
+        return reply
+
+    async def _forget(self, delete: Callable[[], list[int]]) -> ForgetReply:
+        """Have the store delete pairs, whose numbers `delete` returns, and neither echo them nor train on them."""
+        pairs = set(await asyncio.to_thread(delete))
+        self.echoes.forget(pairs)
+        learned = self.scheduler.forget(pairs)
+        # An echo that was being stored while its prompt was deleted.
+        pairs |= set(await asyncio.to_thread(delete))
         return ForgetReply(pairs=len(pairs), learned=learned)
 
     def time_left(self) -> float:

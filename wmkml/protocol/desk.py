@@ -183,7 +183,19 @@ class DeskReports(Message):
     reports: list[DeskReport]
 
 
+class DeskExchange(Exchange):
+    """An exchange with the number of its pair."""
+
+    pair: int
+
+
 class DeskWords(Message):
     """`GET :8000/desk/words`: the last exchanges, newest first; sent only on the operator's request."""
 
-    exchanges: list[Exchange]
+    exchanges: list[DeskExchange]
+
+
+class DeskPair(Message):
+    """`POST /desk/remove_pair`: take this pair out of the run; the reply is a ForgetReply."""
+
+    pair: int

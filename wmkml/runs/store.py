@@ -28,6 +28,7 @@ from pydantic import TypeAdapter
 
 from wmkml.policy.pair_selection import Candidate
 from wmkml.protocol.conversation import ChatToken, Exchange, ShownExchange
+from wmkml.protocol.desk import DeskExchange
 from wmkml.protocol.run_state import AdapterProof, IterationMeasures, Phase, Source
 from wmkml.protocol.training import Sample
 from wmkml.runs.schema import ADDED_COLUMNS, FORMAT, TABLES, AcceptedAdapter, NewPair, Round, RunRow, WaitingEcho
@@ -288,16 +289,31 @@ class RunStore:
         Pages are overwritten (`secure_delete`), and the write-ahead log, which holds them too, is emptied.
         """
         self._settle()  # a language written behind would come back after the deletion
-        of_station = "SELECT pair FROM pairs WHERE station = ? AND source IN ('visitor', 'echo')"
         with self._transaction() as connection:
-            numbers = [int(row["pair"]) for row in connection.execute(of_station, (station,))]
-            for table in ("tokens", "waiting_echoes", "pairs"):
-                connection.execute(f"DELETE FROM {table} WHERE pair IN ({of_station})", (station,))
+            numbers = _delete_pairs(connection, "station = ?", station)
             connection.execute("DELETE FROM stations WHERE station = ?", (station,))
+        self._empty_log()
+        return numbers
+
+    def forget_prompt(self, station: str, prompt: str) -> list[int]:
+        """Delete what a station was answered to a prompt, and its echoes, as `forget` does; the pairs' numbers."""
+        with self._transaction() as connection:
+            numbers = _delete_pairs(connection, "station = ? AND prompt = ?", station, prompt)
+        self._empty_log()
+        return numbers
+
+    def prompt_of(self, pair: int) -> tuple[str, str] | None:
+        """Station and prompt of a visitor's pair; None if there is none of this number."""
+        rows = self._rows(
+            "SELECT coalesce(station, '') station, prompt FROM pairs WHERE pair = ? AND source = 'visitor'", pair
+        )
+        return (rows[0]["station"], rows[0]["prompt"]) if rows else None
+
+    def _empty_log(self) -> None:
+        """Empty the write-ahead log, which holds what was deleted."""
         with self._writer_lock:
             if not self._closed:
                 self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        return numbers
 
     def pair_counts(self, *, carried: bool = True) -> dict[Source, int]:
         """The number of pairs of each source, zeros included; `carried`: with those taken over from the run before."""
@@ -400,14 +416,14 @@ class RunStore:
         )
         return [(row["answer"], row["entropy"]) for row in rows]
 
-    def newest_exchanges(self, count: int) -> list[Exchange]:
+    def newest_exchanges(self, count: int) -> list[DeskExchange]:
         """The newest exchanges of all stations, newest first; answers are cut as they were shown."""
         rows = self._rows(
-            "SELECT prompt, substr(answer, 1, kept) text, iteration FROM pairs "
+            "SELECT pair, prompt, substr(answer, 1, kept) text, iteration FROM pairs "
             "WHERE source = 'visitor' AND NOT carried ORDER BY pair DESC LIMIT ?",
             count,
         )
-        return [Exchange(**dict(row)) for row in rows]
+        return [DeskExchange(**dict(row)) for row in rows]
 
     def waiting_echoes(self) -> list[WaitingEcho]:
         """The prompts that wait for their echoes, oldest first."""
@@ -524,6 +540,15 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
     connection.row_factory = sqlite3.Row
     return connection
+
+
+def _delete_pairs(connection: sqlite3.Connection, condition: str, *values: str) -> list[int]:
+    """Delete the visitors' pairs and echoes for which an SQL condition holds, and their tokens; their numbers."""
+    chosen = f"SELECT pair FROM pairs WHERE source IN ('visitor', 'echo') AND {condition}"
+    numbers = [int(row["pair"]) for row in connection.execute(chosen, values)]
+    for table in ("tokens", "waiting_echoes", "pairs"):
+        connection.execute(f"DELETE FROM {table} WHERE pair IN ({chosen})", values)
+    return numbers
 
 
 def _add_columns(connection: sqlite3.Connection) -> None:

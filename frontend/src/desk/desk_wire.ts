@@ -110,8 +110,12 @@ export interface DeskReports {
   reports: DeskReport[];
 }
 
+export interface DeskExchange extends Exchange {
+  pair: number;
+}
+
 export interface DeskWords {
-  exchanges: Exchange[];
+  exchanges: DeskExchange[];
 }
 
 /** A text of the doctor, in both languages of the desk. */

@@ -33,7 +33,8 @@ from wmkml.owner.http.http_requests import SMALL_BODY_BYTES, read, read_bytes
 from wmkml.owner.http.page_routes import SECURITY_HEADERS
 from wmkml.owner.problems.watch import ProblemWatch
 from wmkml.protocol.base import Refusal, RequestRefusedError
-from wmkml.protocol.desk import DeskDials, DeskDoor, DeskHold, DeskLanguage, DeskLogin, DeskState, DeskWords
+from wmkml.protocol.conversation import ForgetReply
+from wmkml.protocol.desk import DeskDials, DeskDoor, DeskHold, DeskLanguage, DeskLogin, DeskPair, DeskState, DeskWords
 from wmkml.protocol.doctor import DoctorReport
 from wmkml.protocol.events import StageEvent
 from wmkml.protocol.opening import OpeningDecision, PanicSwitch
@@ -128,6 +129,14 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext, sessions: DeskSessions, p
     async def words() -> DeskWords:
         run = owner.installation.run
         return DeskWords(exchanges=[] if run is None else run.store.newest_exchanges(MAX_EXCHANGES))
+
+    @desk.post("/remove_pair")
+    async def remove_pair(request: Request) -> ForgetReply:
+        message = await read(request, DeskPair, SMALL_BODY_BYTES)
+        reply = await owner.require_lifecycle().remove_pair(message.pair)
+        if reply is None:
+            raise RequestRefusedError(409, "This pair is not in the run any more.")
+        return reply
 
     @desk.post("/start")
     async def start(request: Request) -> Response:

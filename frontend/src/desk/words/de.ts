@@ -238,6 +238,7 @@ export const de = {
   exchanges_hint: 'Verborgen. Nur ansehen, wenn es nötig ist; nach {seconds} Sekunden verschwindet es wieder.',
   show_exchanges: 'Zuletzt Gesagtes zeigen',
   hide_exchanges: 'Verbergen ({seconds})',
+  remove_pair: 'Aus dem Lauf nehmen',
   no_exchanges: 'In diesem Lauf hat noch niemand etwas gesagt.',
   prompt: 'Besucher',
   answer: 'Sprache',

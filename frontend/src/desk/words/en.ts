@@ -229,6 +229,7 @@ export const en: Words = {
   exchanges_hint: 'Hidden. Look only where needed; after {seconds} seconds it is gone again.',
   show_exchanges: 'Show the last words said',
   hide_exchanges: 'Hide ({seconds})',
+  remove_pair: 'Take out of the run',
   no_exchanges: 'Nobody has said anything in this run yet.',
   prompt: 'Visitor',
   answer: 'Language',
