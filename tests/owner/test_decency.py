@@ -15,6 +15,8 @@ from tests.waiting import until
 pytestmark = pytest.mark.process
 
 LIST = "endings: [n]\ncategories: {insults: [quappenkopf, antwort]}\n"
+HELP = {"de": "Du bist nicht allein: 0800 1110111.", "en": "You are not alone."}
+DESPAIR = "Ich will einfach nur noch sterben, Xylophonquappe."
 ANSWER = ["Du ", "Quap", "pen", "kopf", ", ", "ein Haus", "."]
 
 
@@ -24,8 +26,9 @@ def strict_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnerCl
     folder = tmp_path_factory.mktemp("strict")
     (folder / "words").mkdir()
     (folder / "words" / "de.yaml").write_text(LIST, encoding="utf-8")
+    help_line = {"decency.help_line": HELP}
     switches = {f"decency.{place}": True for place in ("visitor", "stage", "card", "training")}
-    with started_cluster(folder, **switches) as cluster:
+    with started_cluster(folder, **switches, **help_line) as cluster:
         cluster.behave(words=ANSWER, alternatives=[["pe", 0.2], ["penkopf", 0.1]])
         cluster.begin()
         yield cluster
@@ -80,11 +83,48 @@ def test_no_round_trains_on_it_and_the_store_keeps_it_as_it_was(strict_cluster: 
     assert not any(pair["live"] for pair in strict_cluster.pairs())
 
 
+def test_somebody_who_writes_of_harming_themselves_is_offered_help_and_nobody_else_hears(
+    strict_cluster: OwnerCluster,
+) -> None:
+    cluster = strict_cluster
+    cluster.osc_addresses()
+    stage = cluster.events()
+    next(stage)
+    events = cluster.chat(DESPAIR, station="d", language="de")
+    assert events[0][1]["help"] == HELP["de"] and events[-1][0] == "end"
+    # The same words from a station that speaks English, and others afterwards, which are heard.
+    assert cluster.chat(DESPAIR, station="e", language="en")[0][1]["help"] == HELP["en"]
+    assert cluster.chat("Ich sterbe vor Lachen", station="d")[0][1]["help"] == ""
+    heard = [event.data for event in _until_response(stage)]
+    assert any("vor Lachen" in data for data in heard) and not any("Xylophonquappe" in data for data in heard)
+
+    [pair] = [pair for pair in cluster.pairs("visitor") if pair["station"] == "d" and pair["prompt"] == DESPAIR]
+    assert not pair["live"]
+    until(lambda: any(pair["station"] == "d" for pair in cluster.pairs("echo")), "echoes of the other prompt")
+    assert not any(pair["prompt"] == DESPAIR for pair in cluster.pairs("echo"))
+    # Inference sends OSC of visitors' prompts alone.
+    requests = cluster.stand_in_state()["requests"]
+    audiences = {request["audience"] for request in requests if request["messages"][-1]["content"] == DESPAIR}
+    assert audiences == {"api"}
+    card = cluster.owner.post("/card", json={"station": "d"}).text
+    assert "Lachen" in card and "Xylophonquappe" not in card
+    assert cluster.owner.post("/card", json={"station": "e"}).status_code == 409
+    assert "Xylophonquappe" not in cluster.log.read_text(encoding="utf-8")
+
+
+def _until_response(events: Iterator[httpx_sse.ServerSentEvent]) -> Iterator[httpx_sse.ServerSentEvent]:
+    for event in events:
+        yield event
+        if event.event == "response":
+            return
+
+
 def test_what_nobody_switched_on_changes_nothing(cluster: OwnerCluster) -> None:
     (cluster.folder / "words").mkdir()
     (cluster.folder / "words" / "de.yaml").write_text(LIST, encoding="utf-8")
     cluster.behave(words=ANSWER)
     cluster.begin()
+    assert cluster.chat(DESPAIR, station="b")[0][1]["help"] == ""
     events = cluster.chat("Quappenkopf", station="a")
     assert [data["text"] for name, data in events if name == "token"] == ANSWER
     assert all(pair["live"] for pair in cluster.pairs("visitor"))

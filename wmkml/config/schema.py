@@ -407,6 +407,11 @@ class Decency(Section):
     stage: bool = _added(False, "true: in what the stage shows and OSC carries, prompts too.")
     card: bool = _added(False, "true: on the take-home card.")
     training: bool = _added(False, "true: no round trains on a pair with such a word in its prompt or answer.")
+    help_line: dict[str, str] = _added(
+        {},
+        "A line of help for a visitor who writes of harming themselves; it is shown on their own page alone, and their pair is "
+        "neither trained on nor shown. Empty: none. See docs/decency.md.",
+    )
 
 
 NODE_PORT = 8011

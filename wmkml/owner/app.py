@@ -97,7 +97,7 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
     background = BackgroundRequests(settings, client, watch, overrides, safeguards)
     base_answers = BaseAnswerCache(paths.kept_answers, settings.general.model_name)
     chat = Chat(settings, client, watch, publisher, safeguards)
-    cards = Cards(settings, client, watch, overrides, safeguards.card)
+    cards = Cards(settings, client, watch, overrides, safeguards)
     stage = StageFolder(paths.stage, SHIPPED_STAGE)
     opening = OpeningKeeper(settings.general, installation, publisher, chat, desk_file)
     owner = OwnerContext(

@@ -26,10 +26,12 @@ class ChatStart(Message):
     """An answer begins.
 
     `restarted`: the engine died and the prompt is asked again; discard the tokens received so far.
+    `help`: a line of help to show with it, where the prompt asks for one (`decency.help_line`); else empty.
     """
 
     iteration: int
     restarted: bool = False
+    help: str = ""
 
 
 class Alternative(Message):

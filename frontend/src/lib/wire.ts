@@ -89,6 +89,7 @@ export interface RunState {
 export interface ChatStart {
   iteration: number;
   restarted: boolean;
+  help: string; // a line of help to show with the answer; mostly empty
 }
 
 /** A token that was likely in the place of the chosen one.  Without a text, it is the end of the answer. */

@@ -15,6 +15,8 @@ export class PageExchange {
   tokens = $state.raw<Token[]>([]);
   iteration = $state<number | null>(null);
   restarted = $state(false);
+  /** A line of help that the owner shows with the answer; mostly empty. */
+  help = $state('');
   broken = $state(false);
   /** No more tokens will come: the answer is complete or has broken off. */
   settled = $state(false);
@@ -35,6 +37,7 @@ export class PageExchange {
     this.tokens = [];
     this.iteration = start.iteration;
     this.restarted = start.restarted;
+    this.help = start.help;
   }
 
   addToken({ text, probability, alternatives }: ChatToken): void {

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 from wmkml.config import Settings
-from wmkml.decency.word_filter import WordFilter
+from wmkml.decency.safeguards import Safeguards
 from wmkml.dialogue.answer_end import kept_length
 from wmkml.owner.answers.chat import AnswerUnavailableError
 from wmkml.owner.answers.conversations import standalone_messages
@@ -48,11 +48,10 @@ class Cards:
         client: InferenceClient,
         watch: InferenceWatch,
         overrides: Overrides,
-        words: WordFilter,
+        safeguards: Safeguards,
     ) -> None:
-        """`words`: what no card repeats."""
         self._settings, self._client, self._watch, self._overrides = settings, client, watch, overrides
-        self._words = words
+        self._safeguards, self._words = safeguards, safeguards.card
         self._request_lock = asyncio.Lock()
         self._failures: Counter[tuple[str, int]] = Counter()
         """By run and iteration: how often inference went away while answering.  An iteration that may crash inference
@@ -66,10 +65,11 @@ class Cards:
             AnswerUnavailableError: inference is away.
             RunOverError: the run ended meanwhile.
         """
-        exchanges = run.store.exchanges(station, oldest=1)
-        if not exchanges:
+        exchanges = run.store.exchanges(station)
+        first = next((exchange for exchange in exchanges if not self._safeguards.is_private(exchange.prompt)), None)
+        if first is None:
             raise NoQuestionError
-        work = functools.partial(self._make, run, station, exchanges[0])
+        work = functools.partial(self._make, run, station, first)
         async with aclosing(stream_task(run, work, CardEnd)) as card:
             async for event in card:
                 yield event

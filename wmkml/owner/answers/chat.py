@@ -10,20 +10,20 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from wmkml.config import Settings
 from wmkml.decency.safeguards import Safeguards
-from wmkml.decency.word_filter import TokenFilter
 from wmkml.dialogue.answer_end import kept_length
 from wmkml.owner.answers.conversations import conversation_messages, standalone_messages
 from wmkml.owner.answers.echoes import Echoes
+from wmkml.owner.answers.published_answer import PublishedAnswer
 from wmkml.owner.answers.task_stream import stream_task
 from wmkml.owner.answers.turns import StationTurns
 from wmkml.owner.answers.visible_tokens import VisibleTokens, visible_answer
 from wmkml.owner.events.event_publisher import EventPublisher
-from wmkml.owner.inference.client import AnswerToken, InferenceAwayError, InferenceClient, mean
+from wmkml.owner.inference.client import InferenceAwayError, InferenceClient, mean
 from wmkml.owner.inference.watch import InferenceWatch
 from wmkml.owner.run.live_run import LiveRun
 from wmkml.protocol.conversation import ALTERNATIVES, ChatEnd, ChatStart, ChatToken
@@ -134,7 +134,10 @@ class Chat:
     async def _answer_now(
         self, run: LiveRun, echoes: Echoes, question: VisitorPrompt, emit: Callable[[ChatEvent], None]
     ) -> None:
-        self._publisher.prompt(question.station, self._safeguards.events.apply(question.prompt), question.prompt)
+        language = run.language_of(question.station)
+        help_line = self._safeguards.help_line(question.prompt, language)
+        outlet = self._outlet(question, is_private=bool(help_line))
+        outlet.prompt()
         started = False
         for _ in range(MAX_ATTEMPTS):
             if not await self._watch.wait(INFERENCE_WAIT_SECONDS):
@@ -142,13 +145,12 @@ class Chat:
             iteration = run.iteration
             tokens: list[ChatToken] = []
             visible = VisibleTokens(self._safeguards.visitor)
-            published = TokenFilter[AnswerToken](self._safeguards.events)
             adapter = ""
             try:
                 messages = conversation_messages(self._settings.inference, run, question.station, question.prompt)
                 async with self._client.stream(self._request(question, iteration, messages)) as stream:
-                    emit(ChatStart(iteration=iteration, restarted=started))
-                    self._publisher.answer_begins(question.station, iteration, started)
+                    emit(ChatStart(iteration=iteration, restarted=started, help=help_line))
+                    outlet.answer_begins(iteration, started)
                     started = True
                     async for token in stream:
                         adapter = token.adapter
@@ -161,25 +163,27 @@ class Chat:
                         tokens.append(chat_token)
                         for shown in visible.push(chat_token):
                             emit(shown)
-                        self._publish(question.station, published.push(token.text, token), iteration)
+                        outlet.token(token)
                 for shown in visible.finish():
                     emit(shown)
-                self._publish(question.station, published.finish(), iteration)
+                outlet.finish()
             except InferenceAwayError:
                 run.crashes.record_failure(iteration)
                 self._watch.require_restore()
                 continue
             run.crashes.record_answer(iteration)
             language = run.language_of(question.station)
+            awaits_echoes = echoes.wanted and not help_line
             try:
-                end = await self._store(run, question, language, iteration, tokens, awaits_echoes=echoes.wanted)
+                end = await self._store(run, question, language, iteration, tokens, awaits_echoes=awaits_echoes)
             except NotStoredError as trouble:
                 self._publisher.notice(
                     f"What visitors say is answered and cannot be kept: {trouble.reason}. Make room."
                 )
                 raise
+            outlet.response("".join(token.text for token in tokens))
             emit(end.model_copy(update={"adapter": adapter}))
-            if echoes.wanted:
+            if awaits_echoes:
                 echoes.enqueue(WaitingEcho(end.pair, language, question.prompt, question.station))
             return
         raise _unavailable_error()
@@ -241,15 +245,13 @@ class Chat:
             tokens=tokens,
             awaits_echoes=awaits_echoes,
         )
-        self._publisher.response(
-            question.station, visible_answer(self._safeguards.events, whole, kept), iteration, whole[:kept]
-        )
         shown = visible_answer(self._safeguards.visitor, whole, kept)
         return ChatEnd(iteration=iteration, pair=pair, kept=len(shown), text=shown)
 
-    def _publish(self, station: str, released: list[tuple[str, AnswerToken]], iteration: int) -> None:
-        for text, token in released:
-            self._publisher.token(station, replace(token, text=text), iteration)
+    def _outlet(self, question: VisitorPrompt, *, is_private: bool) -> PublishedAnswer:
+        return PublishedAnswer(
+            self._publisher, self._safeguards.events, question.station, question.prompt, is_private=is_private
+        )
 
     def _request(self, question: VisitorPrompt, iteration: int, messages: list[ChatMessage]) -> CompletionRequest:
         inference = self._settings.inference
@@ -263,7 +265,7 @@ class Chat:
             frequency_penalty=inference.frequency_penalty,
             logprobs=True,
             top_logprobs=ALTERNATIVES + 1,  # the sampled token is among them
-            audience="visitor",
+            audience="api" if self._safeguards.is_private(question.prompt) else "visitor",  # no OSC of what is private
             station=question.station,
         )
 

@@ -128,7 +128,10 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext, sessions: DeskSessions, p
     @desk.get("/words")
     async def words() -> DeskWords:
         run = owner.installation.run
-        return DeskWords(exchanges=[] if run is None else run.store.newest_exchanges(MAX_EXCHANGES))
+        exchanges = [] if run is None else run.store.newest_exchanges(MAX_EXCHANGES)
+        return DeskWords(
+            exchanges=[exchange for exchange in exchanges if not owner.safeguards.is_private(exchange.prompt)]
+        )
 
     @desk.post("/remove_pair")
     async def remove_pair(request: Request) -> ForgetReply:

@@ -227,6 +227,10 @@ class EventPublisher:
             log.info("Prompt: %s", typed)
         self._hub.publish("prompt", PromptEvent(station=station, text=text), station)
 
+    def visitor_active(self) -> None:
+        """A visitor has said something that nobody else hears."""
+        self.last_activity = time.monotonic()
+
     def answer_begins(self, station: str, iteration: int, restarted: bool) -> None:
         """An answer begins; `restarted`: it begins again, because inference broke off."""
         self._rolling.begin_answer(station, restarted)
