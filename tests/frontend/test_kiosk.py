@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx_sse
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.frontend.visiting import (
     OWNER_AWAY,
@@ -21,7 +24,7 @@ from tests.frontend.visiting import (
     watched,
 )
 from tests.owner.played_owner import KEPT_ANSWER, PlayedOwner
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.process
 
@@ -31,8 +34,8 @@ IDLE_SECONDS = 900.0
 
 @pytest.fixture(scope="module")
 def owner_settings() -> dict[str, Any]:
-    """Pages that forget a visitor who is absent for `IDLE_SECONDS`."""
-    return {"general.idle_seconds": IDLE_SECONDS}
+    """Pages that forget a visitor who is absent for `IDLE_SECONDS`, and one answer at a time."""
+    return {"general.idle_seconds": IDLE_SECONDS, "inference.max_num_seqs": 1}
 
 
 def station_of(page: Page) -> str:
@@ -101,28 +104,81 @@ def test_it_survives_the_network(visitor: BrowserContext, owner: PlayedOwner, fa
     visitor.set_offline(True)
     page.locator("#prompt").fill("Zweite Frage")
     page.keyboard.press("Enter")
-    expect(page.locator("#trouble")).to_contain_text("abgerissen")
-    expect(page.locator("#prompt")).to_have_value("Zweite Frage")
+    expect(page.locator(".note").last).to_contain_text("von selbst noch einmal gestellt")
     visitor.set_offline(False)
-    page.keyboard.press("Enter")
     settled(page)
     expect(page.locator(".prompt")).to_have_text(["Du: Erste Frage", "Du: Zweite Frage"])
     expect(page.locator("#trouble")).to_be_empty()
 
 
-def test_an_answer_that_breaks_off_gives_the_words_back(
+def test_an_answer_that_breaks_off_is_asked_again_without_a_reload(
     visitor: BrowserContext, owner: PlayedOwner, failing_loads: set[str]
 ) -> None:
     failing_loads.add(OWNER_AWAY)
     page = enter(visitor, owner)
+    page.evaluate("window.loadedOnce = true")
     owner.hesitate()
     page.locator("#prompt").fill("Und dann?")
     page.keyboard.press("Enter")
     expect(page.locator(".answer .token").first).to_be_visible()
     owner.kill()
-    expect(page.locator("#trouble")).to_contain_text("abgerissen")
-    expect(page.locator("#prompt")).to_have_value("Und dann?")
-    expect(page.locator("#send")).to_be_enabled()
+    expect(page.locator(".note")).to_contain_text("von selbst noch einmal gestellt")
+    expect(page.locator(".answer .token")).to_have_count(0)
+    owner.answer_at_once()
+    owner.start()
+    settled(page)
+    expect(page.locator(".answer")).to_have_text(KEPT_ANSWER)
+    expect(page.locator(".note")).to_contain_text("noch einmal von vorn")
+    expect(page.locator(".prompt")).to_have_text(["Du: Und dann?"])
+    expect(page.locator("#trouble")).to_be_empty()
+    assert page.evaluate("window.loadedOnce")
+    assert [pair["prompt"] for pair in owner.cluster.pairs("visitor")] == ["Und dann?"]
+
+
+def test_an_answer_whose_end_was_lost_is_not_asked_for_again(
+    visitor: BrowserContext, owner: PlayedOwner, failing_loads: set[str]
+) -> None:
+    failing_loads.add(OWNER_AWAY)
+    owner.answer_at_once()
+    page = enter(visitor, owner)
+    say(page, "Erste Frage", answers=1)
+
+    def lose(route: Route) -> None:
+        route.fetch()  # the owner has answered, and stored it
+        route.abort()
+
+    page.route("**/chat", lose, times=1)
+    say(page, "Zweite Frage", answers=2)
+    expect(page.locator(".answer")).to_have_text([KEPT_ANSWER, KEPT_ANSWER])
+    assert [pair["prompt"] for pair in owner.cluster.pairs("visitor")] == ["Erste Frage", "Zweite Frage"]
+
+
+def test_who_waits_sees_how_many_are_before(visitor: BrowserContext, owner: PlayedOwner) -> None:
+    page = enter(visitor, owner)
+    owner.cluster.behave(words=["Wort "] * 400, pause=0.3)
+    queued = threading.Event()
+
+    def talk(station: str) -> None:
+        body = {"prompt": "Erzähl mir etwas", "station": station}
+        with httpx_sse.connect_sse(owner.cluster.owner, "POST", "/chat", json=body) as source:
+            for event in source.iter_sse():
+                if event.event == "queued":
+                    queued.set()
+
+    with ThreadPoolExecutor(2) as others:
+        chats = [others.submit(talk, "anna")]
+        until(lambda: owner.cluster.stand_in_state()["under_way"] == 1, "the first answer")
+        chats.append(others.submit(talk, "berta"))
+        assert queued.wait(PATIENCE)
+        page.locator("#prompt").fill("Und ich?")
+        page.keyboard.press("Enter")
+        expect(page.locator(".note")).to_have_text("vor dir ist noch eine Frage")
+        owner.answer_at_once()  # and the answer under way runs to its end without a pause
+        settled(page)
+        for chat in chats:
+            chat.result()
+    expect(page.locator(".answer")).to_have_text(KEPT_ANSWER)
+    expect(page.locator(".note")).to_contain_text("unberührt")
 
 
 def test_a_refusal_is_a_sentence_and_costs_no_word(

@@ -55,6 +55,7 @@ def test_a_type_of_the_desk_has_the_fields_of_its_message(name: str) -> None:
 def test_every_message_that_a_visitors_page_hears_has_a_type() -> None:
     page_messages = {
         "RunState",
+        "ChatQueued",
         "ChatStart",
         "ChatToken",
         "ChatEnd",

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.owner.owner_cluster import OwnerCluster, started_cluster
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 from wmkml.owner.answers.turns import MAX_WAITING_PROMPTS, StationTurns, TooManyPromptsError
 from wmkml.owner.events.typing_limit import EVENTS_OF_ALL, EVENTS_OF_STATION, WINDOW_SECONDS, TypingLimit
 
@@ -27,6 +27,8 @@ class Prompts:
 
     def __init__(self, turns: StationTurns) -> None:
         self._turns, self.begun = turns, list[str]()
+        self.places: dict[str, int] = {}
+        self.placed = asyncio.Event()
         self._ends: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -36,7 +38,11 @@ class Prompts:
         self.tasks[name] = asyncio.create_task(self._run(name))
 
     async def _run(self, name: str) -> None:
-        async with self._turns.turn(name.split()[0]):
+        def on_place(before: int) -> None:
+            self.places[name] = before
+            self.placed.set()
+
+        async with self._turns.turn(name.split()[0], on_place):
             self.begun.append(name)
             await self._ends[name].wait()
 
@@ -75,6 +81,29 @@ async def test_a_visitor_who_leaves_gives_the_turn_on() -> None:
     prompts.ask("d 1")
     await settle()
     assert prompts.begun[-1] == "d 1"
+
+
+async def test_who_waits_hears_how_many_are_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wmkml.owner.answers.turns.PLACE_SECONDS", 0.001)
+    prompts = Prompts(StationTurns(most=1, most_of_station=0))
+    for name in ("a 1", "b 1", "b 2", "c 1", "c 2", "a 2", "b 3"):
+        prompts.ask(name)
+        await settle()
+
+    async def until_places(**expected: int) -> None:
+        names = {name.replace("_", " "): place for name, place in expected.items()}
+        async with asyncio.timeout(PATIENCE):
+            while any(prompts.places.get(name) != place for name, place in names.items()):
+                await prompts.placed.wait()
+                prompts.placed.clear()
+
+    # Each station's first, in the order they came, then each one's second.
+    await until_places(b_1=0, c_1=1, a_2=2, b_2=3, c_2=4, b_3=5)
+    assert "a 1" not in prompts.places
+    await prompts.end("a 1")
+    await until_places(c_1=0, a_2=1, b_2=2, c_2=3, b_3=4)
+    for task in prompts.tasks.values():
+        task.cancel()
 
 
 async def test_a_line_has_an_end() -> None:

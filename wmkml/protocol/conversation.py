@@ -12,7 +12,8 @@ from wmkml.protocol.base import Message
 class ChatRequest(Message):
     """`POST :8000/chat`: one prompt of a station; the response is a stream of server-sent events.
 
-    Events: `start` (ChatStart), `token` (ChatToken), then one `end` (ChatEnd) or one `error` (Refusal).
+    Events: `queued` (ChatQueued) whenever the place in the line changes, `start` (ChatStart), `token` (ChatToken), then one
+    `end` (ChatEnd) or one `error` (Refusal).
     """
 
     prompt: str
@@ -20,6 +21,12 @@ class ChatRequest(Message):
     language: str | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class ChatQueued(Message):
+    """The prompt waits for its turn: so many others are answered before it.  It comes before `start`, or not at all."""
+
+    before: int
 
 
 class ChatStart(Message):

@@ -17,7 +17,7 @@ import httpx
 import httpx_sse
 
 from wmkml.protocol.base import Refusal
-from wmkml.protocol.conversation import ChatEnd, ChatRequest, ChatStart, ChatToken
+from wmkml.protocol.conversation import ChatEnd, ChatQueued, ChatRequest, ChatStart, ChatToken
 from wmkml.protocol.original import TypingEvent
 
 READING_SECONDS = (0.3, 1.2)
@@ -35,6 +35,8 @@ class Visit:
         started_at: when the answer started.
         iteration: the iteration named at the answer's end.
         pair: the number under which the owner acknowledged the pair; None until then.
+        adapter: the sha256 of the weights that answered, as the answer's end names it; empty: the base model's alone.
+        before: how many prompts were before this one in the line, each time that was told.
         ended: when the answer ended.
         failure: the predicate of a sentence ("broke off …") when the visit failed.
     """
@@ -46,6 +48,8 @@ class Visit:
     started_at: float | None = None
     iteration: int | None = None
     pair: int | None = None
+    adapter: str = ""
+    before: list[int] = field(default_factory=list)
     ended: float | None = None
     failure: str | None = None
 
@@ -86,6 +90,8 @@ async def ask(client: httpx.AsyncClient, request: ChatRequest) -> Visit:
 
 def _record_event(visit: Visit, event: httpx_sse.ServerSentEvent) -> None:
     match event.event:
+        case "queued":
+            visit.before.append(ChatQueued.model_validate_json(event.data).before)
         case "start":
             start = ChatStart.model_validate_json(event.data)
             visit.started, visit.started_at = start.iteration, time.perf_counter()
@@ -97,6 +103,7 @@ def _record_event(visit: Visit, event: httpx_sse.ServerSentEvent) -> None:
         case "end":
             end = ChatEnd.model_validate_json(event.data)
             visit.ended, visit.pair, visit.iteration = time.perf_counter(), end.pair, end.iteration
+            visit.adapter = end.adapter
         case "error":
             visit.failure = f"was refused: {Refusal.model_validate_json(event.data).error}"
         case _:

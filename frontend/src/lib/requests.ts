@@ -7,6 +7,8 @@ export class RefusedError extends Error {
     message: string,
     /** Of the reply; 0 where the refusal came in the middle of a stream. */
     readonly status = 0,
+    /** The owner is being started anew, and asks to be asked again in a moment. */
+    readonly again = false,
   ) {
     super(message);
   }
@@ -26,7 +28,7 @@ export async function post(path: string, body: unknown, signal?: AbortSignal): P
     body: JSON.stringify(body),
     signal: signal ?? null,
   });
-  if (!reply.ok) throw new RefusedError(await errorSentence(reply), reply.status);
+  if (!reply.ok) throw new RefusedError(await errorSentence(reply), reply.status, reply.status === 503 && reply.headers.has('Retry-After'));
   return reply;
 }
 

@@ -86,6 +86,11 @@ export interface RunState {
   notices: string[];
 }
 
+/** The prompt waits for its turn: so many others are answered before it. */
+export interface ChatQueued {
+  before: number;
+}
+
 export interface ChatStart {
   iteration: number;
   restarted: boolean;

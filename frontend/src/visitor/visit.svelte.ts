@@ -4,11 +4,12 @@
 import { listen } from '../lib/owner_events';
 import { RefusedError, get, post } from '../lib/requests';
 import { loadSession, newSession, saveSession, type StationSession } from '../lib/station';
-import type { ForgetReply, RunState, StationWords } from '../lib/wire';
+import type { ForgetReply, RunState, ShownExchange, StationWords } from '../lib/wire';
 import { Conversation } from './conversation.svelte';
 
 const STOPPED_TYPING_MS = 1500;
 const NEWEST_WITH_TOKENS = 20;
+const AGAIN_MS = 1000; // between two tries to reach an owner that is away in mid-answer
 
 /** A visitor's wish to talk; `accepted`: the other language of a run under way that the visitor was told of, and joins. */
 interface Entry {
@@ -109,7 +110,23 @@ export class Visit {
     if (!prompt || this.conversation.asking || !this.session.language) return;
     this.conversation.draft = '';
     this.setTyping('stopped');
-    void this.conversation.ask(prompt, this.session.station, this.session.language);
+    void this.conversation.ask(prompt, this.session.station, this.session.language, (signal) => this.#untilBack(signal));
+  }
+
+  /** Ask for the state and the stored exchanges until both are there, and the run is this tab's; returns the exchanges. */
+  async #untilBack(signal: AbortSignal): Promise<ShownExchange[]> {
+    const { station } = this.session;
+    while (!signal.aborted) {
+      await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+      // A run that has ended meanwhile aborts the request.
+      if (signal.aborted || !(await this.#fetchState()) || signal.aborted) continue;
+      try {
+        return (await get<StationWords>(`station?station=${encodeURIComponent(station)}&tokens=${NEWEST_WITH_TOKENS}`)).exchanges;
+      } catch (error) {
+        if (!(error instanceof RefusedError || error instanceof TypeError)) throw error;
+      }
+    }
+    return [];
   }
 
   /** The visitor types, or stopped typing.  Each change is sent to the owner once, for the stage and OSC. */

@@ -26,7 +26,7 @@ from wmkml.owner.events.event_publisher import EventPublisher
 from wmkml.owner.inference.client import InferenceAwayError, InferenceClient, mean
 from wmkml.owner.inference.watch import InferenceWatch
 from wmkml.owner.run.live_run import LiveRun
-from wmkml.protocol.conversation import ALTERNATIVES, ChatEnd, ChatStart, ChatToken
+from wmkml.protocol.conversation import ALTERNATIVES, ChatEnd, ChatQueued, ChatStart, ChatToken
 from wmkml.protocol.inference import BASE_ITERATION, ChatMessage, CompletionRequest
 from wmkml.runs.schema import NewPair, WaitingEcho
 from wmkml.runs.store import NotStoredError
@@ -64,7 +64,7 @@ class ChatAnswer:
     iteration: int
 
 
-ChatEvent = ChatStart | ChatToken | ChatEnd
+ChatEvent = ChatQueued | ChatStart | ChatToken | ChatEnd
 
 
 class Chat:
@@ -86,7 +86,7 @@ class Chat:
         self._turns = StationTurns(settings.inference.max_num_seqs, settings.inference.prompts_per_station)
 
     async def ask(self, run: LiveRun, echoes: Echoes, question: VisitorPrompt) -> AsyncIterator[ChatEvent]:
-        """Answer a prompt: yield a start (again after each break), the tokens, and an end once the pair is stored.
+        """Answer a prompt: yield its places in the line, a start (again after each break), the tokens, and an end once the pair is stored.
 
         Closing the iterator cancels the answer.
 
@@ -106,7 +106,10 @@ class Chat:
     async def _answer(
         self, run: LiveRun, echoes: Echoes, question: VisitorPrompt, emit: Callable[[ChatEvent], None]
     ) -> None:
-        async with self._stoppable(), self._turns.turn(question.station):
+        def on_place(before: int) -> None:
+            emit(ChatQueued(before=before))
+
+        async with self._stoppable(), self._turns.turn(question.station, on_place):
             await self._answer_now(run, echoes, question, emit)
 
     def stop_answers(self) -> None:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 MAX_WAITING_PROMPTS = 256
 """The most prompts of one station that wait; several visitors may share one, at the original's door."""
+
+PLACE_SECONDS = 1.0
+"""How often a prompt that waits is told its place.  Who waits for less is told nothing."""
 
 
 class TooManyPromptsError(RuntimeError):
@@ -32,19 +35,23 @@ class StationTurns:
         """By station, the one whose turn it is next first."""
 
     @asynccontextmanager
-    async def turn(self, station: str) -> AsyncIterator[None]:
+    async def turn(self, station: str, on_place: Callable[[int], None] | None = None) -> AsyncIterator[None]:
         """Wait for the station's turn, and hold it within this context.
+
+        Args:
+            on_place: called with the number of prompts that come before this one, whenever that has changed, at most once
+                in PLACE_SECONDS.
 
         Raises:
             TooManyPromptsError: too many of its prompts wait already.
         """
-        await self._acquire(station)
+        await self._acquire(station, on_place)
         try:
             yield
         finally:
             self._release(station)
 
-    async def _acquire(self, station: str) -> None:
+    async def _acquire(self, station: str, on_place: Callable[[int], None] | None) -> None:
         if station not in self._waiting and self._may_begin(station):
             self._under_way[station] += 1
             return
@@ -53,10 +60,14 @@ class StationTurns:
             raise TooManyPromptsError
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue.append(turn)
+        place = -1
         try:
-            await turn
+            while not (await asyncio.wait([turn], timeout=PLACE_SECONDS))[0]:
+                if on_place is not None and (before := self._before(station, turn)) != place:
+                    place = before
+                    on_place(place)
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it was given the turn at the moment its visitor left
+            if turn.done():  # it was given the turn at the moment its visitor left
                 self._release(station)
             else:
                 self._forget(station, turn)
@@ -71,9 +82,19 @@ class StationTurns:
             turn = queue.popleft()
             if queue:
                 self._waiting[following] = queue  # at the end: every other station is before its next prompt
-            if not turn.cancelled():
-                self._under_way[following] += 1
-                turn.set_result(None)
+            self._under_way[following] += 1
+            turn.set_result(None)
+
+    def _before(self, station: str, turn: asyncio.Future[None]) -> int:
+        """How many prompts are answered before one that waits, if all keep their turns."""
+        place = self._waiting[station].index(turn)
+        before, rounds = place, place + 1
+        for name, queue in self._waiting.items():
+            if name == station:
+                rounds = place  # the stations behind it come after it, once in each round
+            else:
+                before += min(len(queue), rounds)
+        return before
 
     def _forget(self, station: str, turn: asyncio.Future[None]) -> None:
         queue = self._waiting.get(station)

@@ -15,7 +15,6 @@ from wmkml.owner.installation import UnknownLanguageError
 from wmkml.owner.opening.keeper import IN_PANIC
 from wmkml.owner.run.live_run import RunOverError
 from wmkml.protocol.base import RequestRefusedError
-from wmkml.protocol.conversation import ChatStart
 from wmkml.runs.store import NotStoredError
 
 
@@ -75,17 +74,6 @@ def _visitor_prompt(
         temperature=owner.overrides.visitor_temperature if temperature is None else temperature,
         top_p=owner.settings.inference.visitor_top_p if top_p is None else top_p,
     )
-
-
-async def first_event(answer: AsyncIterator[ChatEvent]) -> ChatStart:
-    """The first event of an answer: once it is here, inference has accepted the prompt.
-
-    Raises:
-        The errors that `answer_errors_as_refusals` translates.
-    """
-    first = await anext(answer)
-    assert isinstance(first, ChatStart)
-    return first
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from wmkml.owner.answers.visible_tokens import visible_answer, visible_tokens
 from wmkml.owner.context import OwnerContext
 from wmkml.owner.events.event_hub import format_event
 from wmkml.owner.events.kept_alive import done_soon, kept_alive
-from wmkml.owner.http.chat_requests import answer_errors_as_refusals, first_event, start_answer
+from wmkml.owner.http.chat_requests import answer_errors_as_refusals, start_answer
 from wmkml.owner.http.http_requests import SMALL_BODY_BYTES, read, require_key
 from wmkml.protocol.base import Refusal, RequestRefusedError
 from wmkml.protocol.conversation import (
@@ -26,6 +26,7 @@ from wmkml.protocol.conversation import (
     CardEnd,
     CardRequest,
     ChatEnd,
+    ChatQueued,
     ChatRequest,
     ChatStart,
     ChatToken,
@@ -41,6 +42,7 @@ MAX_EXCHANGES_WITH_TOKENS = 50
 """The most exchanges sent with their tokens in one reply; a token with its alternatives takes some 400 bytes."""
 
 EVENT_NAMES: dict[type[ChatEvent | CardEvent], str] = {
+    ChatQueued: "queued",
     ChatStart: "start",
     ChatToken: "token",
     ChatEnd: "end",
@@ -60,7 +62,7 @@ def add_chat_routes(app: FastAPI, owner: OwnerContext) -> None:
         answer = start_answer(
             owner, message.station, message.prompt, message.language, message.temperature, message.top_p
         )
-        first = asyncio.ensure_future(first_event(answer))
+        first = asyncio.ensure_future(anext(answer))
         if await done_soon(first):
             # While the status is not sent yet, a refusal is one.
             with answer_errors_as_refusals():

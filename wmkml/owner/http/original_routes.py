@@ -22,7 +22,6 @@ from wmkml.owner.events.typing_limit import TypingLimit
 from wmkml.owner.http.chat_requests import (
     answer_before_run,
     answer_errors_as_refusals,
-    first_event,
     language_error_as_refusal,
     start_answer,
 )
@@ -131,11 +130,10 @@ async def _whole_answer(owner: OwnerContext, message: GenerateGui) -> GenerateGu
     station = message.station or SHARED_STATION
     answer = start_answer(owner, station, message.prompt, None, message.temperature, message.top_p)
     with answer_errors_as_refusals():
-        first = await first_event(answer)
         async for event in answer:
             if isinstance(event, ChatEnd):
                 return GenerateGuiReply(text=event.text, iteration=event.iteration)
-    raise RequestRefusedError(503, f"The answer that iteration {first.iteration} began came to no end; ask again.")
+    raise RequestRefusedError(503, "The answer came to no end; ask again.")
 
 
 async def _late(reply: asyncio.Future[GenerateGuiReply]) -> AsyncIterator[str]:
