@@ -30,6 +30,7 @@ FLOORS = (
     {"reports"},
     {"owner", "inference", "worker", "gui", "laboratory", "finetuning", "rehearsal", "doctor", "kiosk"},
     {"launcher", "autopsy"},
+    {"siege"},
     {"cli"},
 )
 """A room imports rooms of lower floors only.  What stands on one floor does not import each other."""
