@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from wmkml.rehearsal import Report, checks, visitors
 from wmkml.rehearsal.main import leftover_words, visit_figures
 from wmkml.rehearsal.observation import RunObservation, is_swap_due
 from wmkml.rehearsal.receiver import OscReceiver
+from wmkml.rehearsal.recording import Event, record_events
 from wmkml.rehearsal.report import RoundFigures, goal_lines, latency_summary
 from wmkml.rehearsal.visitors import Visit, Visitor
 
@@ -267,3 +269,38 @@ def run_state() -> RunState:
         model="understudy", engine="vllm", keep_runs=False, carries_words=False,
         log_visitor_words=False, osc=False, idle_seconds=90,
     )  # fmt: skip
+
+
+def test_a_recording_has_simulated_words_alone_and_begins_with_the_run(tmp_path: Path) -> None:
+    state = {
+        "phase": "running",
+        "iteration": -1,
+        "measures": {},
+        "round": None,
+        "rounds": [],
+        "notices": ["n"],
+        "osc": True,
+    }
+    token = {"text": "x", "probability": 0.123456, "entropy": 1.0, "iteration": -1}
+    events: list[Event] = [
+        (5.0, "state", state),
+        (10.0, "run_started", {"run": "r", "language": "de"}),
+        (11.0, "state", state),
+        (12.0, "state", state),
+        *((13.0 + number, "prompt", {"station": "rehearsal-1-de", "text": str(number)}) for number in range(3)),
+        (16.0, "token", token | {"station": "rehearsal-1-de"}),
+        (17.0, "prompt", {"station": "somebody", "text": "mine"}),
+        (18.0, "token", token | {"station": "somebody"}),
+        (19.0, "notice", {"text": "n"}),
+        (20.0, "run_end", {"run": "r", "language": "de"}),
+    ]
+    path = tmp_path / "recordings" / "a.jsonl.gz"
+    assert record_events(events, path, every=2) == 6
+    written = path.read_bytes()
+    recorded = [json.loads(line) for line in gzip.decompress(written).decode().splitlines()]
+    assert [(second, name) for second, name, _ in recorded] == [
+        *((0.0, "run_started"), (1.0, "state"), (3.0, "prompt"), (5.0, "prompt"), (6.0, "token"), (10.0, "run_end")),
+    ]
+    assert "notices" not in recorded[1][2] and recorded[4][2]["probability"] == 0.123
+    record_events(events, path, every=2)
+    assert path.read_bytes() == written

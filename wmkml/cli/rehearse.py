@@ -23,6 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--report", type=Path, metavar="FILE", help="write the JSON report there instead of printing it"
     )
     parser.add_argument("--stations", type=int, default=3, metavar="N", help="how many visitors talk (default: 3)")
+    parser.add_argument(
+        "--record",
+        type=Path,
+        metavar="FILE",
+        help="record the run for /stage?replay=NAME, in stage/recordings/NAME.jsonl.gz",
+    )
     add_settings_arguments(parser)
 
 
@@ -35,4 +41,11 @@ def main(arguments: argparse.Namespace) -> int:
     from wmkml.rehearsal import run_rehearsal
 
     stations = max(1, arguments.stations)
-    return run_rehearsal(settings, root, owner=arguments.owner, stations=stations, report=arguments.report)
+    return run_rehearsal(
+        settings,
+        root,
+        owner=arguments.owner,
+        stations=stations,
+        report=arguments.report,
+        record=arguments.record,
+    )

@@ -22,6 +22,7 @@ from wmkml.protocol.run_state import RoundRecord
 from wmkml.rehearsal import checks
 from wmkml.rehearsal.observation import RunObservation
 from wmkml.rehearsal.receiver import OscReceiver
+from wmkml.rehearsal.recording import record_events
 from wmkml.rehearsal.report import NOT_SEEN, Report, RoundFigures, VisitFigures, goal_lines, latency_summary
 from wmkml.rehearsal.run import CannotRehearseError, RehearsedRun, fetch_state, print_progress
 from wmkml.rehearsal.visitors import Visit, Visitor, quiet_first_token_ms
@@ -48,6 +49,7 @@ def run_rehearsal(
     report: Path | None = None,
     osc_port: int | None = None,
     start_seconds: float = 0.0,
+    record: Path | None = None,
 ) -> int:
     """Rehearse on the running cluster that has these settings; prints progress and writes the report.
 
@@ -58,13 +60,14 @@ def run_rehearsal(
         osc_port: the UDP port of this machine to receive OSC at.  None: the first OSC host of the settings that can be
             bound here; without one OSC is not checked.
         start_seconds: how long the cluster took to start, for the report.
+        record: the file that receives a recording for `/stage?replay=`, `<name>.jsonl.gz`.
 
     Returns:
         0 when everything was right, 1 when not, 2 when the rehearsal could not begin.
     """
     try:
         result = asyncio.run(
-            _rehearse(settings, paths_of(settings, root), owner, rounds, stations, osc_port, start_seconds)
+            _rehearse(settings, paths_of(settings, root), owner, rounds, stations, osc_port, start_seconds, record)
         )
     except CannotRehearseError as error:
         print_progress(f"No rehearsal: {error}")
@@ -90,6 +93,7 @@ async def _rehearse(
     stations: int,
     osc_port: int | None,
     start_seconds: float,
+    record: Path | None,
 ) -> Report:
     keys = _load_keys(paths)
     base = owner or owner_url(settings)
@@ -113,9 +117,13 @@ async def _rehearse(
             raise CannotRehearseError(f"inference does not answer as it should ({type(error).__name__}).") from None
         if not quiet:
             print_progress("Nothing could be asked before the run, so there is no quiet figure.")
-        run = RehearsedRun(settings, client, keys, visitors, expected, RunObservation(state))
+        run = RehearsedRun(
+            settings, client, keys, visitors, expected, RunObservation(state, events=None if record is None else [])
+        )
         problems = [] if receiver is None else await _press_test_button(client, paths)
         problems += await run.play()
+        if record is not None:
+            print_progress(f"{record_events(run.observation.events or [], record)} events are recorded in {record}.")
         if receiver is not None:
             problems += await _osc_problems(receiver)
         if owner is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import httpx
 import httpx_sse
 
 from wmkml.protocol.run_state import RoundRecord, RunState, SwapEvent
+from wmkml.rehearsal.recording import Event
 
 RECONNECT_SECONDS = 0.5
 """Pause before the event stream is opened again."""
@@ -30,6 +32,7 @@ class RunObservation:
         swap_due: set while a swap is due: see `is_swap_due()`.
         last_words: set when the last words begin.
         ended: set when the run is over.
+        events: every event so far, for `recording.py`; None: they are not kept.
     """
 
     state: RunState
@@ -38,6 +41,7 @@ class RunObservation:
     swap_due: asyncio.Event = field(default_factory=asyncio.Event)
     last_words: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    events: list[Event] | None = None
 
     def disturbances(self) -> list[tuple[float, float]]:
         """The (begin, end) spans in which an adapter was loaded or swapped in, and a stream under way may be slowed.
@@ -97,6 +101,8 @@ def _record_event(
     on_round: Callable[[RoundRecord], None],
 ) -> None:
     now = time.perf_counter()
+    if observation.events is not None:
+        observation.events.append((now, event.event, json.loads(event.data)))
     match event.event:
         case "state":
             observation.state = RunState.model_validate_json(event.data)

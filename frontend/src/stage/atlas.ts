@@ -4,6 +4,7 @@
 import { CanvasTexture, LinearFilter, LinearMipmapLinearFilter } from 'three';
 
 export const FONT_SHARE = 0.5; // of a cell, so that a halo has room
+const WEIGHT = 560; // bold enough to be read from across a lit room
 const COMMON_LETTERS = 'abcdefghijklmnopqrstuvwxyzäöüßABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÜ0123456789.,;:!?…-–’\'"„“()';
 
 export interface Glyph {
@@ -29,12 +30,13 @@ export class Atlas {
     private readonly halo: boolean,
     private family: string,
   ) {
+    this.perRow = Math.floor(side / cell);
     const canvas = document.createElement('canvas');
-    canvas.width = canvas.height = side;
+    // Exactly its cells: the shader finds a cell by its share of the texture.
+    canvas.width = canvas.height = this.perRow * cell;
     const context = canvas.getContext('2d', { willReadFrequently: false });
     if (!context) throw new Error('This browser gives no canvas to draw letters on.');
     this.context = context;
-    this.perRow = Math.floor(side / cell);
     this.freeCells = Array.from({ length: this.perRow * this.perRow - 1 }, (_, index) => this.perRow * this.perRow - 1 - index);
     this.texture = new CanvasTexture(canvas);
     this.texture.minFilter = LinearMipmapLinearFilter;
@@ -63,6 +65,11 @@ export class Atlas {
     glyph.uses -= 1;
   }
 
+  /** All letters are gone. */
+  releaseAll(): void {
+    for (const glyph of this.glyphs.values()) glyph.uses = 0;
+  }
+
   dispose(): void {
     this.texture.dispose();
   }
@@ -89,7 +96,7 @@ export class Atlas {
     context.clip();
     context.fillStyle = '#000';
     context.fillRect(x, y, this.cell, this.cell);
-    context.font = `420 ${size}px ${this.family}`;
+    context.font = `${WEIGHT} ${size}px ${this.family}`;
     context.textAlign = 'center';
     context.textBaseline = 'alphabetic';
     const width = Math.max(1, context.measureText(text).width);

@@ -1,5 +1,5 @@
 // Writes the music: which notes, and when, from the same targets that the picture follows.  Pure: the random numbers are an
-// argument.  With a density of 0 there are neither bells nor pads.
+// argument.  A density of 0 is silence: no bells, no pads, no ticks, and no drone either (`audible`).
 
 import type { MusicSettings } from './mapping';
 import type { Targets } from './names';
@@ -15,6 +15,11 @@ export interface Note {
 
 const STEPS_A_BAR = 8;
 const SPARSE = 0.06; // the shipped mapping's lowest density
+
+/** How much of drone, pads and ticks is heard at this density: all of it but below `SPARSE`, and nothing at 0. */
+export function audible(density: number): number {
+  return Math.min(1, density / SPARSE);
+}
 
 export class Composer {
   private nextAt: number | null = null;
@@ -49,7 +54,7 @@ export class Composer {
       if (random() < (targets.density - 0.45) * 0.9) score.push(this.bellNote(targets, notes, at + eighth / 2, 0.6));
     }
     // Pads are likely while there are few bells, and fade out with them below the density that the shipped mapping ends with.
-    const padLikelihood = 0.35 * Math.min(1, targets.density / SPARSE) + targets.density;
+    const padLikelihood = 0.35 * audible(targets.density) + targets.density;
     if (stepInBar === 0 && random() < padLikelihood) {
       const low = this.pitch(targets, notes) - 12;
       const bar = eighth * STEPS_A_BAR;
@@ -60,7 +65,7 @@ export class Composer {
       }
     }
     for (const half of [0, 0.5]) {
-      if (random() < targets.ticks * 0.7) {
+      if (random() < targets.ticks * 0.7 * audible(targets.density)) {
         score.push({ voice: 'tick', at: at + half * eighth, midi: 0, cents: 0, velocity: 0.1 + 0.2 * random(), seconds: 0.03 });
       }
     }

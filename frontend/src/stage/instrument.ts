@@ -3,7 +3,7 @@
 import * as Tone from 'tone';
 import type { Targets } from './names';
 import { seededRandom } from './places';
-import type { Note } from './composer';
+import { audible, type Note } from './composer';
 
 const BELLS = 6;
 const PADS = 3;
@@ -67,7 +67,7 @@ export class Instrument {
     const glide = 0.4;
     this.filter.frequency.setTargetAtTime(targets.timbre, at, glide);
     this.level.gain.setTargetAtTime(Tone.dbToGain(targets.loudness), at, glide);
-    this.droneLevel.gain.setTargetAtTime(targets.drone * 0.6, at, glide);
+    this.droneLevel.gain.setTargetAtTime(targets.drone * 0.6 * audible(targets.density), at, glide);
     this.drone.frequency.setTargetAtTime(Tone.Frequency(root - 12, 'midi').toFrequency(), at, glide);
     this.drone.detune.setTargetAtTime(-targets.detune, at, glide);
   }

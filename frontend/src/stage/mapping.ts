@@ -28,7 +28,21 @@ export interface MusicSettings {
   dying: number[];
 }
 
+/** The scenes' weights where no rule has one of them as its target. */
+export interface Scenes {
+  body: number;
+  page: number;
+  map: number;
+}
+
+/** This scene alone; null: there is none of this name. */
+export function sceneNamed(name: string | null): Scenes | null {
+  const none: Scenes = { body: 0, page: 0, map: 0 };
+  return name !== null && name in none ? { ...none, [name]: 1 } : null;
+}
+
 export interface Mapping {
+  scenes: Scenes;
   mappings: MappingRule[];
   colours: Colours;
   music: MusicSettings;
@@ -49,13 +63,13 @@ export function mapValue(rule: MappingRule, value: number): number {
 }
 
 /** Every target's value where no rule applies. */
-export function restingTargets(): Targets {
-  return Object.fromEntries(Object.entries(TARGETS).map(([name, [, , rest]]) => [name, rest])) as Targets;
+export function restingTargets(scenes: Partial<Scenes> = {}): Targets {
+  return { ...(Object.fromEntries(Object.entries(TARGETS).map(([name, [, , rest]]) => [name, rest])) as Targets), ...scenes };
 }
 
 /** Every target's value for these measures, the weighted mean of its rules, and in how many seconds it is approached. */
-export function targetsFor(mappings: MappingRule[], measures: Measures): { value: Targets; seconds: Targets } {
-  const value = restingTargets();
+export function targetsFor(mappings: MappingRule[], measures: Measures, scenes: Partial<Scenes> = {}): { value: Targets; seconds: Targets } {
+  const value = restingTargets(scenes);
   const seconds = Object.fromEntries(Object.keys(TARGETS).map((name) => [name, 2])) as Targets;
   const sums = new Map<Target, { value: number; seconds: number; weight: number }>();
   for (const rule of mappings) {
@@ -79,8 +93,8 @@ export class TargetSmoother {
   readonly current: Targets = restingTargets();
 
   /** Go on by `elapsed` seconds; with `jump`, to the new values at once. */
-  step(mappings: MappingRule[], measures: Measures, elapsed: number, jump = false): Targets {
-    const { value, seconds } = targetsFor(mappings, measures);
+  step(mappings: MappingRule[], measures: Measures, elapsed: number, jump = false, scenes: Partial<Scenes> = {}): Targets {
+    const { value, seconds } = targetsFor(mappings, measures, scenes);
     for (const name of Object.keys(value) as Target[]) {
       const share = jump || seconds[name] <= 0 ? 1 : 1 - Math.exp(-elapsed / seconds[name]);
       this.current[name] += (value[name] - this.current[name]) * share;

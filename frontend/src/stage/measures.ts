@@ -12,6 +12,7 @@ const TOKENS = 240;
 const WORDS = 160;
 const MIN_WORDS = 8; // fewer words give no measure of words
 const SPEED_SECONDS = 4;
+const SILENCE_SECONDS = [8, 30] as const; // without a token or a key: silence begins, and is whole
 const TYPING_SECONDS = 12; // a page that was closed while somebody typed sends no end of it
 
 interface TokenSample {
@@ -40,6 +41,7 @@ export class LiveMeasures {
   private lastWord = new Map<string, string>();
   private typingSince = new Map<string, number>();
   private running: Record<string, number> = {}; // the owner's measures of the running answers, by name
+  private heardAt: number | null = null;
   private loss: number | null = null;
   private round: RoundRecord | null = null;
   private state: RunState | null = null;
@@ -47,6 +49,7 @@ export class LiveMeasures {
   addToken(token: TokenEvent, at: number): void {
     const { station, entropy, probability } = token;
     this.tokens.push({ station, entropy, probability, at });
+    this.heardAt = at;
     if (this.tokens.length > TOKENS) this.tokens.splice(0, this.tokens.length - TOKENS);
     const text = (this.unfinishedWord.get(station) ?? '') + token.text;
     const cut = text.search(/[\p{L}\p{N}_]*$/u);
@@ -72,6 +75,7 @@ export class LiveMeasures {
   }
 
   setTyping(station: string, typing: boolean, at: number): void {
+    this.heardAt = at;
     if (typing) this.typingSince.set(station, at);
     else this.typingSince.delete(station);
   }
@@ -107,7 +111,7 @@ export class LiveMeasures {
     this.lastWord.clear();
     this.typingSince.clear();
     this.running = {};
-    this.loss = this.round = this.state = null;
+    this.loss = this.round = this.state = this.heardAt = null;
   }
 
   /** Everything that a mapping can follow.  Measures that are not computed here are the owner's, of the newest answers. */
@@ -132,7 +136,16 @@ export class LiveMeasures {
       typing: this.typingSince.size > 0 ? 1 : 0,
       speaking: tokens.filter((token) => at - token.at < SPEED_SECONDS).length / SPEED_SECONDS,
       last_words: state?.phase === 'last_words' ? 1 : 0,
+      silence: this.silence(at),
     };
+  }
+
+  /** How complete the silence is; before the first word of a run it begins with the first look. */
+  private silence(at: number): number {
+    if (this.typingSince.size > 0) this.heardAt = at;
+    this.heardAt ??= at;
+    const [begin, whole] = SILENCE_SECONDS;
+    return Math.min(1, Math.max(0, (at - this.heardAt - begin) / (whole - begin)));
   }
 
   /** The measures that follow every token and word; the others come with each round.  Null: too little was said. */

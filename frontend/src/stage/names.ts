@@ -14,6 +14,7 @@ export const MEASURES = {
   typing: '1 while a visitor types, else 0',
   speaking: 'tokens a second',
   last_words: '1 in the last words, else 0',
+  silence: '0 while somebody speaks or types, 1 after half a minute without',
 } as const;
 
 export type Measure = keyof typeof MEASURES;
@@ -33,6 +34,10 @@ export const TARGETS = {
   motion: [0, 3, 1],
   tremble: [0, 1, 0],
   core: [0, 2, 0.4],
+  legible: [0, 1, 1],
+  body: [0, 1, 1],
+  page: [0, 1, 0],
+  map: [0, 1, 0],
   tempo: [20, 140, 60],
   density: [0, 1, 0.4],
   harmony: [0, 1, 1],

@@ -14,9 +14,12 @@ import {
   ShaderMaterial,
   SRGBColorSpace,
   Vector2,
+  Vector3,
+  Vector4,
   WebGLRenderer,
 } from 'three';
 import { Atlas } from './atlas';
+import { HALF, SCENE_HALF, SCENE_MIDDLE, sceneWidth } from './layout';
 import { LANES, LetterMesh } from './letter_mesh';
 import type { Colours } from './mapping';
 import type { Targets } from './names';
@@ -24,22 +27,22 @@ import { AURA_FRAGMENT, AURA_VERTEX, LETTER_FRAGMENT, LETTER_VERTEX } from './sh
 import type { Tier } from './tiers';
 
 const FIELD_OF_VIEW = 34; // degrees, of the camera
-const VISIBLE_HALF_HEIGHT = 1.36; // half of the visible height at the sphere's depth, in its radius
-const LANE_HEIGHTS = [0, -0.17, 0.17, -0.34];
+const HEADLINE = { em: 0.2, y: -0.66 }; // em and the first row's middle, in the units of `layout.ts`
+const SMALL = { em: 0.088, y: -1.13, gap: 0.12 };
 
 /** What a frame needs beside the targets. */
 export interface FrameState {
   time: number;
-  spin: number;
-  fullness: number;
   lanes: { scroll: number }[];
-  speaking: number; // 0 to 1: letters make room for the lines
   learning: number; // 0 to 1
   wave: number; // the height of a training step's wave, −1.5 to 1.5; 9 without one
-  flip: number; // 0 to 1.02: a new iteration turns every letter once
+  sweep: number; // where the beam of a round that begins is, 1.3 to −1.3; 9 without one
+  swap: number; // 0 to 1: how far the turn of all letters at a swap is; 0 without one
   end: number; // 0 to 1: the end of a run, letters go out
   flash: number; // 1 to 0 when a run begins
   life: number; // 1 during a run, 0.35 without one
+  lastWords: number; // 0 to 1
+  silence: number; // 0 to 1: nobody has spoken for a while
   arc: number; // share of the run's rounds that are done
   rounds: number;
   flight: number; // seconds that a letter takes from its line to its place
@@ -48,6 +51,7 @@ export interface FrameState {
 export class Picture {
   letters: LetterMesh;
   private atlas: Atlas;
+  private aspect: number;
   private readonly scene = new Scene();
   private readonly camera = new PerspectiveCamera(FIELD_OF_VIEW, 1, 0.1, 20);
   private readonly letterMaterial: ShaderMaterial;
@@ -64,8 +68,9 @@ export class Picture {
     this.renderer = new WebGLRenderer({ canvas, antialias: tier.antialias, alpha: false, powerPreference: 'high-performance', stencil: false });
     this.renderer.outputColorSpace = SRGBColorSpace;
     this.renderer.info.autoReset = true;
+    this.aspect = windowAspect();
     this.atlas = new Atlas(tier.atlas, tier.cell, tier.halo, family);
-    this.letters = new LetterMesh(tier.words, tier.letters, this.atlas);
+    this.letters = new LetterMesh(tier.letters, tier, this.aspect, this.atlas);
     this.letterMaterial = new ShaderMaterial({
       vertexShader: LETTER_VERTEX,
       fragmentShader: LETTER_FRAGMENT,
@@ -78,7 +83,7 @@ export class Picture {
       blendDst: OneMinusSrcAlphaFactor,
       uniforms: initialUniforms(LETTER_UNIFORMS),
     });
-    this.letterMaterial.uniforms.uLanes!.value = Array.from({ length: LANES }, () => new Vector2());
+    this.letterMaterial.uniforms.uLanes!.value = Array.from({ length: LANES }, () => new Vector4());
     this.auraMaterial = new ShaderMaterial({
       vertexShader: AURA_VERTEX,
       fragmentShader: AURA_FRAGMENT,
@@ -109,19 +114,41 @@ export class Picture {
     return { calls: render.calls, textures: memory.textures, geometries: memory.geometries, instances: this.letters.geometry.instanceCount };
   }
 
-  /** Change the tier or the fonts: a new atlas and mesh, with the words of the old one. */
+  /** The width in em of each lane's rows. */
+  get laneWidths(): number[] {
+    const width = 2 * sceneWidth(this.aspect);
+    const small = (width - 2 * SMALL.gap) / 3 / SMALL.em;
+    return [width / this.headlineEm, small, small, small];
+  }
+
+  /** Whether the window has taken another shape since the words were laid out. */
+  get misshapen(): boolean {
+    return Math.abs(windowAspect() / this.aspect - 1) > 0.02;
+  }
+
+  /** Change the tier, the fonts or the shape: a new atlas and mesh, with the words of the old one. */
   rebuild(tier: Tier, family: string, now: number): void {
     const old = this.letters;
     this.tier = tier;
     this.family = family;
+    this.aspect = windowAspect();
     this.atlas.dispose();
     this.atlas = new Atlas(tier.atlas, tier.cell, tier.halo, this.family);
-    this.letters = new LetterMesh(tier.words, tier.letters, this.atlas);
+    this.letters = new LetterMesh(tier.letters, tier, this.aspect, this.atlas);
     this.letters.copyWords(old, now);
     old.dispose();
     this.letterObject.geometry = this.letters.geometry;
     this.fit();
     this.bindAtlas();
+  }
+
+  /** Remove all letters. */
+  clear(): void {
+    const old = this.letters;
+    this.atlas.releaseAll();
+    this.letters = new LetterMesh(this.tier.letters, this.tier, this.aspect, this.atlas);
+    old.dispose();
+    this.letterObject.geometry = this.letters.geometry;
   }
 
   /** Adapt to the window's size, with no more pixels than the tier allows. */
@@ -131,16 +158,16 @@ export class Picture {
     const ratio = Math.min(window.devicePixelRatio, Math.sqrt(this.tier.pixels / (width * height)));
     this.renderer.setPixelRatio(ratio);
     this.renderer.setSize(width, height, false);
-    const aspect = width / height;
-    const half = VISIBLE_HALF_HEIGHT / Math.min(1, aspect); // on an upright screen the width decides
-    this.camera.aspect = aspect;
-    this.camera.position.z = half / Math.tan((FIELD_OF_VIEW / 360) * Math.PI);
+    this.camera.aspect = width / height;
+    this.camera.position.z = HALF / Math.tan((FIELD_OF_VIEW / 360) * Math.PI);
     this.camera.updateProjectionMatrix();
-    const nearer = (this.camera.position.z - 1.12) / this.camera.position.z;
-    this.letterMaterial.uniforms.uHalfWidth!.value = half * aspect * nearer;
-    this.letterMaterial.uniforms.uLineEm!.value = Math.min(0.092, half * aspect * nearer * 0.085);
-    (this.auraMaterial.uniforms.uHalf!.value as Vector2).set(half * aspect, half);
-    this.auraMaterial.uniforms.uPixel!.value = (2 * half) / (height * ratio);
+    const half = sceneWidth(this.aspect);
+    for (const material of [this.letterMaterial, this.auraMaterial]) {
+      (material.uniforms.uScene!.value as Vector2).set(half, SCENE_HALF);
+      material.uniforms.uMiddle!.value = SCENE_MIDDLE;
+    }
+    (this.auraMaterial.uniforms.uHalf!.value as Vector2).set((HALF * width) / height, HALF);
+    this.auraMaterial.uniforms.uPixel!.value = (2 * HALF) / (height * ratio);
   }
 
   setColours(colours: Colours): void {
@@ -154,48 +181,79 @@ export class Picture {
     this.auraMaterial.uniforms.uGround!.value = parseColour(colours.ground);
     this.auraMaterial.uniforms.uWarm!.value = parseColour(colours.learning);
     this.auraMaterial.uniforms.uTone!.value = machine[0];
+    this.auraMaterial.uniforms.uCool!.value = parseColour(colours.visitor);
   }
 
   draw(targets: Targets, state: FrameState): void {
-    const grown = 0.42 + 0.58 * Math.sqrt(state.fullness);
-    const radius = targets.size * grown * (1 - 0.07 * state.learning) * (1 - 0.25 * state.end);
-    const sparse = (1 - state.fullness) ** 2;
+    const { letters } = this;
+    const sum = Math.max(1e-6, targets.body + targets.page + targets.map);
+    const growing = targets.size; // the scenes fill the projection; an artist may want them smaller
     setUniforms(this.letterMaterial, {
       uTime: state.time,
-      uRadius: radius,
-      uEm: radius * this.letters.places.em * (1 + 1.1 * sparse),
-      uSpin: state.spin,
       uDisorder: 1 - targets.order,
       uGather: targets.gather,
       uFall: Math.min(1, targets.fall),
       uTremble: targets.tremble,
       uMotion: targets.motion,
+      uDecay: 1 - targets.legible,
       uColour: targets.colour,
       uBright: targets.brightness,
       uGlow: this.tier.halo ? targets.glow : 0,
+      uSize: growing,
       uLearn: state.learning,
       uWave: state.wave,
-      uFlip: state.flip,
+      uSweep: state.sweep,
+      uFlip: state.swap * 1.02,
       uEnd: state.end,
-      uSpeak: state.speaking,
+      uLast: state.lastWords,
+      uSilence: state.silence,
       uFlight: state.flight,
     });
-    const lanes = this.letterMaterial.uniforms.uLanes!.value as Vector2[];
-    for (const [number, lane] of state.lanes.entries()) lanes[number]!.set(lane.scroll, LANE_HEIGHTS[number]!);
+    const uniforms = this.letterMaterial.uniforms;
+    (uniforms.uEms!.value as Vector3).set(letters.body.em, letters.page.em, letters.map.em);
+    (uniforms.uShares!.value as Vector3).set(targets.body / sum, targets.page / sum, targets.map / sum);
+    const { x, y } = letters.map.focus;
+    (uniforms.uFocus!.value as Vector2).lerp(new Vector2(x, y), 0.02);
+    const lanes = uniforms.uLanes!.value as Vector4[];
+    const half = sceneWidth(this.aspect);
+    const step = (2 * half + SMALL.gap) / 3;
+    for (const [number, lane] of state.lanes.entries()) {
+      if (number === 0) lanes[0]!.set(lane.scroll, -half, HEADLINE.y, this.headlineEm);
+      else lanes[number]!.set(lane.scroll, -half + (number - 1) * step, SMALL.y, SMALL.em);
+    }
     setUniforms(this.auraMaterial, {
       uTime: state.time,
-      uRadius: radius,
-      uCore: targets.core * (1 + 0.5 * state.speaking) * (1 - state.end),
+      uCore: targets.core * (1 - state.end),
       uFall: targets.fall * (1 - state.end),
+      uColour: targets.colour,
       uLearn: state.learning,
       uArc: state.arc,
-      uHead: 1,
       uRing: Math.max(0, state.life - 0.35) * (1 - state.end) * 1.25,
-      uLife: state.life,
+      uLife: state.life * (1 - 0.8 * state.end),
       uRounds: state.rounds,
       uFlash: state.flash,
+      uSwap: state.swap,
+      uSweep: state.sweep,
+      uLast: state.lastWords,
+      uSilence: state.silence,
     });
     this.renderer.render(this.scene, this.camera);
+  }
+
+  /** Where letters of the headline are in the window, in pixels. */
+  onScreen(letters: { piece: string; row: number; x: number }[]): { piece: string; x: number; y: number; size: number }[] {
+    const pixels = window.innerHeight / (2 * HALF);
+    const em = this.headlineEm;
+    return letters.map(({ piece, row, x }) => ({
+      piece,
+      x: window.innerWidth / 2 + (x * em - sceneWidth(this.aspect)) * pixels,
+      y: (HALF - HEADLINE.y + row * em * 1.24) * pixels,
+      size: em * pixels,
+    }));
+  }
+
+  private get headlineEm(): number {
+    return Math.min(HEADLINE.em, (2 * sceneWidth(this.aspect)) / 14); // on an upright screen, too, a row holds a long word
   }
 
   private bindAtlas(): void {
@@ -206,17 +264,28 @@ export class Picture {
 }
 
 const LETTER_UNIFORMS = [
-  'uTime', 'uRadius', 'uEm', 'uLineEm', 'uSpin', 'uDisorder', 'uGather', 'uFall', 'uTremble', 'uMotion', 'uLearn', 'uWave', 'uFlip',
-  'uEnd', 'uSpeak', 'uPerRow', 'uCrop', 'uColour', 'uBright', 'uFlight', 'uHalfWidth', 'uLanes', 'uMachine', 'uMachines', 'uVisitor',
-  'uFaded', 'uLearning', 'uAtlas', 'uGlow',
+  'uTime', 'uMiddle', 'uDisorder', 'uGather', 'uFall', 'uTremble', 'uMotion', 'uDecay', 'uSize', 'uLearn', 'uWave', 'uSweep', 'uFlip',
+  'uEnd', 'uLast', 'uSilence', 'uPerRow', 'uCrop', 'uColour', 'uBright', 'uFlight', 'uLanes', 'uMachine', 'uMachines', 'uVisitor',
+  'uFaded', 'uLearning', 'uAtlas', 'uGlow', 'uScene', 'uFocus', 'uEms', 'uShares',
 ];
 const AURA_UNIFORMS = [
-  'uGround', 'uWarm', 'uTone', 'uCore', 'uRadius', 'uArc', 'uHead', 'uRing', 'uPixel', 'uTime', 'uFall', 'uLearn', 'uFlash', 'uLife',
-  'uRounds', 'uHalf',
+  'uGround', 'uWarm', 'uTone', 'uCool', 'uCore', 'uArc', 'uRing', 'uPixel', 'uTime', 'uFall', 'uLearn', 'uFlash', 'uSwap', 'uLife',
+  'uRounds', 'uHalf', 'uScene', 'uMiddle', 'uSweep', 'uColour', 'uLast', 'uSilence',
 ];
 
 function initialUniforms(names: string[]): Record<string, { value: unknown }> {
-  return Object.fromEntries(names.map((name) => [name, { value: name === 'uHalf' ? new Vector2(1, 1) : name.match(/Machine$/) ? Array.from({ length: 6 }, () => new Color()) : name.match(/Visitor|Faded|Learning|Ground|Warm|Tone/) ? new Color() : 0 }]));
+  return Object.fromEntries(names.map((name) => [name, { value: initialValue(name) }]));
+}
+
+function initialValue(name: string): unknown {
+  if (/Half|Scene|Focus/.test(name)) return new Vector2(0, 0);
+  if (/Ems|Shares/.test(name)) return new Vector3();
+  if (name === 'uMachine') return Array.from({ length: 6 }, () => new Color());
+  return /Visitor|Faded|Learning|Ground|Warm|Tone|Cool/.test(name) ? new Color() : 0;
+}
+
+function windowAspect(): number {
+  return Math.max(1, window.innerWidth) / Math.max(1, window.innerHeight);
 }
 
 function setUniforms(material: ShaderMaterial, to: Record<string, number>): void {

@@ -3,7 +3,7 @@
 
 import type { Events, RoundRecord, RunState } from '../lib/wire';
 import { ARRIVED_SECONDS } from './letter_mesh';
-import { TargetSmoother, type Mapping } from './mapping';
+import { TargetSmoother, type Mapping, type MappingRule, type Scenes } from './mapping';
 import { LiveMeasures } from './measures';
 import type { Measures, Targets } from './names';
 import { Picture, type FrameState } from './picture';
@@ -26,12 +26,17 @@ export interface Figures {
   tier: TierName;
   card: string;
   spoken: number; // letters received since the page was opened
+  /** What is to be read in the headline, and where: x, y of each letter's left end in pixels of the window, and its size. */
+  headline: { piece: string; x: number; y: number; size: number }[];
 }
 
 const END_SECONDS = 9;
 const BORN_SECONDS = 6;
 const SWAP_SECONDS = 4;
 const WAVE_SECONDS = 1.8;
+const SWEEP_SECONDS = 2.6;
+const TURN_SECONDS = 2.6;
+const BLOOM_SECONDS = 3.6;
 const FIGURE_FRAMES = 60;
 const MEASURE_SECONDS = 0.09; // between two readings of the measures
 const LONG_AGO = 99; // seconds since an event that is over
@@ -57,9 +62,9 @@ export class Stage {
   private announced: Exclude<Announcement, null> | null = null;
   private state: RunState | null = null;
   private round: RoundRecord | null = null;
-  private smooth = { speaking: 0, learning: 0, life: 0, arc: 0, fullness: 0, spin: 0 };
+  private smooth = { learning: 0, life: 0, arc: 0, lastWords: 0, silence: 0 };
   /** Seconds since each of these events. */
-  private since = { wave: LONG_AGO, swap: LONG_AGO, end: LONG_AGO, born: LONG_AGO, last_words: LONG_AGO };
+  private since = { wave: LONG_AGO, sweep: LONG_AGO, swap: LONG_AGO, end: LONG_AGO, born: LONG_AGO, last_words: LONG_AGO };
   private cpuTimes: number[] = [];
   private frameTimes: number[] = [];
   private frames = 0;
@@ -75,6 +80,8 @@ export class Stage {
     private family: string,
     private readonly quality: { begin: TierName | null; fixed: boolean },
     private readonly calm: boolean,
+    /** Which scenes are shown whatever the mapping says; none: as the mapping says. */
+    private readonly scenes: Scenes | null,
     private readonly onAnnouncement: (announcement: Announcement, iteration: number) => void,
   ) {
     this.tier = quality.begin ?? 'high';
@@ -85,7 +92,7 @@ export class Stage {
       this.picture.rebuild(TIERS[first], family, 0);
     }
     this.picture.setColours(mapping.colours);
-    this.lines = new TextLines(this.picture.letters);
+    this.lines = new TextLines(this.picture.letters, this.picture.laneWidths);
   }
 
   get targets(): Targets {
@@ -154,7 +161,21 @@ export class Stage {
 
   /** Adapt to the window's size. */
   fit(): void {
-    this.picture.fit();
+    if (this.picture.misshapen) this.rebuild(this.tier);
+    else this.picture.fit();
+  }
+
+  /** Everything so far is past: its words stand at their places, its events are over, and targets are where its measures are. */
+  settle(): void {
+    this.pastEvents = 0;
+    this.lines.settle(this.time);
+    for (const name of Object.keys(this.since) as (keyof typeof this.since)[]) this.since[name] = LONG_AGO;
+    this.announce(null);
+    this.smooth.arc = this.shareOfRounds();
+    this.smooth.lastWords = this.state?.phase === 'last_words' ? 1 : 0;
+    this.smooth.life = 1;
+    this.measuredAt = -1;
+    this.jump = true;
   }
 
   /** Go on to the time `now` in milliseconds; draw a frame when `visible`. */
@@ -172,9 +193,12 @@ export class Stage {
     }
   }
 
-  /** Let so many seconds pass without drawing, for tests. */
-  pass(seconds: number): void {
-    for (let left = seconds; left > 0; left -= 0.1) this.advance(Math.min(0.1, left));
+  /** Let so many seconds pass without drawing, for tests; `before` is called with each part of them. */
+  pass(seconds: number, before: (elapsed: number) => void = () => undefined): void {
+    for (let left = seconds; left > 0; left -= 0.1) {
+      before(Math.min(0.1, left));
+      this.advance(Math.min(0.1, left));
+    }
   }
 
   figures(): Figures {
@@ -194,6 +218,7 @@ export class Stage {
       tier: this.tier,
       card: this.picture.gpuName,
       spoken: this.letters,
+      headline: this.picture.onScreen(this.lines.headline),
     };
   }
 
@@ -205,7 +230,7 @@ export class Stage {
     }
     // While the end of a run is shown, its targets stay as they were.
     if (this.since.end >= END_SECONDS) {
-      this.smoother.step(this.mapping.mappings, this.measures, elapsed, this.jump);
+      this.smoother.step(this.rules(), this.measures, elapsed, this.jump, this.scenes ?? this.mapping.scenes);
       this.jump = false;
     }
     this.lines.step(this.time, elapsed);
@@ -215,29 +240,34 @@ export class Stage {
     if (this.announced && this.since[this.announced] >= ANNOUNCEMENT_SECONDS[this.announced]) this.announce(null);
     const alive = this.state?.run != null || this.since.end < END_SECONDS;
     const { smooth } = this;
-    smooth.speaking = approach(smooth.speaking, this.lines.active > 0 ? 1 : 0, elapsed, 0.8);
     smooth.learning = approach(smooth.learning, this.round?.status === 'training' ? 1 : 0, elapsed, 1.2);
     smooth.life = approach(smooth.life, alive ? 1 : 0.35, elapsed, 2.5);
-    smooth.fullness = approach(smooth.fullness, this.picture.letters.fullness, elapsed, 2);
     smooth.arc = approach(smooth.arc, this.shareOfRounds(), elapsed, 1.5);
-    smooth.spin += elapsed * 0.035 * this.targets.motion * (this.calm ? 0.3 : 1);
+    smooth.lastWords = approach(smooth.lastWords, this.state?.phase === 'last_words' ? 1 : 0, elapsed, 2);
+    smooth.silence = approach(smooth.silence, alive && this.lines.active(this.time) === 0 ? (this.measures.silence ?? 0) : 0, elapsed, 1.2);
+  }
+
+  private rules(): MappingRule[] {
+    const { mappings } = this.mapping;
+    return this.scenes ? mappings.filter((rule) => !(rule.target in this.scenes!)) : mappings;
   }
 
   private frameState(): FrameState {
     const { smooth, since, calm } = this;
     const wave = since.wave / WAVE_SECONDS;
+    const sweep = since.sweep / SWEEP_SECONDS;
     return {
       time: this.time,
-      spin: smooth.spin % (2 * Math.PI),
-      fullness: smooth.fullness,
       lanes: this.lines.lanes,
-      speaking: smooth.speaking,
       learning: smooth.learning,
       wave: calm || wave > 1 ? 9 : -1.5 + 3 * wave,
-      flip: calm || since.swap > 2.6 ? 0 : (since.swap / 2.6) * 1.02,
+      sweep: calm || sweep > 1 ? 9 : 1.3 - 2.6 * sweep,
+      swap: calm || since.swap > TURN_SECONDS ? 0 : since.swap / TURN_SECONDS,
       end: since.end < END_SECONDS ? Math.min(1, since.end / (END_SECONDS * 0.72)) : 0,
-      flash: since.born < 2.4 && !calm ? 1 - since.born / 2.4 : 0,
+      flash: since.born < BLOOM_SECONDS && !calm ? 1 - since.born / BLOOM_SECONDS : 0,
       life: smooth.life,
+      lastWords: smooth.lastWords,
+      silence: smooth.silence,
       arc: smooth.arc,
       rounds: Math.max(1, this.state?.num_total_iters ?? 1),
       flight: calm ? 4 : 2.2,
@@ -270,6 +300,7 @@ export class Stage {
   private setRound(round: RoundRecord): void {
     const knownStep = this.round?.iteration === round.iteration ? this.round.step : -1;
     if (round.status === 'training' && round.step !== knownStep) this.since.wave = 0;
+    if (round.status === 'training' && this.round?.iteration !== round.iteration) this.since.sweep = 0;
     this.round = round;
     this.live.setRound(round);
   }
@@ -285,10 +316,10 @@ export class Stage {
 
   /** Remove everything of the last run from the picture and the measures. */
   private clear(): void {
-    this.picture.letters.clear();
+    this.picture.clear();
     this.lines.clear();
+    this.lines.setMesh(this.picture.letters, this.picture.laneWidths);
     this.live.clear();
-    this.smooth.fullness = 0;
     this.jump = true;
     this.measuredAt = -1;
   }
@@ -296,7 +327,7 @@ export class Stage {
   private rebuild(tier: TierName): void {
     this.tier = tier;
     this.picture.rebuild(TIERS[tier], this.family, this.time);
-    this.lines.setMesh(this.picture.letters);
+    this.lines.setMesh(this.picture.letters, this.picture.laneWidths);
   }
 
   private recordFrame(milliseconds: number, gap: number): void {

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { RoundRecord, RunState, TokenEvent } from '../lib/wire';
-import { TargetSmoother, mapValue, restingTargets, targetsFor, type MappingRule } from './mapping';
+import { TargetSmoother, mapValue, restingTargets, sceneNamed, targetsFor, type MappingRule } from './mapping';
 import { LiveMeasures, wordsOf } from './measures';
 import { seededRandom } from './places';
-import { Composer } from './composer';
+import { Composer, audible } from './composer';
 import { FrameWatch, firstTier, tierBelow } from './tiers';
 import cases from '../../../tests/fixtures/measure_cases.json';
 
@@ -76,6 +76,15 @@ describe('measures', () => {
     expect(live.read(0).life).toBe(0.7);
   });
 
+  it('hears silence after a while without tokens and keys', () => {
+    const live = new LiveMeasures();
+    expect(live.read(0).silence).toBe(0);
+    live.addToken(token('a'), 5);
+    expect([12, 24, 60].map((at) => live.read(at).silence)).toEqual([0, 0.5, 1]);
+    live.setTyping('s', true, 60);
+    expect(live.read(61).silence).toBe(0);
+  });
+
   it('averages tokens over a window that stays bounded', () => {
     const live = new LiveMeasures();
     for (let number = 0; number < 5000; number += 1) live.addToken(token(' a', 3, 0.1), 0);
@@ -137,6 +146,18 @@ describe('mapping', () => {
   });
 });
 
+describe('scenes', () => {
+  it('are those of the file, but for one that follows a measure or that the address names', () => {
+    const live = new LiveMeasures();
+    live.setRound({ status: 'training', step: 1, steps: 2, loss: 1 } as RoundRecord);
+    const { body, page, map } = targetsFor([rule({ target: 'page' })], live.read(0), { body: 0.2, page: 0, map: 0.7 }).value;
+    expect([body, page, map]).toEqual([0.2, 0.5, 0.7]);
+    expect(restingTargets()).toMatchObject({ body: 1, page: 0, map: 0, legible: 1 });
+    expect(sceneNamed('map')).toEqual({ body: 0, page: 0, map: 1 });
+    expect(sceneNamed('nothing')).toBeNull();
+  });
+});
+
 describe('tiers', () => {
   it('steps down after slow frames in a row, and not for a hidden tab', () => {
     const anySlow = (count: number, milliseconds: number, watch = new FrameWatch()) =>
@@ -164,7 +185,9 @@ describe('music', () => {
     const few = compose({ density: 0.1, tempo: 40 }).length;
     expect(many).toBeGreaterThan(3 * few);
     expect(compose({ density: 0, ticks: 0 })).toEqual([]);
-    expect(new Set(compose({ density: 0, ticks: 1 }).map((note) => note.voice))).toEqual(new Set(['tick']));
+    expect(compose({ density: 0, ticks: 1 })).toEqual([]);
+    expect(new Set(compose({ density: 0.06, ticks: 1 }).map((note) => note.voice)).has('tick')).toBe(true);
+    expect([0, 0.03, 0.06, 1].map(audible)).toEqual([0, 0.5, 1, 1]);
     expect(compose({ density: 0.06 }).some((note) => note.voice === 'pad')).toBe(true);
   });
 

@@ -5,9 +5,12 @@ export type TierName = 'low' | 'middle' | 'high' | 'ultra';
 export interface Tier {
   /** The most device pixels of the canvas; on a larger screen the picture is drawn coarser. */
   pixels: number;
-  /** The most words and letters shown at the same time. */
-  words: number;
+  /** The most letters in all scenes together. */
   letters: number;
+  /** Lines of the body and of the page, and the map's letters in the units of `layout.ts`: how much is shown at the same time. */
+  body: number;
+  page: number;
+  mapEm: number;
   /** Side of the glyph atlas in pixels, and of one glyph's cell. */
   atlas: number;
   cell: number;
@@ -17,10 +20,10 @@ export interface Tier {
 }
 
 export const TIERS: Record<TierName, Tier> = {
-  low: { pixels: 520_000, words: 420, letters: 3_000, atlas: 1024, cell: 64, halo: false, antialias: false },
-  middle: { pixels: 1_400_000, words: 900, letters: 6_500, atlas: 1024, cell: 64, halo: true, antialias: false },
-  high: { pixels: 3_000_000, words: 1_500, letters: 11_000, atlas: 2048, cell: 96, halo: true, antialias: true },
-  ultra: { pixels: 8_400_000, words: 2_400, letters: 18_000, atlas: 2048, cell: 96, halo: true, antialias: true },
+  low: { pixels: 520_000, letters: 3_000, body: 12, page: 10, mapEm: 0.12, atlas: 1024, cell: 64, halo: false, antialias: false },
+  middle: { pixels: 1_400_000, letters: 6_500, body: 14, page: 11, mapEm: 0.114, atlas: 2048, cell: 96, halo: true, antialias: false },
+  high: { pixels: 3_000_000, letters: 11_000, body: 16, page: 12, mapEm: 0.108, atlas: 2048, cell: 128, halo: true, antialias: true },
+  ultra: { pixels: 8_400_000, letters: 18_000, body: 19, page: 13, mapEm: 0.1, atlas: 3072, cell: 160, halo: true, antialias: true },
 };
 
 const ORDER: TierName[] = ['low', 'middle', 'high', 'ultra'];

@@ -75,6 +75,11 @@ class StageFolder:
         """The path of one of the fonts that `runtime_state` lists; none if it lists no such font."""
         return self._fonts.get(name)
 
+    def recording(self, name: str) -> Path | None:
+        """The path of the recorded run of this name, `recordings/<name>.jsonl.gz`; none if there is no such recording."""
+        path = self._path_of(f"recordings/{Path(name).name}.jsonl.gz")
+        return path if path.is_file() else None
+
     def reload_if_saved(self) -> bool:
         """Read the folder again if a file was saved and has not changed since the last call; whether it was read."""
         previous, self._last_signature = self._last_signature, self._signature()

@@ -22,6 +22,7 @@ RUN_SIGNALS: dict[str, str] = {
     "typing": "1 while a visitor types, else 0",
     "speaking": "tokens a second",
     "last_words": "1 in the last words, else 0",
+    "silence": "0 while somebody speaks or types, 1 after half a minute without",
 }
 """What a mapping can follow besides the measures, and what each is."""
 
@@ -39,6 +40,10 @@ VISUAL_TARGETS: dict[str, tuple[float, float]] = {
     "motion": (0.0, 3.0),
     "tremble": (0.0, 1.0),
     "core": (0.0, 2.0),
+    "legible": (0.0, 1.0),
+    "body": (0.0, 1.0),
+    "page": (0.0, 1.0),
+    "map": (0.0, 1.0),
 }
 """The visual properties that a mapping may change, each with its lowest and highest value."""
 
@@ -104,6 +109,14 @@ class Colours(StrictModel):
     learning: Colour
 
 
+class Scenes(StrictModel):
+    """The scenes' weights where no mapping has one of them as its target; a file without them shows the body alone."""
+
+    body: Annotated[FiniteFloat, Field(ge=0, le=1)] = 1.0
+    page: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
+    map: Annotated[FiniteFloat, Field(ge=0, le=1)] = 0.0
+
+
 class Music(StrictModel):
     """The notes: `root` as a MIDI note; `whole` and `dying` in semitones above it, for a whole and a dying language."""
 
@@ -115,6 +128,7 @@ class Music(StrictModel):
 class MappingFile(StrictModel):
     """`mapping.yaml`."""
 
+    scenes: Scenes = Scenes()
     mappings: list[TargetMapping]
     colours: Colours
     music: Music

@@ -12,14 +12,14 @@ from fastapi.responses import Response
 from wmkml.owner.context import OwnerContext
 from wmkml.owner.http.http_requests import SMALL_BODY_BYTES, read, require_key
 from wmkml.owner.http.page_routes import REVALIDATED, SECURITY_HEADERS, page_response
-from wmkml.owner.http.stage_access import may_see_stage, redirect_without_key
+from wmkml.owner.http.stage_access import may_see_stage, redirect_without_key, require_stage_key
 from wmkml.owner.stage.folder import FONT_TYPES, StageFolder
 from wmkml.protocol.base import RequestRefusedError
 from wmkml.protocol.events import StageEvent
 
 
 def add_stage_routes(app: FastAPI, owner: OwnerContext, folder: StageFolder) -> None:
-    """Add `GET /stage`, `/stage/runtime` with its fonts, and `POST /operator/stage`."""
+    """Add `GET /stage`, `/stage/runtime` with its fonts, `/stage/recordings`, and `POST /operator/stage`."""
 
     @app.get("/stage", include_in_schema=False)
     async def stage(request: Request) -> Response:
@@ -45,6 +45,15 @@ def add_stage_routes(app: FastAPI, owner: OwnerContext, folder: StageFolder) -> 
         if path is None or content is None:
             raise RequestRefusedError(404, "The stage has no such font.")
         return Response(content, media_type=FONT_TYPES[path.suffix.lower()], headers=SECURITY_HEADERS | REVALIDATED)
+
+    @app.get("/stage/recordings/{name}", include_in_schema=False)
+    async def recording(request: Request, name: str) -> Response:
+        require_stage_key(request, owner.keys)
+        path = folder.recording(name)
+        if path is None:
+            raise RequestRefusedError(404, "The stage has no such recording.")
+        content = await asyncio.to_thread(path.read_bytes)
+        return Response(content, media_type="application/gzip", headers=SECURITY_HEADERS | REVALIDATED)
 
     @app.post("/operator/stage")
     async def blank_stage(request: Request) -> dict[str, str]:
