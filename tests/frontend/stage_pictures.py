@@ -1,6 +1,10 @@
 """Takes pictures of the stage in three states of decay, from events of a run fed to the page: lively, in the middle, last words.
 
     env/bin/python -m tests.frontend.stage_pictures FOLDER [--tier middle] [--size 1920x1080]
+    env/bin/python -m tests.frontend.stage_pictures FOLDER --replay [--scenes body,page,map] [--at=-0.4,2.5,4.5,7.5]
+
+With --replay they are of the recording that ships, of each scene at each of these iterations; `FOLDER/stage.png` has all of them, as
+docs/pictures/ has it.
 
 Needs playwright and Debian's chromium, as the page's tests do.
 """
@@ -14,7 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tests.owner.played_owner import played_owner
 
@@ -22,6 +27,8 @@ SOFTWARE = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftsha
 """WebGL without a graphics card."""
 
 ROUNDS = 9
+WIDTH, GAP, COLOURS = 480, 8, 200
+"""Of the sheet with all pictures of a recording: width of each and space between them in pixels, and the number of colours."""
 LIVELY = (
     "Eine Sprache ist ein Haus aus Wörtern, in dem jemand wohnt. Morgenstund hat Gold im Mund, sagt man, und meint die Arbeit. "
     "Im Wald klingt der Regen anders als auf dem Dach; er fällt durch viele Hände. Ein Fluss vergisst seine Quelle nicht, er "
@@ -138,21 +145,54 @@ def decay(page: Page, folder: Path) -> None:
     take(page, folder / "8-end.png")
 
 
+def deaths(
+    browser: Browser, address: str, size: ViewportSize, scenes: list[str], times: list[str], folder: Path
+) -> None:
+    """Take a picture of each scene at each time of the recording, while somebody speaks."""
+    for scene in scenes:
+        for at in times:
+            page = browser.new_page(viewport=size, reduced_motion="no-preference")
+            page.goto(f"{address}&replay=understudy&at={at}&scene={scene}")
+            page.locator("main[data-drawing=true]").wait_for(timeout=60_000)
+            while page.evaluate("window.stageFigures().measures.iteration") is None:
+                page.wait_for_timeout(100)
+            page.evaluate("window.stage.pass(5)")
+            while page.evaluate("window.stageFigures().headline.length") < 24:
+                page.evaluate("window.stage.pass(0.5)")
+            take(page, folder / f"{scene}{at}.png")
+            page.close()
+    shots = [[Image.open(folder / f"{scene}{at}.png").convert("RGB") for at in times] for scene in scenes]
+    height = WIDTH * size["height"] // size["width"]
+    sheet = Image.new("RGB", (len(times) * (WIDTH + GAP) - GAP, len(scenes) * (height + GAP) - GAP), "white")
+    for row, of_scene in enumerate(shots):
+        for column, shot in enumerate(of_scene):
+            sheet.paste(shot.resize((WIDTH, height)), (column * (WIDTH + GAP), row * (height + GAP)))
+    sheet.quantize(COLOURS).save(folder / "stage.png", optimize=True)
+
+
 def main() -> None:
     """Start an owner, open its stage, feed it a run, take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--tier", default="middle")
     parser.add_argument("--size", default="1920x1080")
+    parser.add_argument("--replay", action="store_true", help="of the recording that ships")
+    parser.add_argument("--scenes", default="body,page,map")
+    parser.add_argument("--at", default="-0.4,2.5,4.5,7.5")
     arguments = parser.parse_args()
     width, height = (int(side) for side in arguments.size.split("x"))
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, played_owner(Path(folder)) as owner, sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=SOFTWARE)
+        address = f"{owner.address}/stage?key={owner.cluster.keys.stage}&mute=1&tier={arguments.tier}"
+        if arguments.replay:
+            scenes, times = arguments.scenes.split(","), arguments.at.split(",")
+            deaths(browser, address, {"width": width, "height": height}, scenes, times, arguments.folder)
+            return
         page = browser.new_page(viewport={"width": width, "height": height})
         page.on("console", lambda message: print(message.type, message.text) if message.type != "info" else None)
         page.on("pageerror", lambda error: print("error", error))
-        page.goto(f"{owner.address}/stage?key={owner.cluster.keys.stage}&mute=1&tier={arguments.tier}")
+        page.goto(address)
         page.locator("main[data-drawing=true]").wait_for(timeout=60_000)
         page.wait_for_timeout(1500)
         take(page, arguments.folder / "0-waiting.png")

@@ -90,7 +90,7 @@ describe('replay', () => {
   };
 
   it('finds an iteration and a part of it', () => {
-    expect([-1, -0.5, 0, 0.5, 1, 1.5].map((at) => secondOf(RECORDED, at))).toEqual([0, 10, 20, 25, 30, 37]);
+    expect([-1, -0.5, 0, 0.5, 1, 1.5, 7.5].map((at) => secondOf(RECORDED, at))).toEqual([0, 10, 20, 25, 30, 37, 37]);
     expect(parseRecording('[1,"state",{}]\n\n[2,"round",{}]\n')).toEqual([[1, 'state', {}], [2, 'round', {}]]);
   });
 

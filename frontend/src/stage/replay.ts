@@ -38,10 +38,12 @@ export function beginOf(events: RecordedEvent[], iteration: number): number | nu
 
 /** The second of the recording at which `at` lies; fractions count between an iteration's beginning and the next one's. */
 export function secondOf(events: RecordedEvent[], at: number): number {
-  const iteration = Math.floor(at);
-  const begin = beginOf(events, Math.max(-1, iteration)) ?? 0;
+  let iteration = Math.max(-1, Math.floor(at));
+  const part = at - Math.floor(at);
+  while (iteration > -1 && beginOf(events, iteration) === null) iteration -= 1; // one that never came: the last before it
+  const begin = beginOf(events, iteration) ?? 0;
   const end = beginOf(events, iteration + 1) ?? events.find(([second, name]) => name === 'run_end' && second > begin)?.[0] ?? events.at(-1)?.[0] ?? begin;
-  return begin + (at - iteration) * Math.max(0, end - begin);
+  return begin + part * Math.max(0, end - begin);
 }
 
 export class Replay {
