@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from wmkml.access.keys import Keys, KeysUnreadableError, load_keys
 from wmkml.access.node_key import load_node_key
@@ -217,7 +217,11 @@ class InferenceService:
 
 
 class _ReadinessMiddleware:
-    """ASGI middleware: while the engine is not alive, answers 503 except at `/healthz`, `/metrics` and `/language`."""
+    """ASGI middleware: while the engine is not alive, answers 503 except at `/healthz`, `/metrics` and `/language`.
+
+    A request that is cut off by the process's end, before its reply has begun, is answered 503 too: uvicorn would answer 500,
+    which says that this request fails and is not to be asked again.
+    """
 
     def __init__(self, app: ASGIApp, engine: Engine) -> None:
         self._app = app
@@ -226,10 +230,26 @@ class _ReadinessMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         ready = scope["type"] != "http" or scope["path"] in ("/health", "/healthz", "/metrics", "/language")
         if ready or self._engine.alive():
-            await self._app(scope, receive, send)
+            await self._answer(scope, receive, send)
             return
         refusal = RequestRefusedError(503, "The model is being loaded; ask again in a moment.", "loading")
         await refusals.refusal_response(scope["path"], refusal)(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_and_note)
+        except asyncio.CancelledError:
+            if begun or scope["type"] != "http":
+                raise
+            refusal = RequestRefusedError(503, "Inference is being started anew; ask again in a moment.", "ending")
+            await refusals.refusal_response(scope["path"], refusal)(scope, receive, send)
 
 
 class _Server(uvicorn.Server):
