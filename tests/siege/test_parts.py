@@ -12,7 +12,7 @@ from tests.engine.random_model import RANK, make_adapter, make_model
 from wmkml.adapters.checks import AdapterRefusedError, Expectation, check_adapter
 from wmkml.engine.setup import EngineSetup
 from wmkml.siege.adapters import BAD_ADAPTERS
-from wmkml.siege.clients import INSIDES
+from wmkml.siege.clients import BROKEN_REQUESTS, INSIDES, broken_requests
 from wmkml.siege.kills import SeenAdapters
 from wmkml.siege.messages import INFERENCE_DOORS, OWNER_DOORS, MessageMaker
 from wmkml.siege.report import SectionReport, SiegeReport, report_lines
@@ -41,6 +41,10 @@ def test_what_is_offered_as_bad_is_refused_and_opens_nothing(
     with pytest.raises(AdapterRefusedError):
         check_adapter(copy, expectation)
     assert not trace.exists()
+
+
+def test_every_broken_request_is_counted() -> None:
+    assert len(broken_requests("127.0.0.1:8000")) == BROKEN_REQUESTS
 
 
 def test_messages_come_again_with_their_seed() -> None:

@@ -25,6 +25,9 @@ WAVE = 500
 HELD_OPEN = 2_000
 """So many of them are kept open at a time, if this program may hold as many files."""
 
+BROKEN_REQUESTS = 24
+"""Kinds of `broken_requests`, each sent to two ports."""
+
 VISITOR_SECONDS = 30.0
 """How long a visitor may wait for a page's state meanwhile."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 from wmkml.siege.adapters import BAD_ADAPTERS, BAD_ARCHIVES, BAD_PATHS, attack_adapters
-from wmkml.siege.clients import attack_clients
+from wmkml.siege.clients import BROKEN_REQUESTS, attack_clients
 from wmkml.siege.crowd import attack_crowd
 from wmkml.siege.kills import attack_kills
 from wmkml.siege.options import SiegeOptions
@@ -30,7 +30,7 @@ ATTACKS: dict[str, tuple[Attack, Callable[[SiegeOptions], int]]] = {
     # Every bad adapter at two doors, but for paths, and the archives.
     "adapters": (attack_adapters, lambda _options: 2 * len(BAD_ADAPTERS) + BAD_PATHS + BAD_ARCHIVES),
     "runs": (attack_runs, lambda options: options.runs),
-    "clients": (attack_clients, lambda options: options.connections + options.messages),
+    "clients": (attack_clients, lambda options: 2 * BROKEN_REQUESTS + options.connections + options.messages),
     "prompts": (attack_prompts, lambda options: options.prompts),
     "stations": (attack_crowd, lambda options: 3 * options.stations),
 }
