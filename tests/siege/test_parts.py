@@ -11,8 +11,10 @@ import pytest
 from tests.engine.random_model import RANK, make_adapter, make_model
 from wmkml.adapters.checks import AdapterRefusedError, Expectation, check_adapter
 from wmkml.engine.setup import EngineSetup
+from wmkml.rehearsal.report import latency_summary
 from wmkml.siege.adapters import BAD_ADAPTERS
 from wmkml.siege.clients import BROKEN_REQUESTS, INSIDES, broken_requests
+from wmkml.siege.crowd import FAIR, times_of_share
 from wmkml.siege.kills import SeenAdapters
 from wmkml.siege.messages import INFERENCE_DOORS, OWNER_DOORS, MessageMaker
 from wmkml.siege.report import SectionReport, SiegeReport, report_lines
@@ -54,6 +56,13 @@ def test_messages_come_again_with_their_seed() -> None:
         return [(maker.path(door.path), maker.body(door.message)) for door in doors for _ in range(5)]
 
     assert messages(7) == messages(7) != messages(8)
+
+
+def test_a_line_is_fair_where_everybody_waits_as_long_as_those_beside() -> None:
+    slower_and_slower = [1000.0 + 20.0 * number for number in range(400)]
+    assert latency_summary(times_of_share(slower_and_slower, 100)).p95 < FAIR
+    one_in_ten_forgotten = [5000.0 if number % 10 == 0 else 900.0 for number in range(400)]
+    assert latency_summary(times_of_share(one_in_ten_forgotten, 100)).p95 > FAIR
 
 
 def test_growth_is_noticed_and_what_rises_at_first_is_none() -> None:
