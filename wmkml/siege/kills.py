@@ -78,13 +78,13 @@ async def attack_kills(cluster: SiegedCluster, options: SiegeOptions, report: Se
     finally:
         for talk in talks:
             talk.cancel()
+        report.counts["adapters that answered"] = len(adapters.by_iteration)
         report.counts["acknowledged pairs"] = sum(len(station.acknowledged) for station in stations)
         for station in stations:
             for failure, times in station.failures.items():
                 report.count(f"attempts that {failure.rstrip('.')}, and were asked again", times)
     for problem in await _lost(cluster, stations, adapters):
         report.add_problem(f"In the end: {problem}")
-    report.counts["adapters that answered, each whole"] = len(adapters.by_iteration)
     await cluster.end_run()
 
 
