@@ -68,7 +68,7 @@ async def osc_of(folder: Path, words: WordFilter, audience: Audience) -> list[tu
     tokenizer = load_tokenizer(SHIPPED_MODEL)
     engine = ScriptedEngine(tokenizer.encode(ANSWER, add_special_tokens=False))
     registry = AdapterRegistry(engine, folder)
-    answering = Answering(Settings(), engine, tokenizer, registry, osc, Metrics(), Admission(1, 1), words)
+    answering = Answering(Settings(), engine, tokenizer, registry, osc, Metrics(), Admission(1, 1), words=words)
     messages = [ChatMessage(role="user", content="Wer ist ein Qu4ppenkopf?")]
     prepared = answering.prepare(CompletionRequest(messages=messages, audience=audience))
     text = "".join([piece.text async for _, piece in answering.pieces(prepared)])
