@@ -103,6 +103,16 @@ class Paths:
         return self.data / "logs"
 
     @property
+    def reports(self) -> Path:
+        """Holds the reports on ended runs."""
+        return self.data / "reports"
+
+    @property
+    def words_marker(self) -> Path:
+        """Exists where the logs hold, or once held, visitors' words (`log_visitor_words`)."""
+        return self.data / "logs_hold_words"
+
+    @property
     def kept_answers(self) -> Path:
         """The base model's answers to the datasets, which are kept across runs."""
         return self.data / "base_answers.sqlite"

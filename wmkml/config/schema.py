@@ -148,6 +148,15 @@ class General(Section):
     farewell_seconds: Seconds = _added(
         120.0, "At closing time a run that is under way gets so many seconds for its last words; then it ends."
     )
+    disk_quota_gib: Seconds = _added(
+        0.0,
+        "The most that runs, reports and logs may take together, in GiB: with more, ended runs, reports and rotated logs are "
+        "deleted, the oldest first, never the run under way. 0: no limit.",
+    )
+    log_format: Literal["text", "json"] = _added(
+        "text",
+        "Form of the log lines of owner, inference and worker. json: an object in each line, for collectors of logs.",
+    )
     expected_pages: list[Literal["visitor", "stage"]] = _added(
         ["visitor", "stage"],
         "With `opening_hours`: the pages that are open in a room of the exhibition. One that is missing for three minutes "

@@ -28,6 +28,7 @@ from wmkml.access.keys import Keys, KeysUnreadableError, load_keys
 from wmkml.access.node_key import load_node_key
 from wmkml.config import Settings
 from wmkml.config.addresses import KEEP_ALIVE_SECONDS, owner_url
+from wmkml.config.logs import configure_logging
 from wmkml.config.paths import Paths, paths_of
 from wmkml.config.planned import planned_engine
 from wmkml.decency.safeguards import load_safeguards
@@ -86,7 +87,7 @@ def serve(settings: Settings, root: Path, *, node: bool = False) -> int:
     Returns:
         0 after a signal, 1 when the engine died, 2 when these settings cannot work.
     """
-    logging.basicConfig(level=settings.general.logging, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(settings.general, "inference")
     for name in ("httpx", "httpcore", "urllib3", "filelock", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("uvicorn.error").addFilter(_strip_exception_text)

@@ -30,10 +30,25 @@ def ask_owner(settings: Settings, root: Path, path: str, body: dict[str, Any]) -
     Raises:
         OwnerRequestError: it cannot be reached, or refuses.
     """
+    return dict(_asked(settings, root, "POST", path, body).json())
+
+
+def read_owner(settings: Settings, root: Path, path: str) -> str:
+    """The JSON that the owner has at a route, as text.
+
+    Raises:
+        OwnerRequestError: it cannot be reached, or refuses.
+    """
+    return _asked(settings, root, "GET", path, None).text
+
+
+def _asked(settings: Settings, root: Path, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
     address = owner_url(settings)
     try:
         headers = {"X-Key": load_keys(paths_of(settings, root)).operator}
-        reply = httpx.post(address + path, json=body, headers=headers, timeout=REPLY_SECONDS, trust_env=False)
+        reply = httpx.request(
+            method, address + path, json=body, headers=headers, timeout=REPLY_SECONDS, trust_env=False
+        )
         answer = dict(reply.json())
     except KeysUnreadableError as error:
         raise OwnerRequestError(str(error)) from None
@@ -43,4 +58,4 @@ def ask_owner(settings: Settings, root: Path, path: str, body: dict[str, Any]) -
         ) from None
     if reply.status_code != 200:
         raise OwnerRequestError(str(answer.get("error", f"The owner answers with status {reply.status_code}.")))
-    return answer
+    return reply

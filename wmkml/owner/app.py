@@ -40,6 +40,7 @@ from wmkml.owner.inference.watch import InferenceWatch
 from wmkml.owner.installation import Installation
 from wmkml.owner.opening.keeper import OpeningKeeper
 from wmkml.owner.problems.calls import AlertSender, HeartbeatCaller
+from wmkml.owner.problems.quota_watch import keep_quota
 from wmkml.owner.problems.routes import add_problem_routes
 from wmkml.owner.problems.watch import ProblemWatch
 from wmkml.owner.report_maker import ReportMaker
@@ -143,6 +144,7 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
             asyncio.create_task(installation.watch_run_folder()),
             asyncio.create_task(opening.watch()),
             asyncio.create_task(problems.watch()),
+            asyncio.create_task(keep_quota(owner, problems)),
             asyncio.create_task(alerts.send()),
             asyncio.create_task(heartbeats.call()),
             asyncio.create_task(reports.work()),
@@ -177,7 +179,7 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
     add_original_routes(app, owner)
     add_chat_routes(app, owner)
     add_state_routes(app, owner)
-    add_metrics_routes(app, owner)
+    add_metrics_routes(app, owner, lambda: [problem.code for problem in problems.look()])
     add_operator_routes(app, owner)
     add_problem_routes(app, owner, problems)
     add_desk_routes(app, owner, desk_sessions, problems)

@@ -14,6 +14,7 @@ from wmkml.access.keys import KeysUnreadableError, load_keys
 from wmkml.access.pin import PinUnusableError, load_pin
 from wmkml.config import Settings
 from wmkml.config.addresses import KEEP_ALIVE_SECONDS
+from wmkml.config.logs import configure_logging
 from wmkml.config.paths import paths_of
 from wmkml.corpora import check_datasets, list_datasets, read_dataset
 from wmkml.decency.word_lists import WordListError
@@ -36,7 +37,7 @@ def serve(settings: Settings, root: Path) -> int:
     Returns:
         0 after a signal, 1 after an error that a new process may not meet again, 2 if these settings cannot work.
     """
-    logging.basicConfig(level=settings.general.logging, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(settings.general, "owner")
     for logger_name in ("httpx", "httpcore", "asyncio"):
         logging.getLogger(logger_name).setLevel(logging.WARNING)
     paths = paths_of(settings, root)
@@ -56,6 +57,8 @@ def serve(settings: Settings, root: Path) -> int:
         _require_writable(paths.runs)
         keys = load_keys(paths)
         load_pin(paths)
+        if settings.general.log_visitor_words:
+            paths.words_marker.touch()  # diagnostics leave the logs out from now on
     except (KeysUnreadableError, PinUnusableError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -145,12 +145,12 @@ EXHIBITION_PROBLEMS = (
         "warning",
         "owner",
         (
-            "Nach den Öffnungszeiten ändert sich nichts mehr: es bleibt, wie es ist.",
+            "Nach den Öffnungszeiten wird nie wieder geöffnet.",
             "Die Öffnungszeiten in `config.yaml` enden mit einem Datum, das vorbei ist.",
             "In `config.yaml` `general.opening_hours` ergänzen, dann neu starten.",
         ),
         (
-            "By the opening hours nothing changes any more: it stays as it is.",
+            "By the opening hours it never opens again.",
             "The opening hours in `config.yaml` end with a date that is over.",
             "Complete `general.opening_hours` in `config.yaml`, then start again.",
         ),
@@ -166,7 +166,7 @@ EXHIBITION_PROBLEMS = (
         ),
         (
             "Alerts do not arrive at their address ({detail}).",
-            "The network is cut, or the address in `config.yaml` is right no more (alert_url).",
+            "The network is cut, or the address in `config.yaml` is no longer right (alert_url).",
             "Look at network and address. What is waiting is sent later by itself.",
         ),
     ),
@@ -181,7 +181,7 @@ EXHIBITION_PROBLEMS = (
         ),
         (
             "The heartbeat does not arrive ({detail}).",
-            "The network is cut, or the address in `config.yaml` is right no more (heartbeat_url).",
+            "The network is cut, or the address in `config.yaml` is no longer right (heartbeat_url).",
             "Look at network and address. Whoever receives the heartbeats now takes the installation for dead.",
         ),
     ),

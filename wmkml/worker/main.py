@@ -23,6 +23,7 @@ from wmkml.access.keys import KeysUnreadableError, load_keys
 from wmkml.config import Settings
 from wmkml.config.addresses import inference_url, owner_url
 from wmkml.config.cpu_threads import worker_threads
+from wmkml.config.logs import configure_logging
 from wmkml.config.paths import Paths, paths_of
 from wmkml.config.planned import PlannedTraining, planned_training
 from wmkml.protocol.training import Claim, ModelMeasures, RoundJob
@@ -74,7 +75,7 @@ def serve(settings: Settings, root: Path, owner: str | None = None) -> int:
         0 after a signal, 1 after an unexpected failure (supervision starts a new process), 2 when these settings
         cannot work.
     """
-    logging.basicConfig(level=settings.general.logging, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure_logging(settings.general, "worker")
     for name in ("httpx", "httpcore", "urllib3", "filelock"):
         logging.getLogger(name).setLevel(logging.WARNING)
     planned, paths, url = planned_training(os.environ), paths_of(settings, root), owner or owner_url(settings)

@@ -357,12 +357,12 @@ export const PROBLEMS: Record<string, NamedProblem> = {
   "hours_end": {
     "severity": "warning",
     "de": {
-      "title": "Nach den Öffnungszeiten ändert sich nichts mehr: es bleibt, wie es ist.",
+      "title": "Nach den Öffnungszeiten wird nie wieder geöffnet.",
       "cause": "Die Öffnungszeiten in `config.yaml` enden mit einem Datum, das vorbei ist.",
       "remedy": "In `config.yaml` `general.opening_hours` ergänzen, dann neu starten."
     },
     "en": {
-      "title": "By the opening hours nothing changes any more: it stays as it is.",
+      "title": "By the opening hours it never opens again.",
       "cause": "The opening hours in `config.yaml` end with a date that is over.",
       "remedy": "Complete `general.opening_hours` in `config.yaml`, then start again."
     }
@@ -376,7 +376,7 @@ export const PROBLEMS: Record<string, NamedProblem> = {
     },
     "en": {
       "title": "Alerts do not arrive at their address ({detail}).",
-      "cause": "The network is cut, or the address in `config.yaml` is right no more (alert_url).",
+      "cause": "The network is cut, or the address in `config.yaml` is no longer right (alert_url).",
       "remedy": "Look at network and address. What is waiting is sent later by itself."
     }
   },
@@ -389,7 +389,7 @@ export const PROBLEMS: Record<string, NamedProblem> = {
     },
     "en": {
       "title": "The heartbeat does not arrive ({detail}).",
-      "cause": "The network is cut, or the address in `config.yaml` is right no more (heartbeat_url).",
+      "cause": "The network is cut, or the address in `config.yaml` is no longer right (heartbeat_url).",
       "remedy": "Look at network and address. Whoever receives the heartbeats now takes the installation for dead."
     }
   },

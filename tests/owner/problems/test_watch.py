@@ -61,6 +61,8 @@ def test_closing_by_hand_is_a_problem_until_it_is_taken_back(cluster: OwnerClust
     for decision, is_problem in (("closed", True), ("hours", False)):
         cluster._operator("POST", "/operator/opening", json={"decision": decision})
         assert ("closed_by_hand" in problems(cluster)) is is_problem
+        metrics = cluster.owner.get("/metrics").text
+        assert ('wmkml_problem{code="closed_by_hand"} 1.0' in metrics) is is_problem
 
 
 def test_a_deleted_run_and_deleted_adapters_are_problems_until_the_next_run(cluster: OwnerCluster) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import ipaddress
 import secrets
+import time
 from typing import Annotated
 from urllib.parse import parse_qs
 
@@ -24,6 +25,7 @@ from wmkml.access.pin import PinUnusableError
 from wmkml.access.trusted_hosts import FORWARDED_FOR
 from wmkml.owner.autopsy.routes import COOKIE as AUTOPSY_COOKIE
 from wmkml.owner.context import OwnerContext
+from wmkml.owner.desk.diagnostics import diagnostics
 from wmkml.owner.desk.doctor import Doctor
 from wmkml.owner.desk.reports import add_report_routes
 from wmkml.owner.desk.sessions import SESSION_SECONDS, DeskSessions, TooSoonError, WrongPinError
@@ -124,6 +126,15 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext, sessions: DeskSessions, p
     @desk.get("/doctor")
     async def examine() -> DoctorReport:
         return await doctor.examine()
+
+    @desk.get("/diagnostics")
+    async def download_diagnostics() -> Response:
+        name = time.strftime("diagnostics-%Y%m%d-%H%M%S.zip")
+        return Response(
+            await diagnostics(owner, problems, doctor),
+            media_type="application/zip",
+            headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        )
 
     @desk.get("/words")
     async def words() -> DeskWords:

@@ -53,8 +53,9 @@ class OpeningKeeper:
         return self._hours.is_open(time.time())
 
     def hours_end(self) -> bool:
-        """Whether there are hours, and they never change any more."""
-        return bool(self._general.opening_hours) and self._hours.next_change(time.time()) is None
+        """Whether there are hours, and by them it is closed and never opens again."""
+        now = time.time()
+        return not self._hours.is_open(now) and self._hours.next_change(now) is None
 
     def farewell_left(self) -> float | None:
         """Seconds until the run that says farewell ends; None: none does."""

@@ -50,7 +50,7 @@ class OwnerFacts:
         minutes_without_iteration: since a new iteration answered, while rounds are played; `patience_minutes`: the most.
         adapters_gone: iterations of the run whose files are gone.
         held_minutes, blank_minutes, panic_minutes: how long it has been so.
-        has_hours: opening hours are set; `open_by_hours`: what they say; `hours_end`: they never change any more.
+        has_hours: opening hours are set; `open_by_hours`: what they say; `hours_end`: they never open again.
         absent_pages: expected pages that are missing, and for how many minutes while it is open.
         clock_jump_seconds: how far the wall clock has jumped lately.
         quota_excess_gib: what runs and logs take, where that is more than allowed.

@@ -220,6 +220,8 @@ export const de = {
   doctor_bad: 'Zu beheben: {count}.',
   doctor_at: 'Nachgesehen um {time}.',
   doctor_mark: { good: 'in Ordnung', warning: 'zu beachten', bad: 'zu beheben', unknown: 'trifft nicht zu oder nicht zu prüfen' },
+  diagnostics: 'Diagnose herunterladen',
+  diagnostics_hint: 'Eine Datei für die Künstler: Versionen, Einstellungen, Befunde, Protokolle. Ohne Worte der Besucher, ohne Schlüssel, ohne PIN.',
   doctor_rest: 'Alles andere ({count})',
   reports: 'Berichte',
   reports_hint: 'Entstehen, wenn ein Lauf zu Ende ist. Nur Zahlen: kein Wort, das gesagt wurde, steht darin.',

@@ -212,6 +212,8 @@ export const en: Words = {
   doctor_bad: 'To be mended: {count}.',
   doctor_at: 'Looked at {time}.',
   doctor_mark: { good: 'in order', warning: 'to be noted', bad: 'to be mended', unknown: 'does not apply, or could not be checked' },
+  diagnostics: 'Download diagnostics',
+  diagnostics_hint: 'A file for the artists: versions, settings, findings, logs. Without visitors’ words, without keys, without the PIN.',
   doctor_rest: 'Everything else ({count})',
   reports: 'Reports',
   reports_hint: 'Made when a run ends. Numbers only: no word that was said is in them.',
