@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from tests.protocol.test_osc import SAMPLES, free_udp_port
 from wmkml.config import load_settings
 from wmkml.config.paths import paths_of
+from wmkml.launcher.rehearsal import rehearsal_settings
 from wmkml.protocol.osc import TABLE, OscSender
 from wmkml.protocol.run_state import RoundRecord, RoundStatus, RunState, SwapEvent
 from wmkml.rehearsal import Report, checks, visitors
@@ -304,3 +305,16 @@ def test_a_recording_has_simulated_words_alone_and_begins_with_the_run(tmp_path:
     assert "notices" not in recorded[1][2] and recorded[4][2]["probability"] == 0.123
     record_events(events, path, every=2)
     assert path.read_bytes() == written
+
+
+def test_a_rehearsal_calls_nobody_and_is_always_open(tmp_path: Path) -> None:
+    outside = {
+        "general.alert_url": "http://x/a",
+        "general.heartbeat_url": "http://x/h",
+        "general.opening_hours": "Mo 10:00-11:00",
+    }
+    general = rehearsal_settings(load_settings(None, overrides=outside), 2, tmp_path).general
+    assert (
+        general.alert_url.get_secret_value() == general.heartbeat_url.get_secret_value() == general.opening_hours == ""
+    )
+    assert load_settings(None, overrides=outside).general.opening_hours, "the installation's own stay"

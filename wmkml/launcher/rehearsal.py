@@ -12,6 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from wmkml.config import Settings, load_settings
 from wmkml.config.arguments import ResolvedSettings
 from wmkml.config.paths import paths_of
@@ -66,6 +68,11 @@ def rehearsal_settings(settings: Settings, rounds: int, data: Path) -> Settings:
         # The artist's OSC hosts must not receive a rehearsal.
         "osc_hosts": [],
         "osc_heartbeat_seconds": 1.0,
+        # Nor must the operator be called for it, and it may be played when the exhibition is closed.
+        "alert_url": SecretStr(""),
+        "heartbeat_url": SecretStr(""),
+        "opening_hours": "",
+        "disk_quota_gib": 0.0,
         "keep_runs": False,
         "log_visitor_words": False,
         # It may be played while it is closed, and the machine's own visitors are not part of it.
