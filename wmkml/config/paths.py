@@ -103,11 +103,6 @@ class Paths:
         return self.data / "logs"
 
     @property
-    def reports(self) -> Path:
-        """Holds the reports on ended runs."""
-        return self.data / "reports"
-
-    @property
     def words_marker(self) -> Path:
         """Exists where the logs hold, or once held, visitors' words (`log_visitor_words`)."""
         return self.data / "logs_hold_words"

@@ -75,8 +75,6 @@ def rehearsal_settings(settings: Settings, rounds: int, data: Path) -> Settings:
         "disk_quota_gib": 0.0,
         "keep_runs": False,
         "log_visitor_words": False,
-        # It may be played while it is closed, and the machine's own visitors are not part of it.
-        "opening_hours": "",
         "on_idle": "continue",
     }
     finetuning = {
