@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import sqlite3
@@ -10,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pythonosc.osc_message import OscMessage
@@ -17,9 +19,9 @@ from pythonosc.osc_message import OscMessage
 from tests.desk.operator import at_the_desk
 from tests.owner.owner_cluster import OwnerCluster
 from tests.owner.played_owner import PlayedOwner, played_owner
-from tests.owner.round_clusters import run_folder
+from tests.owner.round_clusters import MakeCluster, run_folder
 from tests.owner.round_stand_ins import some_state
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 from wmkml.config import load_settings
 from wmkml.measures.registry import measured_once, shown_in
 from wmkml.owner.events.event_hub import EventHub
@@ -27,6 +29,8 @@ from wmkml.owner.events.event_publisher import EventPublisher
 from wmkml.owner.measuring.record import MeasureRecord
 from wmkml.owner.run.live_run import LiveRun
 from wmkml.protocol.osc import OscSender
+from wmkml.protocol.run_state import RunState
+from wmkml.rehearsal.observation import RunObservation, follow_events
 from wmkml.runs.folder import create_run
 from wmkml.runs.schema import AcceptedAdapter
 
@@ -182,3 +186,23 @@ async def test_measures_may_come_late_and_in_parts(tmp_path: Path) -> None:
     with pytest.raises(KeyError, match="of_tomorrow"):
         record.record_measures(0, {"of_tomorrow": 1.0})
     store.close()
+
+
+async def test_a_rehearsal_records_what_is_measured_of_every_iteration(make_cluster: MakeCluster) -> None:
+    cluster = make_cluster()
+
+    def play() -> None:
+        cluster.begin("de")
+        assert cluster.train(cluster.claim(base_measures=OF_BASE), measures=OF_FIRST)["accepted"]
+        cluster.until_iteration(0)
+        assert cluster.end().status_code == 200
+
+    observation = RunObservation(RunState.model_validate(cluster.state()))
+    async with httpx.AsyncClient(verify=False, base_url=str(cluster.owner.base_url)) as client:
+        following = asyncio.create_task(
+            follow_events(client, cluster.keys.stage, observation, on_swap=lambda _: None, on_round=lambda _: None)
+        )
+        await asyncio.to_thread(play)
+        async with asyncio.timeout(PATIENCE):
+            await following
+    assert observation.measures == {-1: OF_BASE["values"], 0: OF_FIRST["values"]}

@@ -17,7 +17,7 @@ from wmkml.config import load_settings
 from wmkml.config.paths import paths_of
 from wmkml.launcher.rehearsal import rehearsal_settings
 from wmkml.protocol.osc import TABLE, OscSender
-from wmkml.protocol.run_state import RoundRecord, RoundStatus, RunState, SwapEvent
+from wmkml.protocol.run_state import IterationMeasures, RoundRecord, RoundStatus, RunState, SwapEvent
 from wmkml.rehearsal import Report, checks, visitors
 from wmkml.rehearsal.main import leftover_words, visit_figures
 from wmkml.rehearsal.observation import RunObservation, is_swap_due
@@ -30,7 +30,8 @@ FORM = """
 {"ok": true, "engine": "vllm", "model": "understudy", "seconds": 0.0, "start_seconds": 0.0,
  "rounds": [{"iteration": 0, "learning_rate": 0.0015, "samples": 60, "tokens": 0, "train_seconds": 0.0, "swap_seconds": 0.0, "loss_first": 0.0, "loss_last": 0.0}],
  "visits": {"sent": 0, "answered": 0, "failed": 0, "quiet_first_token_ms": {"median": 0, "p95": 0, "max": 0}, "first_token_ms": {"median": 0, "p95": 0, "max": 0}, "token_gap_ms": {"median": 0, "p95": 0, "max": 0}, "swap_gap_ms_max": 0},
- "pairs": {"visitor": 0, "echo": 0, "persistent": 0, "dataset": 0}, "osc": {"/prompt": 0}, "problems": []}
+ "pairs": {"visitor": 0, "echo": 0, "persistent": 0, "dataset": 0}, "osc": {"/prompt": 0}, "problems": [],
+ "measures": [{"iteration": -1, "values": {"perplexity": 12.5}}]}
 """  # noqa: E501
 """The form of the report, which other tools read."""
 
@@ -60,6 +61,8 @@ def test_the_report_has_the_form_that_tools_read_and_no_other() -> None:
     promised = json.loads(FORM)
     report = Report.model_validate(promised)
     assert keys(json.loads(report.model_dump_json())) == keys(promised)
+    before = {key: value for key, value in promised.items() if key != "measures"}
+    assert Report.model_validate(before).measures == [], "a report of an earlier version is still read"
     with pytest.raises(ValidationError, match="extra"):
         Report.model_validate({**promised, "more": 1})
 
@@ -171,6 +174,13 @@ def test_a_stream_is_disturbed_by_the_loading_and_by_the_switch(run_state: RunSt
     assert spans == [(10.0, 10.2), (15.0, 15.0)]
     during = [visit(0, 0, tokens=times) for times in ((9.0, 10.1), (10.3, 14.9), (14.0, 15.5), (16.0, 17.0))]
     assert [any(answer.overlaps(*span) for span in spans) for answer in during] == [True, False, True, False]
+
+
+def test_what_was_measured_in_parts_is_told_of_its_iteration(run_state: RunState) -> None:
+    watch = RunObservation(run_state)
+    for iteration, values in ((0, {"perplexity": 4.0}), (-1, {"perplexity": 2.0}), (0, {"confidence": None})):
+        watch.record_measures(IterationMeasures(iteration=iteration, values=values))
+    assert watch.measures == {0: {"perplexity": 4.0, "confidence": None}, -1: {"perplexity": 2.0}}
 
 
 def test_a_gap_that_no_stream_saw_is_not_seen_and_no_goal_reached(run_state: RunState) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.project.readme import commands
 from wmkml.config.paths import PROJECT
+from wmkml.measures.registry import measured_once
 from wmkml.protocol.osc import TABLE
 from wmkml.rehearsal import Report
 
@@ -48,6 +49,14 @@ def check_report(report: Report, rounds: int) -> None:
     assert {address for address, count in report.osc.items() if count > 0} == set(TABLE)
     assert report.osc["/prompt"] == report.osc["/response"] == report.osc["/iteration"] == visits.answered
     assert report.osc["/swap"] == rounds
+    assert [figures.iteration for figures in report.measures] == list(range(-1, rounds))
+    for measured in report.measures:
+        assert (
+            {measure.name for measure in measured_once()}
+            >= measured.values.keys()
+            >= {"perplexity", "next_token_entropy"}
+        )
+        assert (measured.values["perplexity"] or 0.0) > 1.0
     assert report.seconds > 0 and report.start_seconds > 0
 
 

@@ -23,7 +23,15 @@ from wmkml.rehearsal import checks
 from wmkml.rehearsal.observation import RunObservation
 from wmkml.rehearsal.receiver import OscReceiver
 from wmkml.rehearsal.recording import record_events
-from wmkml.rehearsal.report import NOT_SEEN, Report, RoundFigures, VisitFigures, goal_lines, latency_summary
+from wmkml.rehearsal.report import (
+    NOT_SEEN,
+    MeasureFigures,
+    Report,
+    RoundFigures,
+    VisitFigures,
+    goal_lines,
+    latency_summary,
+)
 from wmkml.rehearsal.run import CannotRehearseError, RehearsedRun, fetch_state, print_progress
 from wmkml.rehearsal.visitors import Visit, Visitor, quiet_first_token_ms
 
@@ -137,6 +145,10 @@ async def _rehearse(
         rounds=[_round_figures(record) for record in run.rounds if record.status == "accepted"],
         visits=visit_figures(run.visits, quiet, run.observation),
         pairs=run.pairs,
+        measures=[
+            MeasureFigures(iteration=iteration, values=values)
+            for iteration, values in sorted(run.observation.measures.items())
+        ],
         osc=dict(sorted(receiver.counts.items())) if receiver is not None else {},
         problems=problems,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import httpx
 import httpx_sse
 
-from wmkml.protocol.run_state import RoundRecord, RunState, SwapEvent
+from wmkml.protocol.run_state import IterationMeasures, RoundRecord, RunState, SwapEvent
 from wmkml.rehearsal.recording import Event
 
 RECONNECT_SECONDS = 0.5
@@ -30,6 +30,7 @@ class RunObservation:
         status_times: for each iteration, when each status of its round was first received.
         swaps: each swap with the time at which it was received.
         swap_due: set while a swap is due: see `is_swap_due()`.
+        measures: what was measured once of each iteration, by the measure's name.
         last_words: set when the last words begin.
         ended: set when the run is over.
         events: every event so far, for `recording.py`; None: they are not kept.
@@ -38,6 +39,7 @@ class RunObservation:
     state: RunState
     status_times: dict[int, dict[str, float]] = field(default_factory=dict)
     swaps: list[tuple[float, SwapEvent]] = field(default_factory=list)
+    measures: dict[int, dict[str, float | None]] = field(default_factory=dict)
     swap_due: asyncio.Event = field(default_factory=asyncio.Event)
     last_words: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -55,6 +57,10 @@ class RunObservation:
             spans.append((min(handed_in, swapped_at), min(times.get("held", swapped_at), swapped_at)))
             spans.append((swapped_at, swapped_at))
         return spans
+
+    def record_measures(self, measured: IterationMeasures) -> None:
+        """Add what was measured of an iteration to what is known of it."""
+        self.measures.setdefault(measured.iteration, {}).update(measured.values)
 
 
 def is_swap_due(record: RoundRecord) -> bool:
@@ -105,7 +111,11 @@ def _record_event(
         observation.events.append((now, event.event, json.loads(event.data)))
     match event.event:
         case "state":
-            observation.state = RunState.model_validate_json(event.data)
+            observation.state = state = RunState.model_validate_json(event.data)
+            if state.measured is not None:  # also what was told while this stream was broken off
+                observation.record_measures(state.measured)
+        case "measures":
+            observation.record_measures(IterationMeasures.model_validate_json(event.data))
         case "round":
             record = RoundRecord.model_validate_json(event.data)
             if is_swap_due(record):

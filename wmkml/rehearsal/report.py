@@ -66,6 +66,13 @@ class PairCounts(ReportModel):
     dataset: int = 0
 
 
+class MeasureFigures(ReportModel):
+    """The measures of one iteration that were taken once, by their names in `docs/measures.md`; null: not measurable."""
+
+    iteration: int
+    values: dict[str, float | None]
+
+
 class Report(ReportModel):
     """The whole report.  `ok` is correctness alone: it is true exactly when `problems` is empty."""
 
@@ -79,6 +86,10 @@ class Report(ReportModel):
     pairs: PairCounts
     osc: dict[str, int] = Field(description="Messages received, by address.")
     problems: list[str] = Field(description="Sentences; none quotes a visitor.")
+    measures: list[MeasureFigures] = Field(
+        default_factory=list,
+        description="Of the base model (iteration -1) and of each iteration that answered, as the event stream had them.",
+    )
 
 
 def latency_summary(values: Sequence[float]) -> LatencySummary:
