@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,7 +82,10 @@ def test_a_run_that_ends_leaves_its_numbers_and_no_word(
 def test_only_a_reports_own_files_are_given_and_only_at_the_desk(
     shared_owner: PlayedOwner, reported: str, desk: DeskClient
 ) -> None:
+    above = shared_owner.cluster.paths.data / "report.json"
+    above.write_text(json.dumps({"key": shared_owner.cluster.keys.operator}), encoding="utf-8")
     wrong = (
+        "%2e%2e/report.json",
         f"{reported}/nothing.html",
         f"{reported}/..%2f..%2fkeys.json",
         f"..%2f{reported}/report.html",
@@ -96,6 +100,7 @@ def test_only_a_reports_own_files_are_given_and_only_at_the_desk(
         reply = desk.http.get(f"/desk/reports/{path}")
         assert reply.status_code == 404, path
         assert shared_owner.cluster.keys.operator not in reply.text
+    above.unlink()
     for path in ("reports", f"reports/{reported}/report.html", "archive"):
         assert httpx.get(f"{shared_owner.address}/desk/{path}").status_code == 401
 
