@@ -423,6 +423,19 @@ class Decency(Section):
     )
 
 
+class Privacy(Section):
+    """The pages `/privacy` and `/imprint`: texts, or one for each language (docs/decency.md). Without them there are none."""
+
+    controller: str | dict[str, str] = _added(
+        "", "Who is responsible: name and address. Empty: no page on privacy, and no link to it."
+    )
+    contact: str | dict[str, str] = _added("", "How the controller, or its data protection officer, is reached.")
+    purpose: str | dict[str, str] = _added("", "What the words are processed for.")
+    legal_basis: str | dict[str, str] = _added("", "By what right, as `Art. 6 (1) a GDPR: consent`.")
+    hosting: str | dict[str, str] = _added("", "Where the machine is, and whose it is.")
+    imprint: str | dict[str, str] = _added("", "The imprint. Empty: no such page.")
+
+
 NODE_PORT = 8011
 """Where a node listens that is named without a port."""
 
@@ -440,6 +453,7 @@ class Settings(Section):
     finetuning: Finetuning = Field(default_factory=Finetuning)
     inference: Inference = Field(default_factory=Inference)
     decency: Decency = Field(default_factory=Decency)
+    privacy: Privacy = Field(default_factory=Privacy)
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:
@@ -557,4 +571,10 @@ class Settings(Section):
 
 def sections() -> dict[str, type[Section]]:
     """The sections of config.yaml by name."""
-    return {"general": General, "finetuning": Finetuning, "inference": Inference, "decency": Decency}
+    return {
+        "general": General,
+        "finetuning": Finetuning,
+        "inference": Inference,
+        "decency": Decency,
+        "privacy": Privacy,
+    }

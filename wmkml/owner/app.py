@@ -33,6 +33,7 @@ from wmkml.owner.http.node_routes import add_node_routes
 from wmkml.owner.http.operator_routes import add_operator_routes
 from wmkml.owner.http.original_routes import add_original_routes
 from wmkml.owner.http.page_routes import add_page_routes
+from wmkml.owner.http.privacy_pages import add_privacy_pages, legal_pages
 from wmkml.owner.http.state_routes import add_state_routes
 from wmkml.owner.http.worker_routes import add_worker
 from wmkml.owner.inference.client import InferenceClient
@@ -118,6 +119,7 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
         desk_file,
         opening,
         safeguards,
+        legal_pages(settings),
     )
 
     desk_sessions = DeskSessions(lambda: load_pin(paths))
@@ -188,6 +190,7 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
     add_stage_routes(app, owner, stage)
     add_autopsy(app, owner, desk_open)
     add_page_routes(app)
+    add_privacy_pages(app, settings)
     return app
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from wmkml.access.keys import Keys
 from wmkml.config import Settings
@@ -47,6 +48,8 @@ class OwnerContext:
     desk_file: DeskFile
     opening: OpeningKeeper
     safeguards: Safeguards
+    legal_pages: list[Literal["privacy", "imprint"]]
+    """Those that the settings have words for."""
 
     def require_lifecycle(self) -> RunLifecycle:
         """The current run's lifecycle.
@@ -113,6 +116,7 @@ class OwnerContext:
             life=None if lifecycle is None else lifecycle.life.shown,
             lives={} if scheduler is None else scheduler.measures.lives(),
             notices=list(self.publisher.notices),
+            legal_pages=self.legal_pages,
         )
 
     def _time_left(self) -> float | None:

@@ -102,6 +102,7 @@ class RunState(Message):
     """How much of the newborn language is left, 1 to 0, as it is shown now: on its way to `measures["life"]`.  null: not measured."""
     lives: dict[int, float] = Field(default_factory=dict)  # what was measured of it, by iteration
     notices: list[str] = Field(default_factory=list)
+    legal_pages: list[Literal["privacy", "imprint"]] = Field(default_factory=list)  # that there are
 
 
 class SwapEvent(Message):

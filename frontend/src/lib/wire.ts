@@ -84,6 +84,7 @@ export interface RunState {
   /** What was measured of it, by iteration. */
   lives: Record<string, number>;
   notices: string[];
+  legal_pages: ('privacy' | 'imprint')[];
 }
 
 /** The prompt waits for its turn: so many others are answered before it. */

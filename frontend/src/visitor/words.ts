@@ -82,6 +82,8 @@ const GERMAN = {
   cardFile: 'karte',
   cardSilent: '(nichts)',
   again: 'Noch einmal',
+  privacy: 'Datenschutz',
+  imprint: 'Impressum',
 };
 
 export type Words = typeof GERMAN;
@@ -168,6 +170,8 @@ const ENGLISH: Words = {
   cardFile: 'card',
   cardSilent: '(nothing)',
   again: 'Once more',
+  privacy: 'Privacy',
+  imprint: 'Imprint',
 };
 
 /** The page's texts for a language: German or English, and English for all others. */
