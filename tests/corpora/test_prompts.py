@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from wmkml.corpora import PROMPT_HEADERS, PromptFile, check_datasets, list_datasets, read_dataset, read_prompts
+from wmkml.config import load_settings
+from wmkml.corpora import (
+    PROMPT_HEADERS,
+    PromptFile,
+    check_datasets,
+    is_adult,
+    list_datasets,
+    read_dataset,
+    read_prompts,
+)
+from wmkml.owner.main import dataset_problems
 
 Read = Callable[[str | bytes], PromptFile]
 
@@ -295,3 +305,31 @@ def test_reading_sets_loads_no_heavy_library() -> None:
     code = "import sys, wmkml.corpora; print(sorted({'torch', 'transformers', 'vllm', 'numpy'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert result.stdout.strip() == "[]"
+
+
+# --- sets that are not for everybody -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mark", "adult"),
+    [("adult: true\n", True), ("# about\nadult:  True  # why\n", True), ("adult: false\n", False), ("", False)],
+)
+def test_a_set_is_marked_by_a_file_beside_its_prompts(tmp_path: Path, mark: str, adult: bool) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "set.csv").write_text("Was ist das?\n")
+    assert not is_adult(tmp_path, "set")
+    (tmp_path / "set" / "dataset.yaml").write_text(mark)
+    assert is_adult(tmp_path, "set") == adult
+    assert read_dataset(tmp_path, "set").prompts == ["Was ist das?"]  # the mark is no prompt file
+
+
+def test_the_start_refuses_a_marked_set_unless_it_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "set.csv").write_text("Was ist das?\n")
+    (tmp_path / "set" / "dataset.yaml").write_text("adult: true\n")
+    named = {"finetuning.dataset_array": [["set"]]}
+    [problem] = dataset_problems(load_settings(None, overrides=named), tmp_path)
+    assert "dataset_array: 'set' is marked" in problem
+    allowed = named | {"general.allow_adult_datasets": True}
+    assert dataset_problems(load_settings(None, overrides=allowed), tmp_path) == []
+    assert dataset_problems(load_settings(None), tmp_path) == []

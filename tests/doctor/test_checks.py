@@ -132,7 +132,7 @@ CASES: list[tuple[str, str, Facts]] = [
     *[("ports", state, port(state)) for state in ("free", "own", "taken", "refused", "same")],
     ("ports", "no_settings", UNKNOWN),
     ("datasets", "there", GOOD),
-    *[("datasets", problem, dataset(problem)) for problem in ("absent", "empty", "not_available")],
+    *[("datasets", problem, dataset(problem)) for problem in ("absent", "empty", "not_available", "adult")],
     ("datasets", "no_settings", UNKNOWN),
     ("pages", "built", GOOD),
     ("pages", "missing", with_installation(pages_built=False)),

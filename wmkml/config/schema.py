@@ -105,6 +105,10 @@ class General(Section):
     data_folder: str = _added("data", "Where runs, keys and logs are kept, relative to config.yaml.")
     models_folder: str = _added("models", "Where downloaded models are kept, relative to config.yaml.")
     datasets_folder: str = _added("Datasets", "Where the prompt sets are, relative to config.yaml.")
+    allow_adult_datasets: bool = _added(
+        False,
+        "true: data sets that are marked `adult: true` (Datasets/README.md) may be used; else the start refuses them.",
+    )
     stage_folder: str = _added(
         "stage",
         "The projection's mapping, texts and fonts, relative to config.yaml; changes appear when they are saved.",

@@ -7,7 +7,7 @@ for.  `token_counts.py` counts with a tokenizer.
 
 from wmkml.corpora.columns import Columns, Template
 from wmkml.corpora.corpus import Corpus, Counts, ReadingOptions, read
-from wmkml.corpora.datasets import Dataset, check_datasets, list_datasets, read_dataset
+from wmkml.corpora.datasets import Dataset, check_datasets, is_adult, list_datasets, read_dataset
 from wmkml.corpora.markup import CHAT_MARKUP
 from wmkml.corpora.pairs import CorpusError, Pair, Part, RefusedLine, Turn
 from wmkml.corpora.prompts import PROMPT_HEADERS, DatasetPrompt, Problem, PromptFile, read_prompts
@@ -30,6 +30,7 @@ __all__ = [
     "Template",
     "Turn",
     "check_datasets",
+    "is_adult",
     "list_datasets",
     "read",
     "read_dataset",

@@ -7,6 +7,7 @@ library only (but for Parquet), since the owner reads it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from wmkml.corpora.prompts import DatasetPrompt, Problem, PromptFile, check_prom
 from wmkml.corpora.readers.prose import opening
 from wmkml.corpora.readers.run_folder import DATABASE
 from wmkml.corpora.recognition import ENDINGS
+
+MARK_FILE = "dataset.yaml"
+"""What is said of a set beside its files; it is no prompt file."""
 
 MOST_PROMPTS = 50_000
 """Prompts that are read of a file: the owner holds them in memory, and no run answers more."""
@@ -83,6 +87,18 @@ def read_dataset(root: Path, name: str) -> Dataset:
         )
     files = tuple(_read(path) for path in paths)
     return Dataset(name, folder, files, tuple(_repeated_across(files)))
+
+
+def is_adult(root: Path, name: str) -> bool:
+    """Whether a set is marked as not for everybody: its folder's `dataset.yaml` says `adult: true`.
+
+    The mark is a line of its own, so that reading it needs no library.
+    """
+    try:
+        lines = (root / name / MARK_FILE).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    return any(re.fullmatch(r"adult:\s*true\s*(#.*)?", line.strip(), re.IGNORECASE) for line in lines)
 
 
 def check_datasets(root: Path, names: Iterable[str] | None = None) -> list[Problem]:

@@ -107,7 +107,7 @@ class DatasetFacts:
 
     key: str
     name: str
-    problem: Literal["absent", "empty", "not_available"]
+    problem: Literal["absent", "empty", "not_available", "adult"]
     folder: str
     known: str = ""
 

@@ -383,6 +383,19 @@ DATASETS = DoctorCheck(
             "nano config.yaml",
             blocks=True,
         ),
+        "adult": CheckOutcome(
+            "bad",
+            BothLanguages(
+                "{key}: {name} ist als nicht für alle gekennzeichnet (adult: true).",
+                "{key}: {name} is marked as not for everybody (adult: true).",
+            ),
+            BothLanguages(
+                "Herausnehmen, oder general.allow_adult_datasets auf true setzen.",
+                "Take it out, or set general.allow_adult_datasets to true.",
+            ),
+            "nano config.yaml",
+            blocks=True,
+        ),
     },
 )
 

@@ -16,7 +16,7 @@ from wmkml.access.pin import load_pin
 from wmkml.config import UNDERSTUDY
 from wmkml.config.paths import PAGES, PROJECT
 from wmkml.config.planned import READY_TIMEOUT
-from wmkml.corpora import check_datasets, list_datasets, read_dataset
+from wmkml.corpora import check_datasets, is_adult, list_datasets, read_dataset
 from wmkml.doctor.examination import examine, sentence
 from wmkml.doctor.facts import (
     DatasetFacts,
@@ -184,7 +184,9 @@ def _datasets(plan: Plan) -> list[DatasetFacts]:
         *(("general.available_datasets", name) for name in general.available_datasets),
         *(("finetuning.dataset_array", name) for name in used),
     ]:
-        if not read_dataset(root, name).prompts:
+        if is_adult(root, name) and not general.allow_adult_datasets:
+            missing.append(DatasetFacts(key, name, "adult", str(root), known))
+        elif not read_dataset(root, name).prompts:
             if (root / name).is_dir():
                 missing.append(DatasetFacts(key, name, "empty", str(root / name), known))
             else:

@@ -16,7 +16,7 @@ from wmkml.config import Settings
 from wmkml.config.addresses import KEEP_ALIVE_SECONDS
 from wmkml.config.logs import configure_logging
 from wmkml.config.paths import paths_of
-from wmkml.corpora import check_datasets, list_datasets, read_dataset
+from wmkml.corpora import check_datasets, is_adult, list_datasets, read_dataset
 from wmkml.decency.word_lists import WordListError
 from wmkml.measures.panel.prompts import PanelFileError, panel_prompts
 from wmkml.owner.app import make_app
@@ -137,6 +137,12 @@ def dataset_problems(settings: Settings, folder: Path) -> list[str]:
         key = "general.available_datasets" if name in available else "finetuning.dataset_array"
         if name in used and available and name not in available:
             problems.append(f"finetuning.dataset_array: {name!r} is not among general.available_datasets.")
+            continue
+        if is_adult(folder, name) and not settings.general.allow_adult_datasets:
+            problems.append(
+                f"{key}: {name!r} is marked as not for everybody (adult: true); leave it out, or set "
+                "general.allow_adult_datasets: true."
+            )
             continue
         dataset = read_dataset(folder, name)
         if not dataset.prompts:

@@ -17,7 +17,7 @@ from wmkml.access.pin import PinUnusableError, load_pin
 from wmkml.config import Settings
 from wmkml.config.addresses import inference_url, owner_url
 from wmkml.config.paths import Paths, paths_of
-from wmkml.corpora import list_datasets, read_dataset
+from wmkml.corpora import is_adult, list_datasets, read_dataset
 from wmkml.protocol.run_state import RoundRecord
 from wmkml.rehearsal import checks
 from wmkml.rehearsal.observation import RunObservation
@@ -156,7 +156,11 @@ async def _rehearse(
 
 def _visitors(settings: Settings, paths: Paths, stations: int) -> list[Visitor]:
     """Visitors with prompts from the datasets, their languages those of the settings in turn."""
-    names = settings.general.available_datasets or list_datasets(paths.datasets)
+    names = settings.general.available_datasets or [
+        name
+        for name in list_datasets(paths.datasets)
+        if settings.general.allow_adult_datasets or not is_adult(paths.datasets, name)
+    ]
     prompts = {name: read_dataset(paths.datasets, name).prompts for name in names}
     visitors = []
     for number in range(stations):
