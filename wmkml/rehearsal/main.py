@@ -128,7 +128,7 @@ async def _rehearse(
         run = RehearsedRun(
             settings, client, keys, visitors, expected, RunObservation(state, events=None if record is None else [])
         )
-        problems = [] if receiver is None else await _press_test_button(client, paths)
+        problems = [] if receiver is None else await _press_buttons(client, paths)
         problems += await run.play()
         if record is not None:
             print_progress(f"{record_events(run.observation.events or [], record)} events are recorded in {record}.")
@@ -227,13 +227,21 @@ async def _ask_quietly(
     return quiet
 
 
-async def _press_test_button(client: httpx.AsyncClient, paths: Paths) -> list[str]:
-    """Log in at the desk with its PIN and send the OSC test message, as an operator would.  Returns the problems."""
+async def _press_buttons(client: httpx.AsyncClient, paths: Paths) -> list[str]:
+    """Log in at the desk with its PIN, send the OSC test message, stop everything and let it go on.  Returns the problems."""
     try:
         pin = load_pin(paths)
     except (PinUnusableError, OSError) as error:
         return [f"The desk's PIN cannot be read: {error}"]
-    for path, body in (("/desk/login", {"pin": pin}), ("/desk/osc_test", {}), ("/desk/logout", {})):
+    buttons: list[tuple[str, dict[str, object]]] = [
+        ("/desk/login", {"pin": pin}),
+        ("/desk/osc_test", {}),
+        ("/desk/opening", {"decision": "hours"}),
+        ("/desk/panic", {"on": True}),
+        ("/desk/panic", {"on": False}),
+        ("/desk/logout", {}),
+    ]
+    for path, body in buttons:
         response = await client.post(path, json=body)
         if response.status_code != 200:
             return [f"The desk did not do what was asked at {path} (status {response.status_code})."]
