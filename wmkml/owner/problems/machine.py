@@ -34,10 +34,14 @@ class MachineWatch:
         self._gpus_read_at = -GPU_POLL_SECONDS
         self._gpu_task: asyncio.Task[None] | None = None
 
-    def read(self) -> DeskMachine:
-        """The resources now; those of GPUs as last read."""
+    def read(self, ask_gpus: bool = True) -> DeskMachine:
+        """The resources now; those of GPUs as last read.
+
+        Args:
+            ask_gpus: begin to read them anew where they are due, which needs a running event loop.
+        """
         due = time.monotonic() - self._gpus_read_at >= GPU_POLL_SECONDS
-        if self._has_tool and self._gpu_task is None and due:
+        if ask_gpus and self._has_tool and self._gpu_task is None and due:
             self._gpu_task = asyncio.create_task(self._read_gpus())
         # Somebody may have deleted the folder: that is a problem of its own.
         present = next(folder for folder in (self._data, *self._data.parents) if folder.exists())

@@ -64,7 +64,7 @@ class ProblemWatch:
         self.quota_excess_gib = 0.0
         """What runs and logs take, in GiB, where that is more than allowed and nothing more may be deleted."""
         self.lights: list[DeskLight] = []
-        self.machine: DeskMachine = self._machine.read()
+        self.machine: DeskMachine = self._machine.read(ask_gpus=False)  # no event loop runs yet
 
     def look(self) -> list[DeskProblem]:
         """The problems that are there now, the most urgent first."""
