@@ -30,6 +30,7 @@ def test_the_page_fades_with_life(tmp_path: Path) -> None:
         page = enter(context, owner)
         assert decay_of(page) == 0.0
         job = cluster.claim(base_measures={"values": {"forgetting": 0.0}})
+        until(lambda: cluster.state()["life"] == 1.0, "the newborn's life to be shown, from which it moves")
         # Nearly everything is forgotten after the first of nine rounds: by rounds alone it would be a ninth.
         assert cluster.train(job, measures={"values": {"forgetting": 3.0}})["accepted"]
         cluster.until_iteration(0)

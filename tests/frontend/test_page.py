@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from tests.frontend.visiting import begin, enter, say, watched
 from tests.owner.owner_cluster import OwnerCluster
 from tests.owner.played_owner import KEPT_ANSWER, PAUSE, WORDS, PlayedOwner
+from tests.waiting import until
 
 pytestmark = pytest.mark.process
 
@@ -140,7 +141,7 @@ def test_tokens_are_drawn_by_sureness_more_as_iterations_pass(visitor: BrowserCo
     assert max(look["turn"] for look in last) > 3 * max(look["turn"] for look in first)
     assert first[4]["opacity"] > 0.9
     colour = "getComputedStyle(document.getElementById('ground')).getPropertyValue('--decay')"
-    assert float(page.evaluate(colour)) == 1.0
+    until(lambda: float(page.evaluate(colour)) == 1.0, "life to have sunk to nothing, which takes 20 s")
 
 
 def test_a_tap_on_a_word_shows_what_was_nearly_said(visitor: BrowserContext, owner: PlayedOwner) -> None:
