@@ -11,8 +11,8 @@ import pytest
 from tests.project.readme import commands
 from wmkml.config.paths import PROJECT
 from wmkml.measures.registry import measured_once
-from wmkml.protocol.osc import TABLE
 from wmkml.rehearsal import Report
+from wmkml.rehearsal.receiver import expected_addresses
 
 
 def rehearse(command: str, report: Path, timeout: float) -> tuple[Report, str]:
@@ -46,7 +46,7 @@ def check_report(report: Report, rounds: int) -> None:
     assert 0 <= visits.swap_gap_ms_max <= visits.token_gap_ms.max
     pairs = report.pairs
     assert pairs.visitor == visits.answered and pairs.echo > 0 and pairs.persistent > 0
-    assert {address for address, count in report.osc.items() if count > 0} == set(TABLE)
+    assert {address for address, count in report.osc.items() if count > 0} >= set(expected_addresses())
     assert report.osc["/prompt"] == report.osc["/response"] == report.osc["/iteration"] == visits.answered
     assert report.osc["/swap"] == rounds
     assert [figures.iteration for figures in report.measures] == list(range(-1, rounds))

@@ -60,15 +60,18 @@ class OscReceiver(asyncio.DatagramProtocol):
             self._add_problem(f"OSC {message.address} came with the types {tags!r}; the table says {row.types!r}.")
 
     def missing(self) -> list[str]:
-        """The table's addresses that were never received, but for the panel's: a short run may end before it is answered."""
-        panel = {
-            f"/collapse/{measure.name}" for measure in shown_in("osc") if measure.windows["osc"] == "panel_answers"
-        }
-        return [address for address in TABLE if not self.counts[address] and address not in panel]
+        """The addresses of `expected_addresses` that were never received."""
+        return [address for address in expected_addresses() if not self.counts[address]]
 
     def _add_problem(self, sentence: str) -> None:
         if sentence not in self.problems:
             self.problems.append(sentence)
+
+
+def expected_addresses() -> list[str]:
+    """The table's addresses that a whole run sends, however short: a panel may not be answered before the next iteration is."""
+    panel = {f"/collapse/{measure.name}" for measure in shown_in("osc") if measure.windows["osc"] == "panel_answers"}
+    return [address for address in TABLE if address not in panel]
 
 
 def type_tags(datagram: bytes) -> str:
