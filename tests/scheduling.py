@@ -12,7 +12,10 @@ from xdist.scheduler import LoadFileScheduling, Scheduling
 SLOW_FIRST = (
     "tests/launcher/test_pretended_pod.py",
     "tests/laboratory/test_collapse_command.py",
+    "tests/siege/test_siege.py",
+    "tests/siege/test_runs_and_messages.py",
     "tests/project/test_exhibition.py",
+    "tests/frontend/test_autopsy.py",
     "tests/engine/test_contract.py",
     "tests/inference/test_process.py",
     "tests/launcher/test_cluster.py",
