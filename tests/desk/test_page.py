@@ -157,6 +157,8 @@ def test_a_healthy_run_is_understood_at_a_glance(operator: BrowserContext, owner
     expect(page.locator("[data-round] li.accepted")).to_have_count(1)
     expect(page.get_by_role("img", name=re.compile("Verlust.*8 Werte"))).to_be_visible()
     expect(page.get_by_role("img", name=re.compile("Vielfalt: 2 Werte"))).to_be_visible()
+    for group in ("model", "panel"):
+        page.locator(f"[data-group={group}] summary").click()
     for measure in measured_once():
         if "desk" in measure.windows:
             title = measure.words("de").title
