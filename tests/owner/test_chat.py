@@ -47,7 +47,7 @@ def test_the_original_door_answers_with_text_and_iteration(run: OwnerCluster) ->
 def test_a_chat_streams_tokens_and_ends_with_a_stored_pair(run: OwnerCluster) -> None:
     events = run.chat("Und ein Wort?", station="a")
     assert [name for name, _ in events] == ["start", *["token"] * 8, "end"]
-    assert events[0][1] == {"iteration": -1, "restarted": False}
+    assert events[0][1] == {"iteration": -1, "restarted": False, "help": ""}
     assert events[1][1] == {"text": "Ein ", "probability": 0.5, "entropy": 1.25, "alternatives": []}
     end = events[-1][1]
     [pair] = [pair for pair in run.pairs("visitor") if pair["pair"] == end["pair"]]
