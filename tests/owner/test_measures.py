@@ -205,4 +205,4 @@ async def test_a_rehearsal_records_what_is_measured_of_every_iteration(make_clus
         await asyncio.to_thread(play)
         async with asyncio.timeout(PATIENCE):
             await following
-    assert observation.measures == {-1: OF_BASE["values"], 0: OF_FIRST["values"]}
+    assert observation.measures == {-1: recorded(OF_BASE)["values"], 0: recorded(OF_FIRST)["values"]}

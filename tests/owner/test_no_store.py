@@ -25,7 +25,7 @@ pytestmark = pytest.mark.process
 PROMPT = "Xylophonquappe, was bist du?"
 STATION = "canary"
 
-FILES = {"/", "/desk", "/stage", "/icon.svg", "/assets/{name}", "/stage/runtime/fonts/{name}"}
+FILES = {"/", "/desk", "/stage", "/autopsy", "/icon.svg", "/assets/{name}", "/stage/runtime/fonts/{name}"}
 """The pages and what they load: built or drawn beforehand, so that no visitor's word can be in them."""
 
 

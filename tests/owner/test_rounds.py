@@ -72,6 +72,7 @@ def test_what_osc_hears_of_a_run_and_in_which_order(make_cluster: MakeCluster) -
     cluster.until_phase("waiting")
     assert cluster.osc_addresses() == [
         "/wait_for_language",
+        "/open",
         "/wait_for_language",
         "/elapsed_time",
         "/learning_rate",
