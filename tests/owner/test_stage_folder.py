@@ -119,6 +119,26 @@ def test_fonts_come_and_go_and_what_is_none_is_told(folder: Path) -> None:
     assert stage.font("c.otf") is None
 
 
+def test_a_font_that_comes_while_it_reads_and_goes_at_once_is_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(SHIPPED_STAGE, tmp_path / "stage")
+    stage = StageFolder(tmp_path / "stage", SHIPPED_STAGE)
+    font = tmp_path / "stage" / "fonts" / "a.woff2"
+    load = stage._load
+
+    def load_late() -> None:
+        font.write_bytes(b"wOF2" + b"no font" * 9)
+        load()
+
+    (tmp_path / "stage" / "texts.yaml").touch()
+    monkeypatch.setattr(stage, "_load", load_late)
+    assert reload(stage) and stage.font("a.woff2") is not None
+    monkeypatch.setattr(stage, "_load", load)
+    font.unlink()
+    assert reload(stage) and stage.font("a.woff2") is None
+
+
 def test_the_page_and_the_docs_know_the_same_names() -> None:
     page = (ROOT / "frontend" / "src" / "stage" / "names.ts").read_text(encoding="utf-8")
     docs = (ROOT / "docs" / "stage.md").read_text(encoding="utf-8")

@@ -58,7 +58,9 @@ class StageFolder:
         """Counts the reloads."""
         self.problems: list[str] = []
         """One sentence for each mistake in the files as they are now."""
-        self._loaded_signature = self._last_signature = self._signature()
+        self._last_signature = self._signature()
+        self._loaded_signature: Signature | None = self._last_signature
+        """Of the files as they were read; None: they changed while they were."""
         self._load()
 
     def runtime_state(self) -> dict[str, Any]:
@@ -85,8 +87,10 @@ class StageFolder:
         previous, self._last_signature = self._last_signature, self._signature()
         if self._last_signature != previous or self._last_signature == self._loaded_signature:
             return False
-        self._loaded_signature = self._last_signature
         self._load()
+        # What was saved while it was read may have been read in part: then it is read once more, even if it goes back to what it was.
+        unchanged = self._signature() == self._last_signature
+        self._loaded_signature = self._last_signature if unchanged else None
         self.version += 1
         return True
 
