@@ -14,8 +14,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import signal
 import sys
-import time
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,9 +172,12 @@ def _follow(arguments: argparse.Namespace, sources: tuple[Path, ...], labels: tu
 
     console = Console()
 
+    # Not KeyboardInterrupt: raised within a drawing library's callback it would be lost.
+    stop = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: stop.set())
+
     def wait() -> bool:
-        time.sleep(arguments.every)
-        return True
+        return not stop.wait(arguments.every)
 
     try:
         with Live(console=console, auto_refresh=False, transient=False) as live:
@@ -190,6 +194,6 @@ def _follow(arguments: argparse.Namespace, sources: tuple[Path, ...], labels: tu
                     print(shown, flush=True)
                 if not isinstance(state, LossesError):
                     _write(arguments, state)
-    except KeyboardInterrupt:
-        return 0
+    finally:
+        signal.signal(signal.SIGINT, before)
     return 0
