@@ -28,6 +28,7 @@ def with_pax_headers(headers: dict[str, str]) -> bytes:
     return archive.getvalue()
 
 
+@pytest.mark.process
 def test_ten_kilobytes_do_not_become_gigabytes(tmp_path: Path) -> None:
     archive = sparse_tar(tmp_path)
     assert len(archive) < 20_000
