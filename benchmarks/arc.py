@@ -15,6 +15,7 @@ Prints a table, and last one line of JSON.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import sys
 from pathlib import Path
@@ -22,11 +23,9 @@ from typing import Any, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.lives import add_arguments, experiment, play_all
-from wmkml.config import Settings
-from wmkml.config.paths import Paths
+from benchmarks.lives import add_arguments, each_language_and_visitors, play_all
 from wmkml.laboratory import arc
-from wmkml.laboratory.experiment import Experiment, VisitorKind
+from wmkml.laboratory.experiment import VisitorKind
 from wmkml.laboratory.report import align_columns, not_measured_note
 
 
@@ -40,16 +39,7 @@ def main() -> int:
     add_arguments(parser, seeds=5)
     arguments = parser.parse_args()
 
-    def experiments(settings: Settings, where: Paths, out: Path) -> list[Experiment]:
-        return [
-            experiment(
-                arguments, settings, where, language=language, visitors=visitors, out=out / f"{language}-{visitors}"
-            )
-            for language in arguments.languages
-            for visitors in arguments.visitors
-        ]
-
-    played, seconds = play_all(arguments, experiments)
+    played, seconds = play_all(arguments, functools.partial(each_language_and_visitors, arguments))
     lives: list[dict[str, Any]] = []
     rows: list[list[str]] = []
     for played_experiment, outcome in played:

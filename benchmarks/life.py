@@ -14,6 +14,7 @@ Prints a table, and last one line of JSON.
 from __future__ import annotations
 
 import argparse
+import functools
 import hashlib
 import itertools
 import json
@@ -24,10 +25,8 @@ from typing import TYPE_CHECKING, get_args
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.lives import add_arguments, experiment, play_all
+from benchmarks.lives import add_arguments, each_language_and_visitors, play_all
 from wmkml.adapters.files import WEIGHTS_FILE
-from wmkml.config import Settings
-from wmkml.config.paths import Paths
 from wmkml.laboratory import arc
 from wmkml.laboratory.experiment import Experiment, VisitorKind
 from wmkml.laboratory.report import MeasuresLine, align_columns
@@ -51,16 +50,7 @@ def main() -> int:
     add_arguments(parser, seeds=5)
     arguments = parser.parse_args()
 
-    def experiments(settings: Settings, where: Paths, out: Path) -> list[Experiment]:
-        return [
-            experiment(
-                arguments, settings, where, language=language, visitors=visitors, out=out / f"{language}-{visitors}"
-            )
-            for language in arguments.languages
-            for visitors in arguments.visitors
-        ]
-
-    played, _ = play_all(arguments, experiments)
+    played, _ = play_all(arguments, functools.partial(each_language_and_visitors, arguments))
     reader = AdapterReader(played[0][0])
     rows = [["life", *map(str, range(-1, arguments.rounds)), "correlation", "largest rise", "arc", "met"]]
     lives = []

@@ -47,6 +47,17 @@ def experiment(arguments: argparse.Namespace, settings: Settings, where: Paths, 
     )
 
 
+def each_language_and_visitors(
+    arguments: argparse.Namespace, settings: Settings, where: Paths, out: Path
+) -> list[Experiment]:
+    """An experiment for each of `--languages` with each of `--visitors`, in a folder of its own below `out`."""
+    return [
+        experiment(arguments, settings, where, language=language, visitors=visitors, out=out / f"{language}-{visitors}")
+        for language in arguments.languages
+        for visitors in arguments.visitors
+    ]
+
+
 def play_all(
     arguments: argparse.Namespace, make: Callable[[Settings, Paths, Path], Sequence[Experiment]]
 ) -> tuple[list[tuple[Experiment, Outcome]], float]:
