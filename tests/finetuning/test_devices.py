@@ -88,6 +88,7 @@ def test_the_command_divides_a_model_between_two_devices(
         ({"devices": -1}, "--devices: -1"),
         ({"parallel": "fsdp", "full": True}, "--full trains all"),
         ({"parallel": "fsdp", "quantize": "nf4"}, "in nf4 are whole"),
+        ({"device": "mps", "devices": 2}, "--device mps names a single device, and --devices wants several"),
     ],
 )
 def test_what_devices_cannot_do_is_refused(tmp_path: Path, changed: dict[str, Any], sentence: str) -> None:

@@ -33,6 +33,7 @@ REFUSED = {
     "--out docs --resume": "docs holds no experiment to go on with",
     "--resume": "--resume needs --out",
     "--model ./nowhere": "holds no model",
+    "--device cuda:7": "--device: torch sees no cuda:7 on this machine; it has cpu",
 }
 
 
@@ -49,7 +50,7 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
 
 def test_the_command_prints_a_table_and_last_a_line_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = "--rounds 1 --language en --visitors quiet --replace --human-share 0.2 --measured 5 --examined 0"
-    small = ["--set", "finetuning.samples_by_iteration=8", "--set", "inference.cpu_threads=1"]
+    small = ["--set", "finetuning.samples_by_iteration=8", "--set", "inference.cpu_threads=1", "--device", "cpu"]
     assert main(["collapse", *arguments.split(), "--out", str(tmp_path / "out"), *small]) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()

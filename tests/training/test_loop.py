@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from tests.training.tiny_model import CPU, PAIRS, base_of, make_tiny_model, trainer_of
 from tests.training.tiny_rounds import RATE, RecordingWatcher, job, tensors
 from wmkml.training import loop
-from wmkml.training.batching import micro_batches, pad_batch, plan_steps, quick_limit, shares_of
+from wmkml.training.batching import StepPlan, micro_batches, pad_batch, quick_limit, shares_of
 from wmkml.training.loop import MemoryExhaustedError, NullWatcher, TrainingDroppedError, TrainingSpoiledError
 from wmkml.training.lora import reset_lora
 from wmkml.training.optimizers import decayed_rate
@@ -92,12 +93,28 @@ def of_lengths(*lengths: int) -> list[TokenizedSample]:
 
 
 def test_every_epoch_sees_every_sample_once_and_in_its_own_order() -> None:
-    steps = plan_steps(10, 4, 2, seed=5)
+    steps = list(StepPlan(10, 4, 2, seed=5))
     assert [len(step) for step in steps] == [4, 4, 2] * 2
     first, second = ([sample for step in epoch for sample in step] for epoch in (steps[:3], steps[3:]))
     assert sorted(first) == sorted(second) == list(range(10))
     assert first != second
-    assert steps == plan_steps(10, 4, 2, seed=5)
+    again = StepPlan(10, 4, 2, seed=5)
+    assert len(again) == 6 and [again[number] for number in (5, 0, 3, 1, 4, 2)] == [
+        steps[n] for n in (5, 0, 3, 1, 4, 2)
+    ]
+    assert again[-1] == steps[-1] and again[1:3] == steps[1:3]
+    with pytest.raises(IndexError):
+        again[6]
+
+
+def test_a_plan_of_many_samples_takes_little_memory() -> None:
+    tracemalloc.start()
+    plan = StepPlan(200_000, 4, 3, seed=0)
+    steps = sum(len(plan[number]) for number in range(0, len(plan), 1000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The order itself is torch's, outside of Python's memory: eight bytes a sample of one epoch.
+    assert steps == 600 and peak < 2**20
 
 
 def test_micro_batches_hold_the_limit_and_lose_nothing() -> None:

@@ -23,7 +23,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wmkml.models.devices import add_device_argument
+
 if TYPE_CHECKING:
+    import torch
+
     from wmkml.laboratory.analysis.answers import AnswerSet
     from wmkml.laboratory.analysis.making import MakingOptions
     from wmkml.laboratory.analysis.prompts import AskedPrompt
@@ -37,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     models.add_argument("--labels", metavar="NAME,NAME", help="what they are called in tables and figures")
     models.add_argument("--revision", metavar="NAME[,NAME]", help="of hub models: one for all, or one for each MODEL")
     models.add_argument("--base", default="", metavar="MODEL", help="the base of adapters that name another, or none")
-    models.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="where to compute")
+    add_device_argument(models)
     models.add_argument(
         "--dtype",
         choices=("auto", "float32", "bfloat16", "float16"),
@@ -122,10 +126,11 @@ def main(arguments: argparse.Namespace) -> int:
             )
         from wmkml.laboratory.analysis import loading, making, prompts, sources
         from wmkml.laboratory.analysis.next_token import documents, measuring, scoring
+        from wmkml.models.devices import DeviceMissingError
         from wmkml.models.download import DownloadError
 
         refusals += (sources.SourceError, loading.MemoryShortError, prompts.PromptsError, documents.CorpusFileError)
-        refusals += (measuring.StateMismatchError, making.AnswersMismatchError, DownloadError)
+        refusals += (measuring.StateMismatchError, making.AnswersMismatchError, DownloadError, DeviceMissingError)
         broken += (scoring.NotFiniteError,)
         return _analyse_models(arguments, Progress())
     except refusals as error:
@@ -143,15 +148,16 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _analyse_models(arguments: argparse.Namespace, progress: Progress) -> int:
-    from wmkml.laboratory.analysis.loading import check_memory_of, choose_device, choose_dtype
+    from wmkml.laboratory.analysis.loading import check_memory_of, choose_dtype
     from wmkml.laboratory.analysis.next_token.comparison import check_corpus, common_window, compare_next_tokens
     from wmkml.laboratory.analysis.next_token.measuring import NextTokenOptions
+    from wmkml.models.devices import find_device
 
     sources = _sources(arguments, progress)
-    device = choose_device(arguments.device)
+    device = find_device(arguments.device)
     dtype = choose_dtype(arguments.dtype, device)
     asked = _prompts(arguments)
-    options = _making_options(arguments, device.type)
+    options = _making_options(arguments, device)
     # All that can be refused is refused before the first model is loaded.
     check_corpus(arguments.corpus)
     window = arguments.window or common_window(sources)
@@ -317,7 +323,7 @@ def _prompts(arguments: argparse.Namespace) -> list[AskedPrompt]:
     return list(dict.fromkeys(asked))
 
 
-def _making_options(arguments: argparse.Namespace, device: str) -> MakingOptions:
+def _making_options(arguments: argparse.Namespace, device: torch.device) -> MakingOptions:
     from wmkml.engine.choice import vllm_runs
     from wmkml.laboratory.analysis.making import (
         COMPLETIONS,
@@ -330,8 +336,8 @@ def _making_options(arguments: argparse.Namespace, device: str) -> MakingOptions
 
     engine = arguments.engine
     if engine == "auto":
-        engine = "vllm" if device == "cuda" and vllm_runs(gpus=True) else "transformers"
-    elif engine == "vllm" and not vllm_runs(gpus=device == "cuda"):
+        engine = "vllm" if device.type == "cuda" and vllm_runs(gpus=True) else "transformers"
+    elif engine == "vllm" and not vllm_runs(gpus=device.type == "cuda"):
         raise SourceError("--engine vllm: it is not installed, or does not run here. Use auto or transformers.")
     usual = (QUICK_TEMPERATURES, QUICK_COMPLETIONS) if arguments.quick else (TEMPERATURES, COMPLETIONS)
     given = arguments.temperatures
@@ -345,7 +351,7 @@ def _making_options(arguments: argparse.Namespace, device: str) -> MakingOptions
         system=arguments.system,
         batch=arguments.batch,
         engine=engine,
-        device=device,
+        device=str(device),
         dtype=arguments.dtype,
     )
 

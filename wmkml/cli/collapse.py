@@ -23,6 +23,7 @@ from pathlib import Path
 from wmkml.config import Settings
 from wmkml.config.arguments import add_settings_arguments, settings_of
 from wmkml.config.paths import paths_of
+from wmkml.models.devices import AUTO, add_device_argument
 from wmkml.system.gpus import GpusUnknownError, visible_gpus
 
 REPRODUCTIONS = (
@@ -105,6 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="questions of the understudy's examination, 0: none (default: 150, with --reproduce 40)",
     )
+    add_device_argument(parser)
     parser.add_argument(
         "--json", metavar="FILE", help="write the results as JSON there; -: print only that, on standard output"
     )
@@ -146,6 +148,7 @@ def main(arguments: argparse.Namespace) -> int:
         panel_size=arguments.measured or 50,
         exam_size=150 if arguments.examined is None else arguments.examined,
         held_out=arguments.held_out,
+        device=arguments.device,
     )
     try:
         outcome = asyncio.run(run_experiment(experiment, Progress(), resume=arguments.resume))
@@ -202,6 +205,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
             exam_size=lineages.QUESTIONS if arguments.examined is None else arguments.examined,
             human=arguments.human,
             held_out=arguments.held_out,
+            device=arguments.device,
         )
     try:
         result = reproduce(name, options, Progress())
@@ -249,13 +253,14 @@ def _argument_problem(arguments: argparse.Namespace) -> str:
 def laboratory_settings(arguments: argparse.Namespace) -> tuple[Settings, Path]:
     """The settings, with the number of rounds asked for, and the folder that their relative paths start from.
 
-    Without a GPU the engine is transformers unless another is asked for: on a CPU, vLLM takes half a minute to start,
-    and its answers do not follow a seed.
+    Without a GPU, or with another `--device`, the engine is transformers unless another is asked for: on a CPU, vLLM takes
+    half a minute to start, and its answers do not follow a seed; on Apple's GPU it does not run.
     """
     if arguments.rounds is not None:
         arguments.settings = [*arguments.settings, f"finetuning.num_total_iters={arguments.rounds}"]
     try:
-        if arguments.engine is None and not visible_gpus():
+        device = getattr(arguments, "device", AUTO)
+        if arguments.engine is None and (device in ("cpu", "mps") or not visible_gpus()):
             arguments.engine = "transformers"
     except GpusUnknownError as error:
         print(error, file=sys.stderr)

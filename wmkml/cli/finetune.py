@@ -24,6 +24,7 @@ from wmkml.config.paths import model_folder
 from wmkml.corpora import Columns, Corpus, CorpusError, ReadingOptions
 from wmkml.corpora.readers.prose import PASSAGE_LENGTH, TextRule
 from wmkml.corpora.recognition import FORMATS
+from wmkml.models.devices import add_device_argument
 
 if TYPE_CHECKING:
     from wmkml.finetuning.session import Preparation
@@ -63,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="go on from the checkpoint in --out, with the same arguments"
     )
     group.add_argument("--anyway", action="store_true", help="begin although it is predicted not to fit")
+    add_device_argument(group)
     group.add_argument(
         "--devices",
         type=int,
@@ -265,6 +267,7 @@ def settings_from(arguments: argparse.Namespace) -> FinetuneSettings:
         seed=arguments.seed,
         devices=arguments.devices,
         parallel=arguments.parallel,
+        device=arguments.device,
     )
 
 

@@ -24,6 +24,7 @@ from wmkml.engine.batch import BatchRow, DecodingBatch, OnStep
 from wmkml.engine.loaded_adapters import LoadedAdapters
 from wmkml.engine.protocol import Adapter, EngineDiedError, Generation, Step
 from wmkml.engine.setup import EngineSetup
+from wmkml.models.devices import default_device
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +32,6 @@ _ENDED = "The engine has ended."
 
 Job = Callable[[], None]
 """Work for the thread, done between two steps."""
-
-
-def default_device() -> torch.device:
-    """CUDA, else Apple's GPU, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 def layer_shapes(model: Any) -> dict[str, tuple[int, int]]:

@@ -81,7 +81,7 @@ def devices_of(settings: FinetuneSettings) -> int:
     Raises:
         FinetuneRefusedError: there are fewer GPUs.
     """
-    gpus = torch.cuda.device_count()
+    gpus = 0 if settings.device == "cpu" else torch.cuda.device_count()
     if settings.devices == 0:
         return max(1, gpus)
     if 0 < gpus < settings.devices:

@@ -35,9 +35,10 @@ from wmkml.finetuning.progress import LiveLine
 from wmkml.finetuning.settings import FinetuneSettings, chosen_epochs, chosen_rate
 from wmkml.finetuning.voices.merging import merge_adapter, write_model
 from wmkml.finetuning.words import NothingToLearnError, SampleForm, SampleStore, TokenizedPart, words_of
+from wmkml.models.devices import find_device
 from wmkml.training.adapter_writer import write_lora_into
 from wmkml.training.base_model import FrozenBase, Precision, WeightPrecision, choose_precision, load_base
-from wmkml.training.batching import plan_steps, quick_limit
+from wmkml.training.batching import StepPlan, quick_limit
 from wmkml.training.held_out import held_out_loss
 from wmkml.training.kernels.choice import with_fast_kernels, with_packing
 from wmkml.training.loop import NullWatcher, OptimizerStep, Recipe, TrainingResult, TrainingState, train
@@ -105,7 +106,9 @@ class Preparation:
     @property
     def device_name(self) -> str:
         """The device for people."""
-        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return "Apple GPU" if self.device.type == "mps" else "CPU"
 
     @property
     def trained(self) -> int:
@@ -146,7 +149,7 @@ class Preparation:
         if memory.total > available:
             fitting = estimate.variants_that_fit(architecture, variant, available, lora, longest)
             return estimate.Prediction(memory, available, None, self.steps, fitting)
-        plan = plan_steps(len(store), recipe.samples_per_step, 1, recipe.seed)[: estimate.TIMED_STEPS]
+        plan = StepPlan(len(store), recipe.samples_per_step, 1, recipe.seed)[: estimate.TIMED_STEPS]
         seconds = estimate.seconds_a_step(
             architecture,
             self.precision,
@@ -203,7 +206,7 @@ def prepare(
             cannot be done; the message says what to change.
     """
     settings.check()
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or find_device(settings.device)
     architecture = architecture_of(settings.model)
     targets = () if settings.full else architecture.targets(settings.lora.targets)
     output_layer = architecture.output.short_name

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wmkml.corpora import ReadingOptions
+from wmkml.models.devices import AUTO
 from wmkml.training.samples import LossOn
 
 Quantize = Literal["none", "nf4", "int8"]
@@ -63,6 +64,7 @@ class FinetuneSettings:
         compared: held-out prompts that are answered before and after.
         devices: GPUs that train together, or processes on a CPU; 0: all GPUs.
         parallel: what each device holds of the base: all of it (`ddp`), or a part (`fsdp`).
+        device: as `--device` names it; with several of them, only what kind.
     """
 
     model: Path
@@ -91,6 +93,7 @@ class FinetuneSettings:
     seed: int = 0
     devices: int = 1
     parallel: Parallel = "ddp"
+    device: str = AUTO
 
     @property
     def samples_per_step(self) -> int:
@@ -137,6 +140,8 @@ class FinetuneSettings:
             raise FinetuneRefusedError(
                 f"--parallel fsdp divides weights of 16 bits; weights in {self.quantize} are whole on every device (ddp)."
             )
+        if self.devices != 1 and self.device not in (AUTO, "cpu", "cuda"):
+            raise FinetuneRefusedError(f"--device {self.device} names a single device, and --devices wants several.")
         if self.full and self.lora.targets:
             raise FinetuneRefusedError("--full trains all weights; there is no LoRA for --lora-targets to go into.")
 

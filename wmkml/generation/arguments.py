@@ -9,7 +9,8 @@ from pathlib import Path
 from wmkml.config import UNDERSTUDY
 from wmkml.generation.decoding import Decoding
 from wmkml.generation.sources import SpeakerError, SpeakerSource, find_source, with_adapter
-from wmkml.generation.speaker import AUTO, Speaker, load_speakers, print_loading, template_choices
+from wmkml.generation.speaker import AUTO, NONE, Speaker, load_speakers, print_loading, template_choices
+from wmkml.models.devices import add_device_argument
 
 BASE = "base"
 """In --compare: the model of --model without an adapter."""
@@ -41,12 +42,18 @@ def add_speaker_arguments(parser: argparse.ArgumentParser, *, compared: bool) ->
         metavar="NAME|FILE",
         help=f"what stands around prompts: {template_choices()}, or a file (default: auto, the one it was taught with)",
     )
-    parser.add_argument("--device", default=AUTO, metavar="NAME", help="auto, cpu, cuda, cuda:1 or mps (default: auto)")
+    add_device_argument(parser)
     parser.add_argument(
         "--dtype",
         choices=("auto", "float32", "bfloat16", "float16"),
         default="auto",
         help="number format of the weights (default: auto: float32 on a CPU, 16 bits on a GPU)",
+    )
+    parser.add_argument(
+        "--quantize",
+        choices=("none", "nf4", "int8"),
+        default=NONE,
+        help="take the weights in 4 or 8 bits, as finetuning can, where an NVIDIA GPU is too small for 16 (default: none)",
     )
 
 
@@ -135,6 +142,7 @@ def speakers_of(arguments: argparse.Namespace) -> list[Speaker]:
         sources_of(arguments),
         device=arguments.device,
         dtype=arguments.dtype,
+        quantize=arguments.quantize,
         template=arguments.template,
         on_loading=print_loading,
     )

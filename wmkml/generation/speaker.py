@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from wmkml.dialogue.chat_template import FittedPrompt, Message, fit_window, load_tokenizer, plain_ids
 from wmkml.dialogue.templates import (
@@ -22,6 +22,7 @@ from wmkml.dialogue.templates import (
     use_template,
 )
 from wmkml.generation.sources import SpeakerError, SpeakerSource
+from wmkml.models.devices import DeviceMissingError, find_device
 from wmkml.models.files import is_complete
 
 if TYPE_CHECKING:
@@ -29,8 +30,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+Quantize = Literal["none", "nf4", "int8"]
 
-AUTO, NONE = "auto", "none"
+WEIGHT_BYTES: Mapping[Quantize, float] = {"nf4": 0.7, "int8": 1.1}
+"""Of a quantized weight: half a byte or one, and what stays in 16 bits (embeddings, norms), as of a model of 7B."""
+
+AUTO: Final = "auto"
+NONE: Final = "none"
 """Templates: `auto` is the one that the adapter was taught with, else the model's own, else none; `none`: words alone."""
 
 WINDOW = 2048
@@ -112,6 +118,7 @@ def load_speakers(
     *,
     device: str = AUTO,
     dtype: Dtype = "auto",
+    quantize: Quantize = NONE,
     template: str = AUTO,
     on_loading: Callable[[str], None] = lambda sentence: None,
 ) -> list[Speaker]:
@@ -120,6 +127,7 @@ def load_speakers(
     Args:
         device: auto, cpu, cuda, cuda:N or mps.
         dtype: of the weights; auto: float32 on a CPU, else bfloat16 (float16 on Apple's GPU).
+        quantize: of the weights, to nf4 or int8 as finetuning does it; an NVIDIA GPU alone can.
         template: a template's name or file for all of them; `auto`: each its own, and an untaught model beside an adapter
             the adapter's, so that both are asked alike.
         on_loading: is told what is being loaded.
@@ -129,7 +137,10 @@ def load_speakers(
     """
     import torch
 
-    place = find_device(device)
+    try:
+        place = find_device(device)
+    except DeviceMissingError as error:
+        raise SpeakerError(str(error)) from None
     names = {"auto": "float32" if place.type == "cpu" else "float16" if place.type == "mps" else "bfloat16"}
     number_format: torch.dtype = getattr(torch, names.get(dtype, dtype))
     folders = dict.fromkeys(source.model for source in sources)
@@ -139,12 +150,14 @@ def load_speakers(
                 f"{folder} holds no whole model: weights (*.safetensors) or tokenizer are missing or cut off. "
                 "Fetch it again: python -m wmkml download."
             )
-    check_memory([*folders], number_format.itemsize, place)
+    if quantize != NONE and place.type != "cuda":
+        raise SpeakerError(f"--quantize {quantize} needs an NVIDIA GPU, and this is {place}. Leave it out.")
+    check_memory([*folders], WEIGHT_BYTES.get(quantize, number_format.itemsize), place)
     speakers: dict[int, Speaker] = {}
     for folder in folders:
         together = [(index, source) for index, source in enumerate(sources) if source.model == folder]
         on_loading(f"Loading {', '.join(source.label for _, source in together)} on {place} …")
-        network, tokenizer = _load_model(folder, number_format, place)
+        network, tokenizer = _load_model(folder, number_format, place, quantize)
         adapters = {source.adapter: f"adapter{index}" for index, source in together if source.adapter is not None}
         for path, name in adapters.items():
             network = _add_adapter(network, path, name)
@@ -156,30 +169,9 @@ def load_speakers(
     return [speakers[index] for index in range(len(sources))]
 
 
-def find_device(name: str) -> torch.device:
-    """The device of this name; `auto`: CUDA, else Apple's GPU, else the CPU.
-
-    Raises:
-        SpeakerError: this machine has none of that name.
-    """
-    import torch
-
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    if name == AUTO:
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise SpeakerError(f"--device: {name} is not known; allowed: auto, cpu, cuda, cuda:1, …, mps.") from None
-    count = torch.cuda.device_count() if cuda else 0
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise SpeakerError(f"--device: {name} is not supported; allowed: auto, cpu, cuda, cuda:1, …, mps.")
-    if (device.type == "cuda" and (device.index or 0) >= count) or (device.type == "mps" and not mps):
-        raise SpeakerError(f"--device: this machine has no {name}. --device auto takes what there is.")
-    return device
-
-
-def check_memory(folders: Sequence[Path], itemsize: int, device: torch.device, available: float | None = None) -> None:
+def check_memory(
+    folders: Sequence[Path], itemsize: float, device: torch.device, available: float | None = None
+) -> None:
     """Check that the weights fit, before any is read.
 
     Args:
@@ -204,19 +196,28 @@ def check_memory(folders: Sequence[Path], itemsize: int, device: torch.device, a
         )
 
 
-def _load_model(folder: Path, number_format: torch.dtype, device: torch.device) -> tuple[Any, PreTrainedTokenizerBase]:
+def _load_model(
+    folder: Path, number_format: torch.dtype, device: torch.device, quantize: Quantize
+) -> tuple[Any, PreTrainedTokenizerBase]:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    from wmkml.training.base_model import BaseMissingError, quantization_of
+
     logging.disable_progress_bar()
+    options: dict[str, Any] = {"dtype": number_format}
     try:
+        if quantize != NONE:
+            options |= {"quantization_config": quantization_of(quantize), "device_map": {"": device}}
         tokenizer = load_tokenizer(folder, needs_template=False)
-        network = AutoModelForCausalLM.from_pretrained(str(folder), dtype=number_format, local_files_only=True)
+        network = AutoModelForCausalLM.from_pretrained(str(folder), local_files_only=True, **options)
+    except BaseMissingError as error:
+        raise SpeakerError(str(error)) from None
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SpeakerError(f"{folder} cannot be loaded: {reason}") from None
     network.requires_grad_(False)
-    return network.to(device).eval(), tokenizer
+    return (network.to(device) if quantize == NONE else network).eval(), tokenizer
 
 
 def _add_adapter(network: Any, folder: Path, name: str) -> Any:

@@ -18,6 +18,7 @@ import yaml
 from wmkml.config import UNDERSTUDY, Settings
 from wmkml.corpora import list_datasets, read_dataset
 from wmkml.laboratory.human import HumanTextError, read_human_pairs
+from wmkml.models.devices import AUTO, DeviceMissingError, find_device
 from wmkml.policy.pair_selection import Keeping
 from wmkml.system import durable_files
 
@@ -95,6 +96,7 @@ class Experiment:
         held_out: a file of human pairs that every iteration reads and none is trained on; None: the understudy's
             generator writes them, and other models read none.
         plan: generations of the literature's kind; None: an exhibition's rounds.
+        device: where it is computed, as `--device` names it; no part of what the experiment is.
     """
 
     settings: Settings
@@ -111,6 +113,7 @@ class Experiment:
     exam_size: int = 150
     held_out: Path | None = None
     plan: GenerationPlan | None = None
+    device: str = AUTO
 
     @property
     def rounds(self) -> int:
@@ -219,6 +222,10 @@ def check_experiment(experiment: Experiment, *, resume: bool) -> None:
             read_human_pairs(experiment.held_out)
         except HumanTextError as error:
             raise ExperimentRefusedError(f"--held-out: {error}") from None
+    try:
+        find_device(experiment.device)
+    except DeviceMissingError as error:
+        raise ExperimentRefusedError(str(error)) from None
     if not (experiment.model / "config.json").is_file():
         raise ExperimentRefusedError(
             f"{experiment.model} holds no model (no config.json). Fetch it with download_model.py."

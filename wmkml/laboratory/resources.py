@@ -20,10 +20,13 @@ from wmkml.engine.choice import choose_engine, vllm_runs
 from wmkml.engine.protocol import Adapter, Engine
 from wmkml.engine.setup import ModelUnusableError
 from wmkml.laboratory.generation import AnswerGenerator
+from wmkml.models.devices import AUTO, DeviceMissingError, find_device
 from wmkml.system.cores import usable_cores
 from wmkml.training.base_model import BaseMissingError
 from wmkml.training.lora import ModulesMissingError
 from wmkml.training.optimizers import OptimizerMissingError
+from wmkml.training.ranks.group import ALONE
+from wmkml.training.ranks.process import RankSeat
 from wmkml.training.rounds import RoundTrainer, TrainedRound, TrainingRound
 from wmkml.training.trainer_factory import make_trainer
 
@@ -32,7 +35,14 @@ if TYPE_CHECKING:
 
     from wmkml.training.loop import Watcher
 
-SETUP_ERRORS = (ConfigError, BaseMissingError, ModulesMissingError, OptimizerMissingError, ModelUnusableError)
+SETUP_ERRORS = (
+    ConfigError,
+    BaseMissingError,
+    DeviceMissingError,
+    ModulesMissingError,
+    OptimizerMissingError,
+    ModelUnusableError,
+)
 """Errors raised when the settings cannot work on this machine; their messages are for people."""
 
 PROMPT_TOKENS = 2048
@@ -79,17 +89,20 @@ class LaboratoryResources:
 
 
 @contextlib.asynccontextmanager
-async def start_resources(settings: Settings, model: Path) -> AsyncIterator[LaboratoryResources]:
+async def start_resources(settings: Settings, model: Path, device: str = AUTO) -> AsyncIterator[LaboratoryResources]:
     """Start engine and trainer; the engine is stopped at the end.
+
+    Args:
+        device: where both compute; `auto`: CUDA, else Apple's GPU, else the CPU.
 
     Raises:
         One of `SETUP_ERRORS`: these settings cannot work here.
     """
-    import torch
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    gpu = torch.cuda.is_available()
+    place = find_device(device)
+    gpu = place.type == "cuda"
     threads = 0 if gpu else settings.inference.cpu_threads or int(os.environ.get("OMP_NUM_THREADS") or usable_cores())
     setup = replace(
         engine_setup(settings, model),
@@ -97,6 +110,7 @@ async def start_resources(settings: Settings, model: Path) -> AsyncIterator[Labo
         batched_tokens=settings.inference.max_num_batched_tokens or PROMPT_TOKENS,
         # The trainer holds the model a second time, on the same GPU.
         gpu_share=settings.inference.gpu_memory_utilization / 2,
+        device=str(place),
     )
     if not gpu and setup.dtype == "auto":
         setup = replace(setup, dtype="float32")  # as in training, and faster without AMX
@@ -108,7 +122,7 @@ async def start_resources(settings: Settings, model: Path) -> AsyncIterator[Labo
     engine = build_engine(settings.inference.engine, setup)
     await engine.start()
     try:
-        trainer = await asyncio.to_thread(make_trainer, settings, model)
+        trainer = await asyncio.to_thread(make_trainer, settings, model, RankSeat(ALONE, place))
         yield LaboratoryResources(engine, tokenizer, trainer, threads)
     finally:
         await engine.stop()

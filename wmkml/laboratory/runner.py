@@ -43,7 +43,7 @@ async def run_experiment(experiment: Experiment, progress: Progress, *, resume: 
     write_description(experiment)
     progress.where = experiment.title
     progress("loading the model", 0, 1)
-    async with start_resources(experiment.settings, experiment.model) as resources:
+    async with start_resources(experiment.settings, experiment.model, experiment.device) as resources:
         return await run_seeds(resources, experiment, progress)
 
 

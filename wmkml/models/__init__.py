@@ -1,1 +1,1 @@
-"""Model folders: what one must hold, and how it is fetched from a hub."""
+"""Models: what a folder must hold, how it is fetched from a hub, and the device that computes it."""

@@ -78,7 +78,7 @@ def load_base(
     chosen = choose_precision(folder, precision, device)
     options: dict[str, Any] = {"local_files_only": True}
     if chosen in QUANTIZED:
-        options |= {"quantization_config": _quantized(chosen), "device_map": {"": device}, "dtype": torch.bfloat16}
+        options |= {"quantization_config": quantization_of(chosen), "device_map": {"": device}, "dtype": torch.bfloat16}
     else:
         on_gpu = chosen == "bfloat16" and device.type == "cuda"
         options["dtype"] = torch.bfloat16 if on_gpu else torch.float32
@@ -123,7 +123,7 @@ def choose_precision(folder: Path, precision: Precision, device: torch.device) -
     if precision != "auto":
         return precision
     if device.type != "cuda":
-        return "bfloat16" if torch.cpu._is_amx_tile_supported() else "float32"
+        return "bfloat16" if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else "float32"
     free, _ = torch.cuda.mem_get_info(device)
     return "bfloat16" if 2 * count_parameters(folder) + SPARE_GPU_BYTES <= free else "nf4"
 
@@ -147,7 +147,12 @@ def count_parameters(folder: Path) -> int:
     return count
 
 
-def _quantized(precision: WeightPrecision) -> Any:
+def quantization_of(precision: WeightPrecision) -> Any:
+    """How transformers loads weights as nf4 or int8.
+
+    Raises:
+        BaseMissingError: bitsandbytes is missing.
+    """
     from transformers import BitsAndBytesConfig
     from transformers.utils import is_bitsandbytes_available
 

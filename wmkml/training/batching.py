@@ -8,7 +8,7 @@ its longest sample, or packed: one row of samples without padding, for `wmkml.tr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import torch
 
@@ -24,16 +24,39 @@ def quick_limit(limit: int, device: torch.device) -> int:
     return min(limit, CPU_TOKENS) if device.type == "cpu" else limit
 
 
-def plan_steps(count: int, samples_per_step: int, epochs: int, seed: int) -> list[list[int]]:
+class StepPlan(Sequence[list[int]]):
     """The sample indices of every optimizer step; each epoch is shuffled with `seed` + its number.
 
-    The last step of an epoch takes the remainder, so an epoch has ceil(count / samples_per_step) steps.
+    The last step of an epoch takes the remainder, so an epoch has ceil(count / samples_per_step) steps.  In memory is the
+    order of one epoch, eight bytes a sample.
     """
-    steps = []
-    for epoch in range(epochs):
-        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed + epoch)).tolist()
-        steps += [order[first : first + samples_per_step] for first in range(0, count, samples_per_step)]
-    return steps
+
+    def __init__(self, count: int, samples_per_step: int, epochs: int, seed: int) -> None:
+        self._count, self._samples_per_step, self._epochs, self._seed = count, samples_per_step, epochs, seed
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        return self._epochs * self._epoch_steps
+
+    @overload
+    def __getitem__(self, index: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[list[int]]: ...
+    def __getitem__(self, index: int | slice) -> list[int] | list[list[int]]:
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        epoch, step = divmod(index % len(self), self._epoch_steps)
+        if epoch != self._epoch:
+            shuffled = torch.Generator().manual_seed(self._seed + epoch)
+            self._epoch, self._order = epoch, torch.randperm(self._count, generator=shuffled)
+        first = step * self._samples_per_step
+        return self._order[first : first + self._samples_per_step].tolist()
+
+    @property
+    def _epoch_steps(self) -> int:
+        return -(-self._count // self._samples_per_step)
 
 
 def shares_of(samples: Sequence[TokenizedSample], count: int) -> list[list[TokenizedSample]]:

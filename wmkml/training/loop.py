@@ -16,11 +16,11 @@ from typing import Any, Protocol
 import torch
 
 from wmkml.training.batching import (
+    StepPlan,
     micro_batches,
     pack_batch,
     packed_batches,
     pad_batch,
-    plan_steps,
     shares_of,
     tokens_of,
 )
@@ -192,7 +192,7 @@ def train(
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     device = parameters[0].device
     optimizer = new_optimizer(recipe.optimizer, parameters, device)
-    plan = plan_steps(len(samples), recipe.samples_per_step, recipe.epochs, recipe.seed)
+    plan = StepPlan(len(samples), recipe.samples_per_step, recipe.epochs, recipe.seed)
     limit, seen, losses = recipe.micro_batch_tokens, 0, list[float]()
     # Each rank drops out others, for its samples are others; the samples' order is the same on all.
     torch.manual_seed(recipe.seed + group.rank)
@@ -214,8 +214,8 @@ def train(
     # A training that was dropped amid a step leaves the gradients of a part of it.
     model.zero_grad()
     began = last_step_at = time.monotonic()
-    for number, indices in enumerate(plan[len(losses) :], len(losses)):
-        chosen = [samples[index] for index in indices]
+    for number in range(len(losses), len(plan)):
+        chosen = [samples[index] for index in plan[number]]
         with document_attention(model) if recipe.packed else nullcontext():
             loss, limit = _gradients(model, chosen, limit, recipe, device, watcher, group)
         group.sum_gradients(parameters)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from wmkml.engine.setup import LONGEST_WINDOW, EngineSetup, ModelUnusableError
-from wmkml.engine.transformers_engine import default_device
 from wmkml.laboratory.analysis.next_token.scoring import LOGITS_BYTES
 from wmkml.laboratory.analysis.sources import ModelSource, SourceError
 from wmkml.system.memory import available_gib
@@ -21,7 +20,6 @@ from wmkml.training.base_model import count_parameters
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Device = Literal["auto", "cpu", "cuda", "mps"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 LIBRARIES_BYTES = 2**29
@@ -52,21 +50,6 @@ class LoadedModel:
     def encode(self, text: str) -> list[int]:
         """A text's tokens without special ones."""
         return list(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
-
-
-def choose_device(name: Device) -> torch.device:
-    """The device of this name; `auto`: CUDA, else Apple's GPU, else the CPU.
-
-    Raises:
-        SourceError: this machine has none, or torch does not see it.
-    """
-    if name == "auto":
-        return default_device()
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there[name]:
-        have = ", ".join(device for device, present in there.items() if present)
-        raise SourceError(f"--device {name}: torch sees none on this machine; it has {have}.")
-    return torch.device(name)
 
 
 def choose_dtype(name: DType, device: torch.device) -> torch.dtype:

@@ -145,7 +145,7 @@ DEFINITIONS: tuple[Definition, ...] = (
     Definition(
         "facts are made up",
         "more questions are not answered right",
-        f"{SCHAEFFER}: appearance of hallucinations",
+        f"{SCHAEFFER}: appearance of hallucinated data",
         "facts",
         True,
         "share",

@@ -29,6 +29,7 @@ from wmkml.laboratory.reproductions.claims import CLAIMS, Played, judge
 from wmkml.laboratory.reproductions.results import ReproductionResult
 from wmkml.laboratory.resources import start_resources
 from wmkml.laboratory.runner import is_finished, run_seeds
+from wmkml.models.devices import AUTO
 
 PAIRS = 64
 """Human pairs that a lineage begins with, and answers of each of its generations."""
@@ -69,6 +70,7 @@ class LineageOptions:
     Attributes:
         settings: with `num_total_iters` generations and their learning rate.
         human: pairs to begin with, for other models than the understudy.
+        device: where it is computed, as `--device` names it.
     """
 
     settings: Settings
@@ -82,6 +84,7 @@ class LineageOptions:
     pairs: int = PAIRS
     human: Path | None = None
     held_out: Path | None = None
+    device: str = AUTO
 
 
 def conditions_of(name: str) -> list[str]:
@@ -103,6 +106,7 @@ def experiment_of(condition: str, options: LineageOptions) -> Experiment:
         panel_size=options.panel_size,
         exam_size=options.exam_size,
         held_out=options.held_out,
+        device=options.device,
         plan=dataclasses.replace(CONDITIONS[condition], pairs=options.pairs),
     )
 
@@ -121,7 +125,7 @@ async def reproduce_lineages(name: str, options: LineageOptions, progress: Progr
         check_experiment(experiment, resume=True)
     clock = DurationClock(list(experiments.values()), progress.print_line)
     played: Played = {}
-    async with start_resources(options.settings, options.model) as resources:
+    async with start_resources(options.settings, options.model, options.device) as resources:
         for condition, experiment in experiments.items():
             progress.print_line(f"{condition}: {experiment.out}")
             with held(experiment.out):
