@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,10 @@ PROMPTED, ANSWERED = "Xylophonquappe", "Quittenharfe"
 NASTY = '<script>alert(1)</script> & "quoted"'
 
 
+LAYERS: dict[int, list[float | None]] = {-1: [0.0, 0.0, 0.0], 0: [0.01, 0.02, None], 1: [0.02, 0.04, 0.01]}
+"""The LoRA's update by layer, of each iteration."""
+
+
 def make_run(runs: Path, name: str, **settings: Any) -> Path:
     """A run with two accepted rounds and a skipped one, in which a visitor spoke; it is over."""
     overrides = {"finetuning.num_total_iters": 4, "inference.url_key": "geheim", **settings}
@@ -51,7 +56,8 @@ def make_run(runs: Path, name: str, **settings: Any) -> Path:
                     NewPair(source="persistent", prompt="Was für Sprichwörter kennst du?", live=False, **common),
                 ]
             )
-            store.set_measures(iteration, {"perplexity": 10.0 * 3 ** (iteration + 1), "confidence": None}, {})
+            values = {"perplexity": 10.0 * 3 ** (iteration + 1), "confidence": None}
+            store.set_measures(iteration, values, {"lora_update": LAYERS[iteration]})
         for iteration, status in enumerate(("accepted", "accepted", "skipped")):
             losses: dict[str, Any] = {"loss_first": 3.0 - iteration, "loss_last": 2.5 - iteration, "steps": 2}
             round_ = Round(iteration, status, 1, 0.001, [1, 2], 7, 10.0, tokens=50, train_seconds=30.0, **losses)  # type: ignore[arg-type]
@@ -136,6 +142,13 @@ def test_the_tables_hold_the_same_numbers(data: Path) -> None:
         ("2", "1", 1.0),
         ("2", "2", 2.0),
     ]
+    with (folder / "layers.csv").open(encoding="utf-8") as file:
+        layers = [(int(row["iteration"]), int(row["layer"]), row["lora_update"]) for row in csv.DictReader(file)]
+    assert layers == [
+        (iteration, layer, "" if value is None else str(value))
+        for iteration, values in LAYERS.items()
+        for layer, value in enumerate(values)
+    ]
     for name in ("measures.png", "losses.png"):
         assert (folder / name).read_bytes().startswith(b"\x89PNG")
     settings = json.loads((folder / "report.json").read_text(encoding="utf-8"))["settings"]
@@ -152,6 +165,35 @@ def test_a_report_can_be_had_in_both_languages_and_of_a_run_that_hardly_was(lang
     assert f'<html lang="{language}">' in page
     assert TEXTS[language]["no_measures"] in page
     assert all(paragraph for paragraph in story(record, language))
+
+
+def test_what_is_measured_by_layer_is_a_field_of_layers_and_iterations(data: Path) -> None:
+    page = (data / "reports" / "20261101-120000-de-aaaa" / "report.html").read_text(encoding="utf-8")
+    [field] = re.findall(r"<svg(?:(?!<svg).)*?fill-opacity.*?</svg>", page, re.S)
+    cells = re.findall(r'<rect class="cell( none)?"(?: fill-opacity="([\d.]+)")? x="([\d.]+)" y="([\d.]+)"', field)
+    assert len(cells) == 9
+    at = {(float(x), float(y)): (bool(none), float(full or 0)) for none, full, x, y in cells}
+    columns, rows = sorted({x for x, _ in at}), sorted({y for _, y in at}, reverse=True)
+    shown = [[at[x, y] for y in rows] for x in columns]
+    assert [[none for none, _ in column] for column in shown] == [[False] * 3, [False, False, True], [False] * 3]
+    # Layer 0 is at the bottom; twice the update is twice the colour, but for a trace that shows a cell of nothing.
+    trace = shown[0][0][1]
+    full = [[(value - trace) / (1 - trace) for _, value in column] for column in shown]
+    assert full[0] == pytest.approx([0, 0, 0], abs=1e-3)
+    assert full[1][:2] == pytest.approx([0.25, 0.5], abs=1e-3)
+    assert full[2] == pytest.approx([0.5, 1.0, 0.25], abs=1e-3)
+    assert "Schicht für Schicht" in page
+
+
+def test_a_model_of_many_layers_and_one_that_measured_none_have_a_page(tmp_path: Path) -> None:
+    for name, layers in (("deep", [0.001 * number for number in range(80)]), ("none", [])):
+        folder, store = create_run(tmp_path, name, "en", load_settings(None))
+        with closing(store):
+            store.set_measures(-1, {"perplexity": 10.0}, {"lora_update": layers} if layers else {})
+            record = gather(folder, store, seconds=1.0)
+        page = report_page(record, "en")
+        assert page.count('<rect class="cell"') == len(layers)
+        assert ("layer by layer" in page) is bool(layers)
 
 
 def test_both_languages_have_the_same_texts() -> None:

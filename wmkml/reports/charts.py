@@ -16,6 +16,8 @@ SPARK = (160, 40)
 TICKS = 4
 LABEL_WIDTH = 46
 MOST_X_LABELS = 12
+MIN_CELL_HEIGHT, MAX_CELL_HEIGHT = 6, 26
+"""Of a heat map's cells, in the SVG's units: a model of eighty layers is no higher than a page."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,49 @@ def chart(
         parts.append(_line(axes, line))
         if size == SMALL or len(line) == 1:
             parts += [f'<circle class="dot" cx="{axes.x(x)}" cy="{axes.y(y)}" r="2.6"/>' for x, y in line]
+    return "".join(parts) + "</svg>"
+
+
+def heat_map(
+    rows: Sequence[Sequence[float | None]],
+    label: str,
+    *,
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    top: float,
+    value_text: Callable[[float], str],
+) -> str:
+    """A field of cells, the first row at the bottom; the greater a cell's value, the fuller its colour.
+
+    Args:
+        rows: of each, its values from left to right; None: not measured, which is an empty frame.
+        top: the value of the fullest colour.
+        value_text: what is said of a cell where it is pointed at.
+    """
+    width = WIDE[0]
+    height = max(MIN_CELL_HEIGHT, min(MAX_CELL_HEIGHT, WIDE[1] // max(1, len(rows))))
+    cell = (width - LABEL_WIDTH - 10) / max(1, len(column_names))
+    bottom = 8 + height * len(rows)
+    parts = [f'<svg class="chart" viewBox="0 0 {width} {bottom + 20}" role="img" aria-label="{html.escape(label)}">']
+    every = math.ceil(len(rows) / (WIDE[1] / MAX_CELL_HEIGHT))
+    for number, (row, name) in enumerate(zip(rows, row_names, strict=True)):
+        y = bottom - height * (number + 1)
+        if number % every == 0:
+            middle = y + height / 2 + 3.5
+            parts.append(f'<text class="tick end" x="{LABEL_WIDTH - 6}" y="{middle:g}">{html.escape(name)}</text>')
+        for column, value in enumerate(row):
+            place = f'x="{LABEL_WIDTH + column * cell + 1:.1f}" y="{y + 0.5:g}" width="{cell - 2:.1f}" height="{height - 1}"'
+            if value is None:
+                parts.append(f'<rect class="cell none" {place}/>')
+                continue
+            share = min(1.0, max(0.0, value / top)) if top > 0 else 0.0
+            said = f"{name}, {column_names[column]}: {value_text(value)}"
+            parts.append(f'<rect class="cell" fill-opacity="{0.04 + 0.96 * share:.3f}" {place}>')
+            parts.append(f"<title>{html.escape(said)}</title></rect>")
+    step = max(1, math.ceil(len(column_names) / MOST_X_LABELS))
+    for column, word in list(enumerate(column_names))[::step]:
+        x = LABEL_WIDTH + (column + 0.5) * cell
+        parts.append(f'<text class="tick middle" x="{x:.1f}" y="{bottom + 14}">{html.escape(word)}</text>')
     return "".join(parts) + "</svg>"
 
 

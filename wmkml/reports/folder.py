@@ -21,6 +21,7 @@ REPORT_FILES: Mapping[str, str] = {
     PAGE_FILE: "text/html; charset=utf-8",
     RECORD_FILE: "application/json",
     "measures.csv": "text/csv; charset=utf-8",
+    "layers.csv": "text/csv; charset=utf-8",
     "losses.csv": "text/csv; charset=utf-8",
     "measures.png": "image/png",
     "losses.png": "image/png",

@@ -9,7 +9,7 @@ from wmkml.reports.figures import save_figures
 from wmkml.reports.folder import PAGE_FILE, REPORT_FILES, write_record
 from wmkml.reports.page import report_page
 from wmkml.reports.record import RunRecord
-from wmkml.reports.tables import losses_csv, measures_csv
+from wmkml.reports.tables import layers_csv, losses_csv, measures_csv
 from wmkml.reports.texts import ReportLanguage
 from wmkml.system import durable_files
 
@@ -25,6 +25,7 @@ def make_report(record: RunRecord, folder: Path, language: ReportLanguage) -> li
     """
     write_record(folder, record)
     durable_files.replace(folder / "measures.csv", measures_csv(record).encode())
+    durable_files.replace(folder / "layers.csv", layers_csv(record).encode())
     durable_files.replace(folder / "losses.csv", losses_csv(record).encode())
     with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as drawing:
         save_figures(record, language, Path(drawing))

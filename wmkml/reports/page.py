@@ -10,7 +10,8 @@ import json
 from collections.abc import Sequence
 
 from wmkml.measures.measure import Unit
-from wmkml.reports.charts import SMALL, WIDE, Point, chart
+from wmkml.measures.registry import TABLE
+from wmkml.reports.charts import SMALL, WIDE, Point, chart, heat_map
 from wmkml.reports.curves import MeasureCurve, curves_of
 from wmkml.reports.folder import PAGE_FILE, REPORT_FILES
 from wmkml.reports.record import IterationAnswer, KeptWords, RunRecord
@@ -180,8 +181,40 @@ def _measures(record: RunRecord, language: ReportLanguage) -> str:
         f'<p class="soft">{texts["measures_hint"]}</p><div class="grid-of">',
         *figures,
         "</div>",
+        *_layers(record, language),
         table(f"{texts['values']} ({texts['iteration']} {head[1]} – {head[-1]})", head, rows),
     )
+
+
+def _layers(record: RunRecord, language: ReportLanguage) -> list[str]:
+    """Of each measure that was also taken of the model's layers, a field of layers and iterations."""
+    texts, figures = TEXTS[language], []
+    for measure in TABLE.values():
+        taken = [numbers for numbers in record.measures if numbers.layers.get(measure.name)]
+        known = [value for numbers in taken for value in numbers.layers[measure.name] if value is not None]
+        if not known:
+            continue
+        count = max(len(numbers.layers[measure.name]) for numbers in taken)
+        rows = [
+            [values[layer] if layer < len(values := numbers.layers[measure.name]) else None for numbers in taken]
+            for layer in range(count)
+        ]
+        top = max(known)
+        words = measure.words(language)
+        caption = texts["layers"].format(title=words.title, most=value_text(language, measure, top))
+        drawn = heat_map(
+            rows,
+            caption,
+            row_names=[str(layer) for layer in range(count)],
+            column_names=[iteration_text(numbers.iteration) for numbers in taken],
+            top=top,
+            value_text=lambda value, measure=measure: value_text(language, measure, value),  # type: ignore[misc]
+        )
+        figures.append(
+            f"<figure><figcaption><h3>{html.escape(texts['layers_title'].format(title=words.title))}</h3>"
+            f'<p class="small">{html.escape(caption)}</p></figcaption>{drawn}</figure>'
+        )
+    return figures
 
 
 def measure_chart(curve: MeasureCurve, language: ReportLanguage) -> str:

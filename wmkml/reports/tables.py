@@ -1,4 +1,4 @@
-"""The record's numbers as CSV: a row for each iteration, and a row for each optimizer step."""
+"""The record's numbers as CSV: a row for each iteration, for each of its layers, and for each optimizer step."""
 
 from __future__ import annotations
 
@@ -25,6 +25,18 @@ def measures_csv(record: RunRecord) -> str:
         for numbers in record.measures
     ]
     return _csv(["iteration", "answers", "learning_rate", *names], rows)
+
+
+def layers_csv(record: RunRecord) -> str:
+    """A row for each layer of an iteration, from layer 0 on, with the measures that are taken by layer; empty: not measured."""
+    names = [name for name in TABLE if any(name in numbers.layers for numbers in record.measures)]
+    rows = []
+    for numbers in record.measures:
+        by_name = [numbers.layers.get(name, []) for name in names]
+        for layer in range(max(map(len, by_name), default=0)):
+            values = [values[layer] if layer < len(values) else None for values in by_name]
+            rows.append([numbers.iteration, layer, *values])
+    return _csv(["iteration", "layer", *names], rows)
 
 
 def losses_csv(record: RunRecord) -> str:
