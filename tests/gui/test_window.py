@@ -72,6 +72,36 @@ def test_it_shows_the_run_its_words_and_its_measures(driver: WindowDriver, owner
     assert colors is not None and len(colors) > 100, "the window shows something"
 
 
+@pytest.mark.parametrize("size", ["1280x800", "1920x1080"])
+def test_what_a_plot_says_never_lies_over_its_line(owner: PlayedOwner, size: str, tmp_path: Path) -> None:
+    width, height = map(int, size.split("x"))
+    with new_tk(lasting_display("1920x1080")) as tk:
+        window = build_window(tk, owner.cluster.settings, owner.cluster.folder)
+        with closing(WindowDriver(tk, window)) as driver:
+            driver.until(lambda: "Wartet auf eine Sprache" in driver.labels(), "the run's state is shown")
+            tk.geometry(f"{size}+0+0")
+            owner.begin("de")
+            for number in range(2):
+                owner.say(f"Wer bist du {number}?", "another")
+                owner.play_round()
+            named = [measure.name for measure in measured_once() if "window" in measure.windows]
+            driver.until(
+                lambda: all(len(driver.line(name)) == 2 * 3 for name in named), "three iterations are measured"
+            )
+            driver.until(lambda: (tk.winfo_width(), tk.winfo_height()) == (width, height), "the window has its size")
+            driver.picture(tmp_path / f"{size}.png")
+            plots = [canvas for canvas in driver.all("Canvas") if isinstance(canvas, tkinter.Canvas)]
+            for name in named:
+                [plot] = [canvas for canvas in plots if canvas.find_withtag(name)]
+                label, line, value = (plot.bbox(tag) for tag in ("label", name, "value"))
+                assert 0 <= label[0] < label[2] <= line[0] < line[2] <= value[0] < value[2] <= plot.winfo_width(), name
+                assert line[2] - line[0] >= 28, f"{name}: too short to be seen"
+                for _, top, _, bottom in (label, line, value):
+                    assert -1 <= top < bottom <= plot.winfo_height() + 1, name
+            in_window = [plot.winfo_rooty() + plot.winfo_height() <= height for plot in plots]
+            assert all(in_window)
+
+
 def test_tokens_come_one_by_one(driver: WindowDriver, owner: PlayedOwner) -> None:
     owner.begin("en")
     driver.until(lambda: "The language is listening" in driver.labels(), "the labels follow the run's language")

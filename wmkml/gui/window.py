@@ -136,6 +136,7 @@ class Window:
         if width < self._look.px(NARROW):
             self._panel.frame.grid_remove()
         else:
+            self._panel.fit(width)
             self._panel.frame.grid(row=0, column=1, rowspan=3, sticky="nse", padx=(self._look.px(44), 0))
 
     # --- events ---

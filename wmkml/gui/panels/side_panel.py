@@ -18,8 +18,8 @@ from wmkml.gui.texts import WindowTexts, activity_text
 from wmkml.measures.registry import shown_in
 from wmkml.protocol.run_state import RunState
 
-WIDTH = 380
-"""Width of the panel, in pixels at 100 %."""
+WIDTH, SHARE = (380, 620), 0.36
+"""Least and greatest width of the panel, in pixels at 100 %, and the share of the window that it has between them."""
 
 MEASURES_HEIGHT = 240
 """Height of all the measures' plots together, in pixels at 100 %: the more there are, the lower each one is."""
@@ -36,12 +36,15 @@ class SidePanel:
 
     def __init__(self, parent: tkinter.Misc, look: theme.Theme) -> None:
         px = look.px
-        self.frame = frame = ttk.Frame(parent, width=px(WIDTH))
+        self._look = look
+        self._label_widths: dict[str, int] = {}
+        """Of the widest name of a measure, by language."""
+        self.frame = frame = ttk.Frame(parent, width=px(WIDTH[0]))
         frame.grid_propagate(False)
         frame.columnconfigure(0, weight=1)
-        self._activity = ttk.Label(frame, style="Lead.TLabel", wraplength=px(WIDTH))
+        self._activity = ttk.Label(frame, style="Lead.TLabel", wraplength=px(WIDTH[0]))
         self._activity.grid(row=0, column=0, sticky="w")
-        self._facts = ttk.Label(frame, style="Soft.TLabel", wraplength=px(WIDTH))
+        self._facts = ttk.Label(frame, style="Soft.TLabel", wraplength=px(WIDTH[0]))
         self._facts.grid(row=1, column=0, sticky="w", pady=(px(4), px(10)))
         self._progress = Bar(frame, look, 4, theme.RAISED)
         self._progress.canvas.grid(row=2, column=0, sticky="ew", pady=(0, px(14)))
@@ -61,6 +64,15 @@ class SidePanel:
         self.osc = OscView(frame, look)
         self.osc.frame.grid(row=5, column=0, sticky="nsew", pady=(px(8), 0))
         frame.rowconfigure(5, weight=1)
+
+    def fit(self, window_width: int) -> None:
+        """Take the panel's share of a window that is so many pixels wide."""
+        least, greatest = (self._look.px(side) for side in WIDTH)
+        width = round(min(greatest, max(least, SHARE * window_width)))
+        if int(self.frame["width"]) != width:
+            self.frame.configure(width=width)
+            for label in (self._activity, self._facts):
+                label.configure(wraplength=width)
 
     def show_state(self, state: RunState, texts: WindowTexts) -> None:
         """What the run does, with a bar of the round's steps while it trains."""
@@ -85,6 +97,10 @@ class SidePanel:
 
     def show_diversity(self, measures: Mapping[int, NamedMeasures], total: int, texts: WindowTexts) -> None:
         """Each measure as a line over the iterations of a run of `total` rounds."""
+        labels = {measure.name: measure.words(texts.language).title for measure in shown_in("window")}
+        if texts.language not in self._label_widths:
+            self._label_widths[texts.language] = max(map(self._look.small.measure, labels.values()))
+        widest = self._label_widths[texts.language]
         for measure in shown_in("window"):
             values = {
                 iteration: of_iteration[measure.name]
@@ -92,5 +108,5 @@ class SidePanel:
                 if measure.name in of_iteration
             }
             newest = value_text(values[max(values)]) if values else "–"
-            label = measure.words(texts.language).title
-            self._measures[measure.name].show(diversity_points(values, total, measure.plot_top), label, newest)
+            points = diversity_points(values, total, measure.plot_top)
+            self._measures[measure.name].show(points, labels[measure.name], newest, widest)
