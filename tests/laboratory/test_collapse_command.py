@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,8 @@ REFUSED = {
     "--human nowhere.csv": "--human: nowhere.csv cannot be read",
     "--human tests/fixtures/human.csv": "--human needs --human-share",
     "--measured 51": "--measured: there are 50 prompts to measure with, not 51.",
+    "--panel-answers -1": "--panel-answers: -1 is not allowed; allowed: at least 0.",
+    "--set inference.panel_prompts=docs/cli.md": "docs/cli.md",
     "--set general.datasets_folder=docs": "holds no prompt set for visitors",
     "--out docs": "docs is not empty. Give another folder with --out",
     "--out docs --resume": "docs holds no experiment to go on with",
@@ -50,6 +53,9 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
 
 def test_the_command_prints_a_table_and_last_a_line_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = "--rounds 1 --language en --visitors quiet --replace --human-share 0.2 --measured 5 --examined 0"
+    panel_file = tmp_path / "panel.yaml"
+    panel_file.write_text('en: {creative: [Tell me a fairy tale.], factual: {"What is a horse?": [animal]}}')
+    arguments += f" --panel-answers 4 --set inference.panel_prompts={panel_file}"
     small = ["--set", "finetuning.samples_by_iteration=8", "--set", "inference.cpu_threads=1", "--device", "cpu"]
     assert main(["collapse", *arguments.split(), "--out", str(tmp_path / "out"), *small]) == 0
     captured = capsys.readouterr()
@@ -59,6 +65,16 @@ def test_the_command_prints_a_table_and_last_a_line_of_json(tmp_path: Path, caps
     assert (last["keeping"], last["human_share"], last["seeds"]) == ("replace", 0.2, [1])
     assert last["mean"]["real_words"]["-1"] > 0.9
     assert "seed 1, iteration 0:" in captured.err
+    # It is said beforehand how long the panel takes: before anything of it is measured.
+    [prediction] = re.findall(
+        r"seed 1: the panel: 3 prompts, 4 answers each, by 2 iterations: about (\d+) s", captured.err
+    )
+    assert captured.err.index("seed 1: the panel:") < captured.err.index("seed 1, iteration -1:")
+    assert int(prediction) < 600
+    panel = {name: values for name, values in last["mean"].items() if name.startswith("panel_")}
+    assert panel["panel_answered"] == {"-1": 1.0, "0": 1.0}
+    assert panel["panel_facts"]["-1"] > 0.5 and {"panel_distinct_2", "panel_vendi", "panel_real_words"} <= panel.keys()
+    assert any(line.startswith("iteration ") and "Vendi" in line for line in lines)
     assert any(line.startswith("risk rises ") and line.endswith("open") for line in lines), "one seed decides nothing"
     written = json.loads((tmp_path / "out" / SUMMARY_FILE).read_text(encoding="utf-8"))["profile"]
     assert {record["definition"] for record in written} >= {"tails vanish", "variance shrinks", "coherence is lost"}
@@ -87,7 +103,8 @@ def test_ctrl_c_leaves_what_is_finished(tmp_path: Path) -> None:
         "--out",
         str(tmp_path / "out"),
     ]
-    small = ["--visitors", "quiet", "--measured", "3", "--examined", "0", "--set", "finetuning.samples_by_iteration=8"]
+    small = ["--visitors", "quiet", "--measured", "3", "--examined", "0", "--panel-answers", "0"]
+    small += ["--set", "finetuning.samples_by_iteration=8"]
     process = subprocess.Popen(
         [*command, *small],
         cwd=PROJECT,

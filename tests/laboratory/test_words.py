@@ -65,7 +65,7 @@ def run(environment: Mapping[str, str], *words: str) -> subprocess.CompletedProc
 
 def collapse(environment: Mapping[str, str], out: Path) -> subprocess.CompletedProcess[str]:
     """`wmkml collapse`, as small as it gets."""
-    words = ["--language", "en", "--visitors", "quiet", "--out", str(out)]
+    words = ["--language", "en", "--visitors", "quiet", "--panel-answers", "0", "--out", str(out)]
     return run(environment, "-m", "wmkml", "collapse", *SMALL, *words)
 
 

@@ -16,8 +16,7 @@ from tests.owner.round_clusters import run_folder
 from tests.waiting import until
 from wmkml.config.paths import SHIPPED_PANEL
 from wmkml.measures.panel.measuring import PromptAnswers, measure_panel
-from wmkml.measures.panel.prompts import panel_prompts
-from wmkml.owner.answers.panel import panel_of
+from wmkml.measures.panel.prompts import panel_prompts, with_persistent
 
 pytestmark = pytest.mark.process
 
@@ -32,7 +31,7 @@ TEXTS = [
 
 def settings_of(cluster: OwnerCluster) -> list[str]:
     """The panel's prompts in German."""
-    prompts = panel_of(cluster.settings, panel_prompts(SHIPPED_PANEL, "de"), "de")
+    prompts = with_persistent(panel_prompts(SHIPPED_PANEL, "de"), cluster.settings.persistent_prompt("de"))
     return [prompt.text for prompt in prompts]
 
 

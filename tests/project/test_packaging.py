@@ -247,6 +247,7 @@ def collapsed_away_from_here(programs: Path, source: Path, folder: Path) -> dict
     """The JSON of a small `wmkml collapse` that was called in a folder outside the checkout."""
     shutil.copytree(source / "Datasets", folder / "Datasets")
     small = "--rounds 1 --seeds 1 --language en --visitors quiet --measured 3 --examined 0"
+    small += " --panel-answers 4"
     samples = "--set finetuning.samples_by_iteration=8 --set inference.num_generated_responses=1"
     done = run(programs, f"wmkml collapse --model understudy --engine transformers {small} {samples}", folder)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -258,7 +259,7 @@ def collapsed_away_from_here(programs: Path, source: Path, folder: Path) -> dict
 def test_a_language_collapses_outside_a_checkout(laboratory: Path, source: Path, tmp_path: Path) -> None:
     summary = collapsed_away_from_here(laboratory, source, tmp_path)
     assert summary["seeds"] == [1]
-    without = {"real_words", "foreign_words", "meaning_spread"}
+    without = {"real_words", "foreign_words", "meaning_spread", "panel_real_words", "panel_vendi_meaning"}
     assert summary["not_measured"].keys() == without, "`lab` brings neither dictionaries nor embeddings"
     # Where the command was called, and nowhere in `site-packages`.
     (out,) = (tmp_path / "data" / "laboratory").iterdir()
@@ -293,7 +294,10 @@ def test_the_extra_words_brings_the_measures_of_words(
     laboratory_with_words: Path, source: Path, tmp_path: Path
 ) -> None:
     summary = collapsed_away_from_here(laboratory_with_words, source, tmp_path)
-    assert summary["not_measured"].keys() == {"meaning_spread"} and summary["mean"]["real_words"]["-1"] > 0.9
+    assert (
+        summary["not_measured"].keys() == {"meaning_spread", "panel_vendi_meaning"}
+        and summary["mean"]["real_words"]["-1"] > 0.9
+    )
 
 
 @pytest.mark.process

@@ -37,6 +37,9 @@ REPRODUCTIONS = (
 )
 """As in `wmkml.laboratory.reproductions.table`, which is not imported before it is needed."""
 
+PANEL_ANSWERS = 25
+"""Answers to each prompt of the panel: more than the installation has time for, so that its measures hardly vary by chance."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reproduce", choices=REPRODUCTIONS, metavar="NAME", help=f"one of {', '.join(REPRODUCTIONS)}")
@@ -108,6 +111,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device_argument(parser)
     parser.add_argument(
+        "--panel-answers",
+        type=int,
+        default=PANEL_ANSWERS,
+        metavar="N",
+        help="answers of each iteration to each prompt of the installation's panel (docs/measures.md); how long they will "
+        f"take is said before they are asked for. 0: no panel (default: {PANEL_ANSWERS}; none with --reproduce)",
+    )
+    parser.add_argument(
         "--json", metavar="FILE", help="write the results as JSON there; -: print only that, on standard output"
     )
     add_settings_arguments(parser)
@@ -149,6 +160,8 @@ def main(arguments: argparse.Namespace) -> int:
         exam_size=150 if arguments.examined is None else arguments.examined,
         held_out=arguments.held_out,
         device=arguments.device,
+        panel_answers=arguments.panel_answers,
+        panel_file=paths.panel,
     )
     try:
         outcome = asyncio.run(run_experiment(experiment, Progress(), resume=arguments.resume))
@@ -239,10 +252,10 @@ def _write_json(target: str | None, content: object) -> None:
 
 def _argument_problem(arguments: argparse.Namespace) -> str:
     """A sentence about the first argument that cannot be used; empty if there is none."""
-    for name, least in (("rounds", 1), ("seeds", 1), ("measured", 1), ("examined", 0)):
+    for name, least in (("rounds", 1), ("seeds", 1), ("measured", 1), ("examined", 0), ("panel_answers", 0)):
         value = getattr(arguments, name)
         if value is not None and value < least:
-            return f"--{name}: {value} is not allowed; allowed: at least {least}."
+            return f"--{name.replace('_', '-')}: {value} is not allowed; allowed: at least {least}."
     if arguments.reproduce and (arguments.keeping != "installation" or arguments.human_share):
         return "--reproduce plays its own ways of keeping text: leave out --accumulate, --replace and --human-share."
     if arguments.resume and arguments.out is None and not arguments.reproduce:

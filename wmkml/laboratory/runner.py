@@ -117,9 +117,12 @@ async def _run_seed(
         progress.print_line(f"seed {seed}, iteration {iteration}: {values} ({time.monotonic() - began:.0f} s)")
         after_measuring()
 
+    def on_prediction(sentence: str) -> None:
+        progress.print_line(f"seed {seed}: {sentence}")
+
     with closing(store):
         try:
-            await simulation(experiment, resources, seed, folder, store, on_progress, on_measured).run()
+            await simulation(experiment, resources, seed, folder, store, on_progress, on_measured, on_prediction).run()
         except SimulationEndedError as end:
             progress.print_line(f"seed {seed}: {end}")
             outcome.end_reasons[seed] = str(end)

@@ -86,11 +86,16 @@ class Simulation:
         store: RunStore,
         on_progress: OnProgress,
         on_measured: Callable[[dict[str, Any]], None],
+        on_prediction: Callable[[str], None],
     ) -> None:
-        """`on_measured` is called with each line of measures.jsonl once it is written."""
+        """Args:
+        on_measured: called with each line of measures.jsonl once it is written.
+        on_prediction: called with a sentence about what will take long, before it begins.
+        """
         self._experiment, self._resources, self._seed = experiment, resources, seed
         self._folder, self._store = folder, store
         self._on_progress, self._on_measured, self._began = on_progress, on_measured, time.monotonic()
+        self._on_prediction = on_prediction
         self._generator = resources.answer_generator(experiment.settings)
         self._pairs = PairGenerator(experiment, seed, store, self._generator, on_progress)
         self._adapters: list[Adapter] = []
@@ -201,7 +206,9 @@ class Simulation:
 
     async def _evaluate(self, trained: TrainingResult | None) -> None:
         """Evaluate the current iteration, and write its answers and measures."""
-        evaluation = await evaluate(self._experiment, self._resources, self._pairs, self._on_progress)
+        evaluation = await evaluate(
+            self._experiment, self._resources, self._pairs, self._on_progress, self._on_prediction
+        )
         measures, iteration = evaluation.measures, self._pairs.iteration
         for prompt, answer in evaluation.answers:
             entry = {"iteration": iteration, "prompt": prompt, "answer": answer}

@@ -13,12 +13,12 @@ from wmkml.access.pin import PinUnusableError, load_pin
 from wmkml.config import Settings
 from wmkml.config.paths import SHIPPED_STAGE, Paths
 from wmkml.decency.safeguards import load_safeguards
-from wmkml.measures.panel.prompts import panel_prompts
+from wmkml.measures.panel.prompts import panel_prompts, with_persistent
 from wmkml.owner.answers.cards import Cards
 from wmkml.owner.answers.chat import Chat
 from wmkml.owner.answers.dataset_answers import BaseAnswerCache, DatasetAnswers
 from wmkml.owner.answers.echoes import BackgroundRequests, Echoes
-from wmkml.owner.answers.panel import Panel, panel_of
+from wmkml.owner.answers.panel import Panel
 from wmkml.owner.answers.panel_measurer import PanelMeasurer
 from wmkml.owner.autopsy.routes import add_autopsy
 from wmkml.owner.context import OwnerContext
@@ -81,7 +81,8 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
     def make_lifecycle(run: LiveRun) -> RunLifecycle:
         datasets = DatasetAnswers(settings, paths.datasets, background, base_answers)
         scheduler = RoundScheduler(settings, run, client, watch, publisher, background, datasets, overrides)
-        prompts = panel_of(settings, panel_prompts(paths.panel, run.language), run.language)
+        persistent = settings.persistent_prompt(run.language)
+        prompts = with_persistent(panel_prompts(paths.panel, run.language), persistent)
         panel = Panel(background, run, prompts, PanelMeasurer(), scheduler.measures)
         return RunLifecycle(
             settings.finetuning, run, scheduler, Echoes(background, run), background, datasets, panel, publisher

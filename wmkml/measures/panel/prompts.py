@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,11 @@ def panel_prompts(file: Path, language: str) -> list[PanelPrompt]:
         *(PanelPrompt(prompt) for prompt in creative),
         *(PanelPrompt(prompt, tuple(expected)) for prompt, expected in factual.items()),
     ]
+
+
+def with_persistent(prompts: Sequence[PanelPrompt], persistent: str) -> list[PanelPrompt]:
+    """What a run is asked: the panel's prompts, and last the persistent one, whatever is expected of it."""
+    return [*(prompt for prompt in prompts if prompt.text != persistent), PanelPrompt(persistent)]
 
 
 def _is_text(value: Any) -> bool:

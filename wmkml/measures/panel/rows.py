@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from wmkml.measures.measure import OWN, Direction, Measure, Surface, Unit, Words
+from wmkml.measures.measure import OWN, Direction, Measure, Subject, Surface, Unit, Words
 from wmkml.measures.panel.measuring import GROUP
 
-OF_PANEL: Mapping[Surface, str] = dict.fromkeys(("osc", "desk", "window", "stage"), "panel_answers")
-"""Where the panel's measures are shown: everywhere but in the laboratory, which measures more answers by other prompts."""
+OF_PANEL: Mapping[Surface, str] = dict.fromkeys(("osc", "desk", "window", "stage", "laboratory"), "panel_answers")
+"""Where the panel's measures are shown: everywhere; the laboratory asks for more answers to each prompt."""
+
+SHORT = {
+    "distinct_2": "panel d-2",
+    "self_bleu": "self-BLEU",
+    "vendi": "Vendi",
+    "facts": "panel facts",
+}
+"""The headings of those that are columns of the laboratory's table."""
+
+SUBJECTS: Mapping[str, Subject] = {"real_words": "words", "vendi_meaning": "meanings"}
+"""Of what a row is, if not of texts."""
 
 LI = "Li et al. 2016, A Diversity-Promoting Objective Function for Neural Conversation Models, section 5"
 OMAHONY = "O'Mahony et al. 2024, Attributing Mode Collapse in the Fine-Tuning of Large Language Models"
@@ -26,13 +37,14 @@ def _row(
 ) -> Measure:
     return Measure(
         f"panel_{name}",
-        "words" if name == "real_words" else "texts",
+        SUBJECTS.get(name, "texts"),
         unit,
         direction,
         meaning,
         source,
         windows=OF_PANEL,
         top=1.0 if unit == "share" else top,
+        short=SHORT.get(name, ""),
         de=de,
         en=en,
     )

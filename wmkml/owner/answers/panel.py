@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 
-from wmkml.config import Settings
 from wmkml.measures.panel.measuring import GROUP, PromptAnswers
 from wmkml.measures.panel.process import PanelJob
 from wmkml.measures.panel.prompts import PanelPrompt
@@ -130,9 +129,3 @@ class Panel:
         for part in (job, replace(job, of_words=True)):  # a dictionary takes seconds to load
             if values := await self._measurer.measure(part):
                 self._record.record_measures(iteration, values)
-
-
-def panel_of(settings: Settings, prompts: Sequence[PanelPrompt], language: str) -> list[PanelPrompt]:
-    """What a run in this language is asked: the panel's prompts, and the persistent one, whatever is expected of it."""
-    persistent = settings.persistent_prompt(language)
-    return [*(prompt for prompt in prompts if prompt.text != persistent), PanelPrompt(persistent)]
