@@ -286,7 +286,9 @@ def test_a_recording_has_simulated_words_alone_and_begins_with_the_run(tmp_path:
     state = {
         "phase": "running",
         "iteration": -1,
-        "measures": {},
+        "measures": {"compression_ratio": 1.23456},
+        "life": 1.0,
+        "lives": {"-1": 1.0},
         "round": None,
         "rounds": [],
         "notices": ["n"],
@@ -302,17 +304,26 @@ def test_a_recording_has_simulated_words_alone_and_begins_with_the_run(tmp_path:
         (16.0, "token", token | {"station": "rehearsal-1-de"}),
         (17.0, "prompt", {"station": "somebody", "text": "mine"}),
         (18.0, "token", token | {"station": "somebody"}),
+        (18.5, "typing", {"station": "somebody", "status": "typing"}),
+        (18.6, "typing", {"station": "rehearsal-1-de", "status": "typing"}),
+        (18.7, "rolling", {"values": {"rolling_entropy": 0.123456}}),
+        (18.8, "life", {"life": 0.98765}),
         (19.0, "notice", {"text": "n"}),
         (20.0, "run_end", {"run": "r", "language": "de"}),
     ]
     path = tmp_path / "recordings" / "a.jsonl.gz"
-    assert record_events(events, path, every=2) == 6
+    assert record_events(events, path, every=2) == 9
     written = path.read_bytes()
     recorded = [json.loads(line) for line in gzip.decompress(written).decode().splitlines()]
     assert [(second, name) for second, name, _ in recorded] == [
-        *((0.0, "run_started"), (1.0, "state"), (3.0, "prompt"), (5.0, "prompt"), (6.0, "token"), (10.0, "run_end")),
+        *((0.0, "run_started"), (1.0, "state"), (3.0, "prompt"), (5.0, "prompt"), (6.0, "token")),
+        *((8.6, "typing"), (8.7, "rolling"), (8.8, "life"), (10.0, "run_end")),
     ]
     assert "notices" not in recorded[1][2] and recorded[4][2]["probability"] == 0.123
+    # The stage follows the measures of a run, so a recording has them.
+    assert recorded[1][2]["measures"] == {"compression_ratio": 1.235}
+    assert (recorded[1][2]["life"], recorded[1][2]["lives"]) == (1.0, {"-1": 1.0})
+    assert (recorded[6][2]["values"], recorded[7][2]["life"]) == ({"rolling_entropy": 0.123}, 0.988)
     record_events(events, path, every=2)
     assert path.read_bytes() == written
 

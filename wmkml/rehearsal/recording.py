@@ -16,14 +16,17 @@ from typing import Any
 Event = tuple[float, str, dict[str, Any]]
 """Seconds, name and data of an event of `/events`."""
 
-KEPT_EVENTS = frozenset({"run_started", "last_words", "run_end", "round", "measures", "swap"})
+KEPT_EVENTS = frozenset({"run_started", "last_words", "run_end", "round", "measures", "swap", "life", "rolling"})
 WORD_EVENTS = frozenset({"prompt", "start", "token", "response"})
+STATION_EVENTS = WORD_EVENTS | {"typing"}
+"""Of a station; kept of simulated visitors alone."""
+
 SIMULATED_PREFIX = "rehearsal-"
 """What the station of a simulated visitor begins with."""
 
 STATE_FIELDS = (
     *("run", "phase", "language", "languages", "iteration", "num_total_iters", "elapsed_seconds", "time_left_seconds"),
-    *("round", "rounds", "measures", "osc"),
+    *("round", "rounds", "measures", "life", "lives", "osc"),
 )
 """What the stage reads of a state."""
 
@@ -72,11 +75,17 @@ def thinned(events: Iterable[Event], every: int) -> Iterable[Event]:
             yield at, name, _rounded(state)
         elif name in KEPT_EVENTS:
             yield at, name, _rounded(data)
-        elif name in WORD_EVENTS and data["station"].startswith(SIMULATED_PREFIX):
+        elif name in STATION_EVENTS and str(data["station"]).startswith(SIMULATED_PREFIX):
             answers[data["station"]] += name == "prompt"
             if answers[data["station"]] % every == 0:
                 yield at, name, _rounded(data | ({"text": ""} if name == "response" else {}))
 
 
 def _rounded(data: dict[str, Any]) -> dict[str, Any]:
-    return {name: round(value, 3) if isinstance(value, float) else value for name, value in data.items()}
+    return {name: _rounded_value(value) for name, value in data.items()}
+
+
+def _rounded_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _rounded(value)
+    return round(value, 3) if isinstance(value, float) else value

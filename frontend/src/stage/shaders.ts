@@ -134,7 +134,10 @@ void main() {
   float visibility = smoothstep(0.0, 0.25, age) * mix(1.0, stands, flown) * (1.0 - missing);
   visibility *= 1.0 - smoothstep(random * 0.8, random * 0.8 + 0.2, uEnd);
   visibility *= mix(smoothstep(-0.9, -0.35, rowAt), 1.0, smoothstep(0.0, 0.15, flown));
-  visibility *= 1.0 - 0.6 * sin(flown * 3.14159); // not to cover what stands there
+  float flying = smoothstep(0.0, 0.05, flown) * (1.0 - smoothstep(0.95, 1.0, flown));
+  visibility *= 1.0 - 0.85 * flying * pow(max(0.0, sin(flown * 3.14159)), 0.6); // not to cover what stands there
+  // Words of the small lines pass behind the headline, unseen.
+  if (aLine.y - row * 4.0 > 0.5) visibility *= 1.0 - flying * (1.0 - smoothstep(-0.58, -0.4, place.y));
   vColour = vec4(min(tone * light * uBright, vec3(1.15)), visibility);
   vWorn = vec3(clamp(lost * mix(1.0, 0.9 * onPage + 0.35 * inBody, flown) * (0.55 + 0.6 * random), 0.0, 1.0), s.xy * 40.0);
   if (visibility <= 0.001) gl_Position = vec4(2.0, 2.0, 2.0, 1.0);
@@ -198,7 +201,7 @@ void main() {
   // Birth: light from the middle fills everything.
   colour += mix(uWarm, vec3(1.0), 0.6) * uFlash * uFlash * (0.4 + 0.75 * exp(-r * r * 1.6 * uFlash));
   // A swap: a band of light from left to right, ahead of the letters that turn.
-  colour += mix(uTone, vec3(1.0), 0.4) * exp(-pow((vAt.x / uHalf.x - (uSwap * 2.8 - 1.4)) * 3.2, 2.0)) * step(0.001, uSwap) * (1.0 - uSwap) * 0.42;
+  colour += mix(uTone, vec3(1.0), 0.4) * exp(-pow((vAt.x / uHalf.x - (uSwap * 2.8 - 1.4)) * 3.2, 2.0)) * step(0.001, uSwap) * (1.0 - 0.5 * uSwap) * 0.62;
   // A round begins: a narrow warm beam, from right to left.
   colour += uWarm * (exp(-pow((vAt.x / uScene.x - uSweep) * 26.0, 2.0)) * 0.75 + exp(-pow((vAt.x / uScene.x - uSweep) * 5.0, 2.0)) * 0.2);
   // The ground that letters fall to.
