@@ -43,11 +43,15 @@ fi
 install=(env PYTHONPATH="$here" "$python" -B -m wmkml.install.installer)
 if [[ ${1:-} == install ]]; then
     shift
-    exec "${install[@]}" "$@"
+    exec "${install[@]}" --ask "$@"
 fi
 if [[ ${1:-} == update || ${1:-} == rollback ]]; then
     exec env PYTHONPATH="$here" "$python" -B -m wmkml.install.updating "$@"
 fi
-"${install[@]}"
+if [[ $# == 0 || $* == start ]]; then
+    "${install[@]}" --ask
+else
+    "${install[@]}"
+fi
 export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
 exec "$here/env/bin/python" -m wmkml.launcher "$@"

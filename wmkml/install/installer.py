@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from wmkml.install import environment, pages_build, steps
+from wmkml.install.decency import ask_once
 from wmkml.install.decision import Decision, decide, preparations, prepare, usable_cards
 from wmkml.install.driver import CannotServeError, Card, parse_cards
 from wmkml.install.free_space import NoSpaceError
@@ -79,12 +80,17 @@ def main() -> int:
         help="with --dry-run: as if nvidia-smi listed this card, as in '550.54.15, 8.0, NVIDIA A100-SXM4-80GB'; once for each",
     )
     parser.add_argument("--env", type=Path, default=PROJECT / "env", help="default: env/ beside master_script.sh")
+    parser.add_argument(
+        "--ask", action="store_true", help="at a terminal, ask afterwards what a room may hear repeated"
+    )
     arguments = parser.parse_args()
     if arguments.dry_run:
         return _dry_run(arguments)
     try:
         install(arguments.env, tests=arguments.tests, again=arguments.again)
         build_pages(PROJECT / "frontend", arguments.env)
+        if arguments.ask:
+            ask_once(PROJECT / "config.yaml")
     except (CannotInstallError, *CANNOT_GO_ON) as error:
         print(f"{error}", file=sys.stderr)
         return 1
