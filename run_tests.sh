@@ -12,7 +12,7 @@ report() { printf '[%4d s] %s\n' $((SECONDS - began)) "$1"; }
 # program:Debian package
 program_packages=(
     oscdump:liblo-tools pd:puredata-core Xvfb:xvfb chromium:chromium xdotool:xdotool strace:strace curl:curl ip:iproute2
-    systemd-analyze:systemd xset:x11-xserver-utils
+    systemd-analyze:systemd xset:x11-xserver-utils nginx:nginx caddy:caddy openssl:openssl
 )
 
 missing_packages() {

@@ -62,3 +62,4 @@ def test_a_key_opens_and_nothing_else_does(paths: Paths) -> None:
     assert key_matches(keys.operator, keys.stage, keys.operator)
     for wrong in (None, "", keys.worker, keys.stage[:-1], "ключ"):
         assert not key_matches(wrong, keys.stage, keys.operator)
+    assert not key_matches("", "") and not key_matches(None, "")

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pythonosc.osc_message import OscMessage
 
-from tests.desk.operator import SECRET, DeskClient
+from tests.desk.operator import SECRET, DeskClient, at_the_desk
 from tests.owner.played_owner import PlayedOwner, played_owner
 from tests.waiting import until
 
@@ -43,6 +44,35 @@ def test_last_words_and_rebirth(desk: DeskClient) -> None:
     assert "begun already" in desk.refusal("last_words", 409)
     desk.press("rebirth")
     assert desk.state()["run"]["phase"] == "waiting"
+
+
+def test_a_key_is_rotated_and_the_old_one_opens_nothing(desk: DeskClient) -> None:
+    cluster = desk.owner.cluster
+    before = cluster.keys
+    reply = desk.press("rotate", {"name": "stage"})
+    assert reply == {"name": "stage", "key": cluster.keys.stage} and reply["key"] != before.stage
+    for key, status in ((before.stage, 401), (reply["key"], 200)):
+        assert cluster.owner.get("/station", headers={"X-Key": key}).status_code == status
+    assert (cluster.keys.worker, cluster.keys.operator) == (before.worker, before.operator)
+    assert "Not understood" in desk.refusal("rotate", 400, {"name": "visitor"})
+    assert httpx.post(f"{desk.owner.address}/desk/rotate", json={"name": "stage"}).status_code == 401
+    assert cluster.keys.stage == reply["key"], "without a session nothing is rotated"
+
+
+def test_a_new_pin_closes_every_other_desk(desk: DeskClient) -> None:
+    with at_the_desk(desk.owner) as other:
+        new = desk.press("rotate", {"name": "pin"})["key"]
+        assert desk.state()["at"], "the desk that made it stays open"
+        assert other.http.get("/desk/state").status_code == 401
+        assert other.login(new).status_code == 200
+
+
+def test_the_desk_that_rotates_the_operators_key_is_known_by_the_new_one(desk: DeskClient) -> None:
+    """Its wrong guesses are counted apart from its address's, by a cookie that the operator's key signs."""
+    known = desk.http.cookies["desk_known"]
+    desk.press("rotate", {"name": "operator"})
+    assert desk.http.cookies["desk_known"] != known
+    assert desk.state()["at"]
 
 
 def test_skip_gives_a_round_up_and_rates_and_samples_advance(desk: DeskClient) -> None:

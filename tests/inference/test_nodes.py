@@ -217,7 +217,7 @@ async def test_a_node_that_does_not_use_its_adapter_is_left_and_the_swap_counts_
 ) -> None:
     setup = EngineSetup(model, adapters=2, rank=RANK)
     here, there = DeafEngine(read(model, None)), DeafEngine(read(model, None))
-    node = Node("10.0.0.7:8011", KEY, "wmkml", setup, "")
+    node = Node("10.0.0.7:8011", lambda: KEY, "wmkml", setup, "")
     node._engine, node._prover = cast("RemoteEngine", there), SwapProver(cast("Engine", there))
     node.admit()
     engine = SpreadEngine(cast("Engine", here), [node], capacity=2)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from wmkml.__main__ import main
 from wmkml.config import load_settings
-from wmkml.config.paths import PROJECT
+from wmkml.config.paths import PROJECT, paths_of
 from wmkml.install.decency import MARKER, SWITCHES, CannotWriteError, switch_on, switched_on
 
 pytestmark = pytest.mark.process
@@ -144,3 +145,17 @@ def test_a_file_of_another_form_is_left_alone_and_says_so(tmp_path: Path) -> Non
         switch_on(config, ["card"])
     assert config.read_text() == "decency: {stage: false}\n"
     assert "decency stands in one line" in at_a_terminal(config, "j", "", "", "")
+
+
+def test_the_doctor_says_what_was_chosen(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def report() -> str:
+        main(["doctor", "--quick", "--language", "en", "--config", str(config), "--set", "general.owner_port=0"])
+        return capsys.readouterr().out
+
+    assert "Off, and nobody has decided so" in report()
+    paths = paths_of(load_settings(config), config.parent)
+    assert paths.decency_answer.name == MARKER
+    at_a_terminal(config, "", "", "", "")
+    assert "Off, as was chosen." in report()
+    switch_on(config, ["visitor", "training"])
+    assert "On: decency.visitor, decency.training." in report()

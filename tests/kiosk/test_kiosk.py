@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,10 @@ def colours(display: str, screen: Screen) -> int:
 class KeptWindow:
     """A keeper with one window, in a thread of this process."""
 
-    def __init__(self, address: str, phase: str | None = "waiting", restart_seconds: float = 0.0) -> None:
-        self.window = KioskWindow("visitor", address, LEFT)
+    def __init__(
+        self, address: str | Callable[[], str], phase: str | None = "waiting", restart_seconds: float = 0.0
+    ) -> None:
+        self.window = KioskWindow("visitor", address if callable(address) else lambda: str(address), LEFT)
         self.phase = phase
         self.lines: list[str] = []
         self.stop = threading.Event()
@@ -79,7 +81,7 @@ class KeptWindow:
 
 
 @contextmanager
-def kept(address: str, **more: Any) -> Iterator[KeptWindow]:
+def kept(address: str | Callable[[], str], **more: Any) -> Iterator[KeptWindow]:
     kiosk = KeptWindow(address, **more)
     kiosk.thread.start()
     try:

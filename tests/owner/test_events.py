@@ -39,6 +39,10 @@ class EventListener:
             for event in source.iter_sse():
                 self.events.append(event)
 
+    def listens(self) -> bool:
+        """Whether its stream is still open."""
+        return self._thread.is_alive()
+
     def names(self) -> list[str]:
         return [event.event for event in self.events]
 

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from tests.desk.operator import at_the_desk
 from tests.owner.owner_cluster import OwnerCluster
 from tests.owner.played_owner import played_owner
-from wmkml.access.keys import load_keys
+from wmkml.access.key_ring import KeyRing
 from wmkml.config import load_settings
 from wmkml.config.paths import paths_of
 from wmkml.owner.app import make_app
@@ -37,7 +37,7 @@ def owner_app(folder: Path) -> FastAPI:
 
     settings = load_settings(None)
     paths = paths_of(settings, folder)
-    return make_app(settings, paths, load_keys(paths), on_crash)
+    return make_app(settings, paths, KeyRing(paths), on_crash)
 
 
 def owner_routes(folder: Path) -> list[tuple[str, str]]:

@@ -2,19 +2,27 @@
 
 They are created at the first start, by whichever service comes first, in a file that only its owner's user can read.
 The desk's PIN (`wmkml.access.pin`) is stored in the same way.  Which route requires which key is decided by the
-services.
+services.  A key can be rotated while they run: they read the file by `wmkml.access.key_ring`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hmac
 import json
 import os
 import secrets
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 from wmkml.config.paths import Paths
+
+KeyName = Literal["stage", "worker", "operator"]
+
+KEY_NAMES: tuple[KeyName, ...] = get_args(KeyName)
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ def load_keys(paths: Paths) -> Keys:
     """
     path = paths.keys
     if not path.exists():
-        new_keys = Keys(*(secrets.token_urlsafe(24) for _ in range(3)))
+        new_keys = Keys(*(new_key() for _ in range(3)))
         create_private_file(path, json.dumps(asdict(new_keys), indent=1))
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -58,6 +66,36 @@ def load_keys(paths: Paths) -> Keys:
     if len(set(values)) < len(values):
         raise KeysUnreadableError(f"{path} holds one key twice; delete it, and new ones are made.")
     return keys
+
+
+def new_key() -> str:
+    """A random key of 24 bytes, in characters that a header and an address can carry."""
+    return secrets.token_urlsafe(24)
+
+
+def rotate_key(paths: Paths, name: KeyName) -> str:
+    """Replace one of the keys, also while services run, and return the new one.  The others stay.
+
+    Raises:
+        KeysUnreadableError, OSError: as `load_keys`; nothing has changed then.
+    """
+    with _alone(paths.keys):
+        key = new_key()
+        keys = replace(load_keys(paths), **{name: key})
+        replace_private_file(paths.keys, json.dumps(asdict(keys), indent=1))
+    return key
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes from replacing the same file meanwhile: of two rotations none is lost."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def create_private_file(path: Path, content: str) -> None:
@@ -89,8 +127,8 @@ def _write_temporary_file(path: Path, content: str) -> Path:
 
 
 def key_matches(given: str | None, *keys: str) -> bool:
-    """Whether `given` is one of the keys.  Compares in constant time."""
+    """Whether `given` is one of the keys; an empty one, as of a file that was cut short, matches nothing.  Constant time."""
     # Bytes, because compare_digest refuses non-ASCII text, which any client may send.
     given_bytes = (given or "").encode()
     matches = [hmac.compare_digest(given_bytes, key.encode()) for key in keys]
-    return any(matches)
+    return any(matches) and given_bytes != b""

@@ -16,7 +16,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 
-from wmkml.access.keys import Keys
+from wmkml.access.key_ring import KeyRing
 from wmkml.owner.autopsy.routes import autopsy_routes
 from wmkml.owner.autopsy.selves import Selves
 from wmkml.owner.http.http_requests import add_error_handlers, from_trusted_host, refusal_response, require_key
@@ -31,7 +31,7 @@ HERE = ("127.0.0.1", "::1")
 MAX_BODY_BYTES = 65536
 
 
-def make_app(selves: Selves, keys: Keys) -> FastAPI:
+def make_app(selves: Selves, keys: KeyRing) -> FastAPI:
     """The application: the page, its files, and the routes under `/autopsy`."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_error_handlers(app)

@@ -125,6 +125,7 @@ async def _ask_owner(arguments: argparse.Namespace, settings: Settings, paths: P
     import httpx_sse
 
     from wmkml.access.keys import KeysUnreadableError, load_keys
+    from wmkml.access.tls import CertificateError, owner_verification
     from wmkml.autopsy.terminal import SelfAnswer
     from wmkml.config.addresses import owner_url
     from wmkml.protocol.autopsy import AutopsyAnswerEnd, AutopsySelves, AutopsyToken
@@ -133,7 +134,13 @@ async def _ask_owner(arguments: argparse.Namespace, settings: Settings, paths: P
     try:
         headers = {"X-Key": load_keys(paths).operator}
         async with (
-            httpx.AsyncClient(base_url=owner_url(settings), headers=headers, timeout=600, trust_env=False) as http,
+            httpx.AsyncClient(
+                base_url=owner_url(settings),
+                headers=headers,
+                timeout=600,
+                trust_env=False,
+                verify=owner_verification(paths),
+            ) as http,
             httpx_sse.aconnect_sse(http, "POST", "/autopsy/answers", json=_question(arguments)) as source,
         ):
             if source.response.status_code != 200:
@@ -152,7 +159,7 @@ async def _ask_owner(arguments: argparse.Namespace, settings: Settings, paths: P
                     answers[end.iteration].trouble = end.trouble
                 elif event.event == "error":
                     raise AutopsyError(json.loads(event.data)["error"])
-    except (KeysUnreadableError, OSError) as error:
+    except (KeysUnreadableError, CertificateError, OSError) as error:
         raise AutopsyError(str(error)) from None
     except httpx.TransportError:
         raise AutopsyError(
@@ -179,11 +186,12 @@ async def _open_kept(arguments: argparse.Namespace, kept: KeptRun, paths: Paths)
 
     async with kept_selves(kept, arguments.engine or "auto", on_loading, gpus=bool(visible_gpus())) as selves:
         if request is None:
-            from wmkml.access.keys import KeysUnreadableError, load_keys
+            from wmkml.access.key_ring import KeyRing
+            from wmkml.access.keys import KeysUnreadableError
             from wmkml.autopsy.server import make_app, serve
 
             try:
-                await serve(make_app(selves, load_keys(paths)), arguments.host, arguments.port)
+                await serve(make_app(selves, KeyRing(paths)), arguments.host, arguments.port)
             except (KeysUnreadableError, OSError) as error:
                 raise AutopsyError(f"{arguments.host}:{arguments.port} cannot be served: {error}") from None
             return None

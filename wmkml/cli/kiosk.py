@@ -11,6 +11,7 @@ import argparse
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,8 +83,8 @@ def _report(line: str) -> None:
     print(line, flush=True)
 
 
-def _addresses(arguments: argparse.Namespace) -> tuple[str, str]:
-    """The owner's address and the stage's key.
+def _addresses(arguments: argparse.Namespace) -> tuple[str, Callable[[], str]]:
+    """The owner's address, and what gives the stage's key as it is now.
 
     Raises:
         ValueError: the arguments contradict each other.
@@ -93,19 +94,23 @@ def _addresses(arguments: argparse.Namespace) -> tuple[str, str]:
             raise ValueError(f"--owner {arguments.owner}: write it with http:// or https://.")
         if arguments.stage_key is None and arguments.only != "visitor":
             raise ValueError("--owner needs --stage-key as well, or --only visitor.")
-        return arguments.owner.rstrip("/"), arguments.stage_key or ""
-    from wmkml.access.keys import KeysUnreadableError, load_keys
-    from wmkml.config.addresses import owner_url
+        return arguments.owner.rstrip("/"), lambda: arguments.stage_key or ""
+    from wmkml.access.key_ring import KeyRing
+    from wmkml.access.keys import KeysUnreadableError
+    from wmkml.config.addresses import browser_url
     from wmkml.config.paths import paths_of
 
     settings, root = settings_of(arguments)
     try:
-        return owner_url(settings), arguments.stage_key or load_keys(paths_of(settings, root)).stage
+        if arguments.stage_key:
+            return browser_url(settings), lambda: str(arguments.stage_key)
+        keys = KeyRing(paths_of(settings, root))
+        return browser_url(settings), lambda: keys.stage
     except KeysUnreadableError as error:
         raise ValueError(str(error)) from None
 
 
-def _windows(arguments: argparse.Namespace, owner: str, stage_key: str) -> list[KioskWindow]:
+def _windows(arguments: argparse.Namespace, owner: str, stage_key: Callable[[], str]) -> list[KioskWindow]:
     from wmkml.kiosk.keeper import KioskWindow
     from wmkml.kiosk.screens import connected_screens, screen_of
 
@@ -113,10 +118,17 @@ def _windows(arguments: argparse.Namespace, owner: str, stage_key: str) -> list[
     names = [arguments.only] if arguments.only else list(places)
     screens = iter([] if all(places[name] for name in names) else connected_screens())
     windows = []
+
+    def visitor() -> str:
+        return f"{owner}/"
+
+    def stage() -> str:
+        return f"{owner}/stage?key={stage_key()}"
+
     for name in names:
         screen = screen_of(places[name]) if places[name] else next(screens, None)
         if screen is not None:
-            address = f"{owner}/" if name == "visitor" else f"{owner}/stage?key={stage_key}"
+            address = visitor if name == "visitor" else stage
             windows.append(KioskWindow(name, address, screen))
     return windows
 

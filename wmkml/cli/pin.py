@@ -18,6 +18,7 @@ import sys
 from wmkml.access.login_link import LOGIN_LINK_PATH, make_login_token
 from wmkml.access.pin import PinUnusableError, change_pin, load_pin, random_pin
 from wmkml.config import Settings
+from wmkml.config.addresses import owner_scheme
 from wmkml.config.arguments import add_settings_arguments, settings_of
 from wmkml.config.paths import Paths, paths_of
 from wmkml.system.ports import own_address
@@ -63,5 +64,5 @@ def _print_login_links(settings: Settings, paths: Paths) -> int:
     for host in [*general.host_names, *hosts]:
         if host:
             name = f"[{host}]" if ":" in host else host
-            print(f"http://{name}:{general.owner_port}{LOGIN_LINK_PATH}?once={token}")
+            print(f"{owner_scheme(settings)}://{name}:{general.owner_port}{LOGIN_LINK_PATH}?once={token}")
     return 0

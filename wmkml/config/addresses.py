@@ -15,8 +15,24 @@ The caller must close first: a request sent while the service closes is lost, an
 
 
 def owner_url(settings: Settings) -> str:
-    """The owner's URL on this machine, without a trailing slash."""
-    return _url(settings.general.owner_host, settings.general.owner_port)
+    """The owner's URL on this machine, without a trailing slash.
+
+    With a certificate of its own it is https, to be verified by `wmkml.access.tls.owner_verification`.
+    """
+    return _url(settings.general.owner_host, settings.general.owner_port, scheme=owner_scheme(settings))
+
+
+def owner_scheme(settings: Settings) -> str:
+    """`https` where the owner has a certificate and its key, else `http`."""
+    return "https" if settings.general.tls_key else "http"
+
+
+def browser_url(settings: Settings) -> str:
+    """The owner's URL for a browser on this machine: by a name of the certificate, if it has one."""
+    names = settings.general.host_names
+    if not settings.general.tls_key or not names:
+        return owner_url(settings)
+    return f"https://{names[0]}:{settings.general.owner_port}"
 
 
 def inference_url(settings: Settings) -> str:
@@ -24,6 +40,6 @@ def inference_url(settings: Settings) -> str:
     return _url(settings.inference.inference_host, settings.general.inference_port)
 
 
-def _url(host: str, port: int) -> str:
+def _url(host: str, port: int, *, scheme: str = "http") -> str:
     host = LOOPBACK_OF.get(host, host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"

@@ -54,6 +54,10 @@ class Paths:
     """The folder of the model in use, in Hugging Face's format.  It may not exist yet."""
     panel: Path
     """The panel's prompts."""
+    tls_certificate: Path | None
+    """The owner's certificate, with its chain; None: it speaks plain HTTP."""
+    tls_key: Path | None
+    """The certificate's key; None on a machine that has the certificate alone, to verify an owner elsewhere."""
     caches: Path
     """What vLLM, Triton, torch and FlashInfer compile for the GPUs of this machine: kept, so that the next start is quick."""
 
@@ -108,6 +112,11 @@ class Paths:
         return self.data / "logs_hold_words"
 
     @property
+    def decency_answer(self) -> Path:
+        """Exists where the question at the installation, which word lists to use, was answered."""
+        return self.data / "decency_asked.txt"
+
+    @property
     def kept_answers(self) -> Path:
         """The base model's answers to the datasets, which are kept across runs."""
         return self.data / "base_answers.sqlite"
@@ -125,6 +134,8 @@ def paths_of(settings: Settings, root: Path) -> Paths:
         words=root / general.words_folder,
         model=model_folder(general.model_name, models, root),
         panel=root / settings.inference.panel_prompts if settings.inference.panel_prompts else SHIPPED_PANEL,
+        tls_certificate=root / general.tls_certificate if general.tls_certificate else None,
+        tls_key=root / general.tls_key if general.tls_key else None,
         caches=root / general.data_folder / "caches",
     )
 
@@ -139,6 +150,8 @@ def with_absolute_folders(settings: Settings, paths: Paths) -> Settings:
         "datasets_folder": str(paths.datasets),
         "stage_folder": str(paths.stage),
         "words_folder": str(paths.words),
+        "tls_certificate": str(paths.tls_certificate or ""),
+        "tls_key": str(paths.tls_key or ""),
         "model_name": general.model_name if general.model_name == UNDERSTUDY or of_hub else str(paths.model),
     }
     inference = settings.inference

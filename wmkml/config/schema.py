@@ -7,6 +7,7 @@ defaults, so that an original `config.yaml` runs unchanged; keys declared with `
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -86,6 +87,22 @@ class General(Section):
         False,
         "true: visitors come through a proxy, a tunnel or a forwarded port, so that everybody has this machine's address: "
         "`trusted_hosts` is trusted no more, and what it allows needs a key.",
+    )
+    trusted_proxies: list[str] = _added(
+        [],
+        "With `behind_proxy`: addresses or networks of the proxy, as `127.0.0.1`. From there alone `X-Forwarded-For` and "
+        "`X-Forwarded-Proto` are believed. Empty, as behind a tunnel, which writes neither: from nowhere.",
+    )
+    tls_certificate: str = _added(
+        "",
+        "The owner's certificate with its chain, in PEM, relative to config.yaml: pages are https then. A renewed file is used "
+        "without a restart. Empty: plain HTTP.",
+    )
+    tls_key: str = _added("", "The certificate's key, in PEM, without a password.")
+    hsts_seconds: Count = _added(
+        0,
+        "How long browsers that came by https refuse plain HTTP of this name, at every port (HSTS). 0: not said. Only where "
+        "the certificate will be a valid one for as long.",
     )
     host_names: list[str] = _added(
         [],
@@ -482,6 +499,7 @@ class Settings(Section):
                 raise ValueError(f"general.osc_hosts: {host!r} is not allowed; allowed: address:port, as 10.0.0.7:9000")
         self._check_opening_hours()
         self._check_url()
+        self._check_proxies_and_certificate()
         for node in self.inference.nodes:
             host, _, port = _with_port(node).rpartition(":")
             if not host or "/" in node or not port.isdigit() or not 0 < int(port) < 65536:
@@ -506,6 +524,20 @@ class Settings(Section):
             problem = opening_hours_problem(general.opening_hours, general.public_holidays, general.time_zone)
             if problem:
                 raise ValueError(problem)
+
+    def _check_proxies_and_certificate(self) -> None:
+        general = self.general
+        for proxy in general.trusted_proxies:
+            try:
+                ipaddress.ip_network(proxy, strict=False)
+            except ValueError:
+                raise ValueError(
+                    f"general.trusted_proxies: {proxy!r} is not allowed; allowed: an address or a network, as 127.0.0.1"
+                ) from None
+        if general.trusted_proxies and not general.behind_proxy:
+            raise ValueError("general.trusted_proxies: is given although general.behind_proxy is false; set that too")
+        if general.tls_key and not general.tls_certificate:
+            raise ValueError("general.tls_certificate: is missing although general.tls_key is given; give both")
 
     def _check_url(self) -> None:
         inference = self.inference

@@ -8,7 +8,7 @@ import string
 import time
 from collections.abc import Iterable, Mapping
 
-from wmkml.doctor import gpu_checks, installation_checks, machine_checks
+from wmkml.doctor import gpu_checks, installation_checks, machine_checks, public_checks
 from wmkml.doctor.check import SIGNS, DoctorCheck, Language
 from wmkml.doctor.facts import Facts
 from wmkml.doctor.named_problems import problem_code
@@ -34,6 +34,8 @@ CHECKS: tuple[DoctorCheck, ...] = (
     installation_checks.PORTS,
     installation_checks.DATASETS,
     installation_checks.PAGES,
+    public_checks.CERTIFICATE,
+    public_checks.DECENCY,
     machine_checks.PROXY,
     machine_checks.OSC,
 )

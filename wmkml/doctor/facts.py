@@ -133,6 +133,10 @@ class InstallationFacts:
         pages_built: the web pages are there.
         trusts_addresses: some requests are trusted for the address they come from.
         loopback_only: the owner listens on this machine's loopback address.
+        certificate_problem: why the owner's certificate cannot be used; empty if it can, or if there is none.
+        certificate_days: until it runs out, below 0 afterwards; None: there is none.
+        held_back: where entries of the word lists are not repeated: the switches of `decency` that are on.
+        decency_asked: the question at the installation was answered, or made needless by a switch.
     """
 
     cluster_runs: bool = False
@@ -165,6 +169,10 @@ class InstallationFacts:
     pages_built: bool = True
     trusts_addresses: bool = False
     loopback_only: bool = False
+    certificate_problem: str = ""
+    certificate_days: int | None = None
+    held_back: tuple[str, ...] = ()
+    decency_asked: bool = False
 
 
 @dataclass(frozen=True)

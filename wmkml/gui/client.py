@@ -11,6 +11,7 @@ import contextlib
 import json
 import queue
 import secrets
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -60,7 +61,14 @@ class WindowOwnerClient:
     None when the file cannot be read; the event stream then carries the window's own station only.
     """
 
-    def __init__(self, address: str, stage_key: Callable[[], str | None], events: queue.Queue[WindowEvent]) -> None:
+    def __init__(
+        self,
+        address: str,
+        stage_key: Callable[[], str | None],
+        events: queue.Queue[WindowEvent],
+        verify: ssl.SSLContext | bool = True,
+    ) -> None:
+        """`verify`: of an owner with https, as httpx takes it."""
         self._stage_key, self._events = stage_key, events
         self.station = _new_station()
         self._former_stations: collections.deque[str] = collections.deque(maxlen=FORMER_STATIONS)
@@ -68,7 +76,7 @@ class WindowOwnerClient:
         self._all_stations = False
         # trust_env=False: no proxy from the environment between this machine and itself.
         timeout = httpx.Timeout(CONNECT_SECONDS, read=SILENCE_SECONDS)
-        self._http = httpx.Client(base_url=address, trust_env=False, timeout=timeout)
+        self._http = httpx.Client(base_url=address, trust_env=False, timeout=timeout, verify=verify)
 
     def start(self) -> None:
         """Begin to read the event stream; returns at once."""
@@ -122,7 +130,8 @@ class WindowOwnerClient:
                 return
             self._put(Connection(connected=False))
             # Where the owner refuses the key, go on without it: the window's own station needs none.
-            key = None if status in (401, 403) else self._stage_key()
+            newest = self._stage_key()
+            key = None if status in (401, 403) and newest == key else newest
             self._closed.wait(RETRY_SECONDS)
 
     def _is_obsolete(self, station: str) -> bool:

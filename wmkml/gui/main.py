@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wmkml.access.keys import KeysUnreadableError, load_keys
+from wmkml.access.tls import CertificateError, owner_verification
 from wmkml.config import Settings
 from wmkml.config.addresses import owner_url
 from wmkml.config.paths import Paths, paths_of
@@ -51,7 +52,11 @@ def serve(settings: Settings, root: Path) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: tk.quit())
     tk.protocol("WM_DELETE_WINDOW", tk.quit)
-    client = build_window(tk, settings, root)
+    try:
+        client = build_window(tk, settings, root)
+    except CertificateError as error:
+        print(error, file=sys.stderr)
+        return 1
     tk.mainloop()
     client.close()
     return 0
@@ -62,8 +67,9 @@ def build_window(tk: tkinter.Tk, settings: Settings, root: Path) -> WindowOwnerC
     from wmkml.gui.window import Window
 
     events: queue.Queue[WindowEvent] = queue.Queue()
-    read_key = functools.partial(stage_key, paths_of(settings, root), set())
-    client = WindowOwnerClient(owner_url(settings), read_key, events)
+    paths = paths_of(settings, root)
+    read_key = functools.partial(stage_key, paths, set())
+    client = WindowOwnerClient(owner_url(settings), read_key, events, owner_verification(paths))
     window = Window(tk, client, settings.inference.system_language)
 
     def drain() -> None:

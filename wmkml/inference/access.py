@@ -5,12 +5,12 @@ The key comes in the header `X-Key`, in the query as `?key=`, or as the OpenAI p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from wmkml.access.keys import Keys, key_matches
+from wmkml.access.keys import key_matches
 from wmkml.access.trusted_hosts import FORWARDED_FOR, is_trusted
 from wmkml.inference.refusals import refusal_response
 from wmkml.protocol.base import RequestRefusedError
@@ -25,7 +25,8 @@ PROBED_PATHS = {"/healthz"}
 class AccessMiddleware:
     """ASGI middleware that answers 403 to requests that are neither from a trusted host nor carry a key."""
 
-    def __init__(self, app: ASGIApp, keys: Keys, trusted: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, keys: Callable[[], Sequence[str]], trusted: Sequence[str]) -> None:
+        """`keys`: those that are valid now; called for every request, since they may be rotated."""
         self._app = app
         self._keys = keys
         self._trusted = trusted
@@ -47,7 +48,7 @@ class AccessMiddleware:
         peer = request.client.host if request.client is not None else ""
         if is_trusted(peer, request.headers.getlist(FORWARDED_FOR), self._trusted):
             return True
-        return key_matches(given_key(request), self._keys.operator, self._keys.worker)
+        return key_matches(given_key(request), *self._keys())
 
 
 def given_key(request: Request) -> str:

@@ -6,6 +6,7 @@ Runs are the owner's to decide: `/language`, and a `/reload` without the operato
 from __future__ import annotations
 
 import logging
+import ssl
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -40,7 +41,8 @@ class ControlContext:
     Attributes:
         base: the name of the base model.
         owner: the owner's URL.
-        operator_key: the key that the owner sends.
+        owner_verification: its certificate, as httpx takes it.
+        operator_key: the key that the owner sends now.
         roots: the folders whose adapters may be loaded.
         start: the folder that relative paths start from.
         max_bytes: the largest body.
@@ -54,7 +56,8 @@ class ControlContext:
     metrics: Metrics
     base: str
     owner: str
-    operator_key: str
+    owner_verification: ssl.SSLContext | bool
+    operator_key: Callable[[], str]
     roots: Sequence[Path]
     start: Path
     max_bytes: int
@@ -85,13 +88,17 @@ def routes(context: ControlContext) -> APIRouter:
     async def _reload(request: Request) -> Response:
         message = await read_message(request, ReloadRequest, context.max_bytes)
         path = _resolved_path(message.path, context)
-        if key_matches(given_key(request), context.operator_key):
+        if key_matches(given_key(request), context.operator_key()):
             return await load_adapter(path, message.iteration)
         # Without the owner's key this is the original's call: load the adapter and make it current.  Which iteration is
         # current is the owner's to decide; it calls this route again, with its key.
         try:
             return await forward_request(
-                request, context.owner, "/reload", {"path": str(path), "iteration": message.iteration}
+                request,
+                context.owner,
+                "/reload",
+                {"path": str(path), "iteration": message.iteration},
+                context.owner_verification,
             )
         except OwnerUnreachableError:
             reply = await load_adapter(path, message.iteration)
@@ -143,7 +150,9 @@ def routes(context: ControlContext) -> APIRouter:
     async def _language(request: Request) -> Response:
         message = await read_message(request, LanguageChoice, context.max_bytes)
         try:
-            return await forward_request(request, context.owner, "/language", message.model_dump())
+            return await forward_request(
+                request, context.owner, "/language", message.model_dump(), context.owner_verification
+            )
         except OwnerUnreachableError:
             raise RequestRefusedError(
                 503, "The owner is not there; the run cannot be started. Try again in a moment."

@@ -17,6 +17,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +25,10 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from wmkml.access.keys import Keys, KeysUnreadableError, load_keys
+from wmkml.access.key_ring import KeyRing
+from wmkml.access.keys import KeysUnreadableError
 from wmkml.access.node_key import load_node_key
+from wmkml.access.tls import owner_verification
 from wmkml.config import Settings
 from wmkml.config.addresses import KEEP_ALIVE_SECONDS, owner_url
 from wmkml.config.logs import configure_logging
@@ -109,7 +112,7 @@ def serve(settings: Settings, root: Path, *, node: bool = False) -> int:
     use_temp_folder(temporary)
     atexit.register(shutil.rmtree, temporary, ignore_errors=True)
     try:
-        keys = None if node else load_keys(paths)
+        keys = None if node else KeyRing(paths)
         # While libraries are imported, for half a minute, the disk has nothing else to do.
         read_ahead(present_weights(paths.model))
         setup = engine_setup(settings, paths.model, planned_engine(os.environ), paths.serving)
@@ -119,7 +122,9 @@ def serve(settings: Settings, root: Path, *, node: bool = False) -> int:
         if keys is None:
             fingerprint = model_fingerprint(paths.model)
             trusted = settings.trusted_hosts
-            service = NodeService(engine, paths.serving, load_node_key(paths), trusted, fingerprint, setup.replicas)
+            load_node_key(paths)  # one that cannot be read is said now
+            key = partial(load_node_key, paths)
+            service = NodeService(engine, paths.serving, key, trusted, fingerprint, setup.replicas)
         else:
             if settings.inference.nodes:
                 engine = spread(engine, setup, settings, paths)
@@ -137,7 +142,8 @@ def serve(settings: Settings, root: Path, *, node: bool = False) -> int:
 
 def spread(engine: Engine, setup: EngineSetup, settings: Settings, paths: Paths) -> SpreadEngine:
     """The engine together with those of the nodes in the settings."""
-    key, label, fingerprint = load_node_key(paths), installation_label(settings), model_fingerprint(paths.model)
+    label, fingerprint = installation_label(settings), model_fingerprint(paths.model)
+    key = partial(load_node_key, paths)
     nodes = [Node(address, key, label, setup, fingerprint) for address in settings.node_addresses]
     return SpreadEngine(engine, nodes, setup.adapters, setup.replicas)
 
@@ -154,7 +160,7 @@ class InferenceService:
     """The app, and those of its parts that `_serve` starts and stops."""
 
     def __init__(
-        self, settings: Settings, root: Path, keys: Keys, engine: Engine, tokenizer: PreTrainedTokenizerBase
+        self, settings: Settings, root: Path, keys: KeyRing, engine: Engine, tokenizer: PreTrainedTokenizerBase
     ) -> None:
         paths = paths_of(settings, root)
         general = settings.general
@@ -178,7 +184,8 @@ class InferenceService:
             metrics=self.metrics,
             base=general.model_name,
             owner=owner_url(settings),
-            operator_key=keys.operator,
+            owner_verification=owner_verification(paths),
+            operator_key=lambda: keys.operator,
             roots=(paths.models, paths.runs),
             start=root,
             max_bytes=max_bytes,
@@ -200,13 +207,17 @@ class InferenceService:
         """The app behind the keys, and behind what keeps other sites' pages away."""
         settings, general = self._settings, self._settings.general
         guard = BrowserGuardMiddleware(
-            AccessMiddleware(app, self._keys, settings.trusted_hosts),
+            AccessMiddleware(app, self._valid_keys, settings.trusted_hosts),
             refuse=refusals.refusal_response,
             trusted=settings.trusted_hosts,
             host_names=general.host_names,
             behind_proxy=general.behind_proxy,
         )
         return NoStoreMiddleware(guard)
+
+    def _valid_keys(self) -> tuple[str, str]:
+        keys = self._keys.now()
+        return keys.operator, keys.worker
 
     async def cancel_answers(self) -> None:
         """Cancel every answer under way, and wait until they have ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import httpx
@@ -18,13 +19,16 @@ class OwnerUnreachableError(ConnectionError):
     """Nothing answers at the owner's address."""
 
 
-async def forward_request(request: Request, owner: str, path: str, body: dict[str, Any]) -> Response:
+async def forward_request(
+    request: Request, owner: str, path: str, body: dict[str, Any], verify: ssl.SSLContext | bool
+) -> Response:
     """Post `body` to `path` of the owner; returns the owner's response unchanged.
 
     The owner is told the addresses the request came from (`X-Forwarded-For`), since it trusts some hosts only.
 
     Args:
         owner: the owner's URL.
+        verify: of an owner with https, as httpx takes it.
 
     Raises:
         OwnerUnreachableError: nothing answers there.
@@ -34,7 +38,7 @@ async def forward_request(request: Request, owner: str, path: str, body: dict[st
         "X-WMKML-Via": "inference",
         "X-Forwarded-For": forwarded_for(peer, request.headers.getlist(FORWARDED_FOR)),
     }
-    async with httpx.AsyncClient(timeout=OWNER_TIMEOUT, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=OWNER_TIMEOUT, trust_env=False, verify=verify) as client:
         try:
             response = await client.post(f"{owner}{path}", json=body, headers=headers)
         except httpx.TransportError:

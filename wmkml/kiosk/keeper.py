@@ -28,10 +28,10 @@ OVERDUE_SECONDS = 24 * 3600.0
 
 @dataclass
 class KioskWindow:
-    """A page on a screen.  `name`: for the operator."""
+    """A page on a screen.  `name`: for the operator; `address`: asked every second, since the stage's key may be rotated."""
 
     name: str
-    address: str
+    address: Callable[[], str]
     screen: Screen
     browser: KioskBrowser | None = None
     failures: int = 0
@@ -97,8 +97,8 @@ class Keeper:
                 return
             if window.browser.is_astray():
                 window.browser.show(BLACK)
-            elif window.browser.address == BLACK and phase is not None:
-                window.browser.show(window.address)
+            elif phase is not None and window.browser.address != (address := window.address()):
+                window.browser.show(address)
                 window.failures = 0
         except BrowserSilentError as error:
             window.failures += 1

@@ -18,6 +18,7 @@ import httpx
 import psutil
 
 from wmkml.access.keys import KeysUnreadableError, load_keys
+from wmkml.access.tls import CertificateError, owner_verification
 from wmkml.config.paths import Paths
 from wmkml.launcher.cluster_record import ClusterRecord, is_locked, read_record
 from wmkml.launcher.supervision.supervisor import Supervisor, SupervisordUnavailableError, cluster_mark
@@ -122,7 +123,7 @@ def status(paths: Paths, language: Language) -> int:
     print(f"  inference  {record.inference_url}")
     for line in _node_lines(record):
         print(line)
-    print(f"  run        {_run_text(record)}")
+    print(f"  run        {_run_text(record, paths)}")
     _print_problems(_problems(record, paths), language)
     return 0 if record.phase == "healthy" else 3
 
@@ -158,11 +159,20 @@ def _problems(record: ClusterRecord, paths: Paths) -> list[DeskProblem]:
             problems.append(DeskProblem(code="process_failing", detail=", ".join(failing)))
     try:
         headers = {"X-Key": load_keys(paths).operator} if paths.keys.is_file() else {}
-        answer = httpx.get(f"{record.owner_url}/operator/problems", headers=headers, timeout=5.0, trust_env=False)
+        answer = httpx.get(
+            f"{record.owner_url}/operator/problems",
+            headers=headers,
+            timeout=5.0,
+            trust_env=False,
+            verify=owner_verification(paths),
+        )
         return problems + ProblemList.model_validate(answer.json()).problems
     except (KeysUnreadableError, OSError) as error:
         return [*problems, DeskProblem(code="keys", detail=str(error))]
-    except (httpx.TransportError, ValueError):  # it starts, or another program answers in its place
+    except (
+        httpx.TransportError,
+        ValueError,
+    ):  # its certificate is gone, it starts, or another program answers in its place
         return [*problems, DeskProblem(code="owner_away")]
 
 
@@ -179,10 +189,11 @@ def _node_lines(record: ClusterRecord) -> list[str]:
     return lines
 
 
-def _run_text(record: ClusterRecord) -> str:
+def _run_text(record: ClusterRecord, paths: Paths) -> str:
     try:
-        answer = httpx.get(f"{record.owner_url}/state", timeout=5.0, trust_env=False)
-    except httpx.TransportError:
+        verify = owner_verification(paths)
+        answer = httpx.get(f"{record.owner_url}/state", timeout=5.0, trust_env=False, verify=verify)
+    except (httpx.TransportError, CertificateError):
         return "unknown: the owner does not answer"
     if answer.status_code != 200:
         return f"unknown: the owner answers with status {answer.status_code}"

@@ -21,7 +21,7 @@ from wmkml.access.keys import load_keys
 from wmkml.access.node_key import load_node_key
 from wmkml.access.pin import load_pin
 from wmkml.config import Settings
-from wmkml.config.addresses import inference_url, owner_url
+from wmkml.config.addresses import browser_url, inference_url, owner_scheme, owner_url
 from wmkml.config.arguments import ResolvedSettings
 from wmkml.config.paths import PROJECT, Paths, paths_of
 from wmkml.doctor.check import SIGNS
@@ -224,7 +224,8 @@ def _report_findings(plan: Plan) -> None:
 
 def address_lines(plan: Plan) -> Iterable[str]:
     """The lines that tell the operator where the pages, keys and logs are."""
-    port = plan.settings.general.owner_port
+    port, here = plan.settings.general.owner_port, browser_url(plan.settings).replace("127.0.0.1", "localhost")
+    scheme = owner_scheme(plan.settings)
     yield ""
     if not any(process.name == "owner" for process in plan.processes):
         inference = plan.settings.inference.inference_host, plan.settings.general.inference_port
@@ -232,15 +233,16 @@ def address_lines(plan: Plan) -> Iterable[str]:
         yield f"  logs       {plan.paths.logs}"
         yield ""
         return
-    yield f"  talk       http://localhost:{port}/"
+    yield f"  talk       {here}/"
     if plan.settings.general.owner_host in ("0.0.0.0", "::") and (address := own_address()):
-        yield f"             http://{address}:{port}/ from another machine"
-    yield f"  stage      http://localhost:{port}/stage?key={load_keys(plan.paths).stage}"
-    yield f"  desk       http://localhost:{port}/desk, PIN {load_pin(plan.paths)}"
+        yield f"             {scheme}://{address}:{port}/ from another machine"
+    yield f"  stage      {here}/stage?key={load_keys(plan.paths).stage}"
+    yield f"  desk       {here}/desk, PIN {load_pin(plan.paths)}"
     yield f"  keys       {plan.paths.keys} (stage, worker, operator)"
     yield f"  logs       {plan.paths.logs}"
+    prefix = "https://" if scheme == "https" else ""
     for node in plan.settings.node_addresses:
-        yield f"  node       {node}; there: ./master_script.sh --join {_own_name(port)} --key {load_node_key(plan.paths)}"
+        yield f"  node       {node}; there: ./master_script.sh --join {prefix}{_own_name(port)} --key {load_node_key(plan.paths)}"
     for host, osc_port in plan.settings.osc_targets:
         yield f"  OSC        {host}:{osc_port}"
     yield ""

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from wmkml.access.keys import KeysUnreadableError, load_keys
+from wmkml.access.tls import CertificateError, owner_verification
 from wmkml.config import Settings
 from wmkml.config.addresses import owner_url
 from wmkml.config.paths import paths_of
@@ -44,13 +45,20 @@ def read_owner(settings: Settings, root: Path, path: str) -> str:
 
 def _asked(settings: Settings, root: Path, method: str, path: str, body: dict[str, Any] | None) -> httpx.Response:
     address = owner_url(settings)
+    paths = paths_of(settings, root)
     try:
-        headers = {"X-Key": load_keys(paths_of(settings, root)).operator}
+        headers = {"X-Key": load_keys(paths).operator}
         reply = httpx.request(
-            method, address + path, json=body, headers=headers, timeout=REPLY_SECONDS, trust_env=False
+            method,
+            address + path,
+            json=body,
+            headers=headers,
+            timeout=REPLY_SECONDS,
+            trust_env=False,
+            verify=owner_verification(paths),
         )
         answer = dict(reply.json())
-    except KeysUnreadableError as error:
+    except (KeysUnreadableError, CertificateError) as error:
         raise OwnerRequestError(str(error)) from None
     except (httpx.TransportError, ValueError):
         raise OwnerRequestError(

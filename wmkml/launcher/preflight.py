@@ -10,11 +10,13 @@ import importlib.util
 import os
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from wmkml.access.keys import load_keys
 from wmkml.access.pin import load_pin
+from wmkml.access.tls import CertificateError, check_certificate
 from wmkml.config import UNDERSTUDY
-from wmkml.config.paths import PAGES, PROJECT
+from wmkml.config.paths import PAGES, PROJECT, Paths
 from wmkml.config.planned import READY_TIMEOUT
 from wmkml.corpora import check_datasets, is_adult, list_datasets, read_dataset
 from wmkml.doctor.examination import examine, sentence
@@ -27,6 +29,7 @@ from wmkml.doctor.facts import (
     PortFacts,
 )
 from wmkml.doctor.observing import file_state, free_gib, machine_facts, osc_facts, program_facts, writing_problem
+from wmkml.install.decency import SWITCHES
 from wmkml.launcher.plan import Plan
 from wmkml.launcher.supervision.configuration import is_writable
 from wmkml.models.files import has_chat_template, has_own_format_only, has_tekken_only, is_complete, present_weights
@@ -99,6 +102,8 @@ def installation_facts(plan: Plan, *, thorough: bool, cluster_runs: bool) -> Ins
     of_process = {process.name: process for process in plan.processes}
     serving, training = of_process.get("inference") or of_process["node"], of_process.get("worker")
     weights = present_weights(paths.model)
+    certificate_problem, certificate_days = _certificate(paths)
+    decency = settings.decency
     largest = max(weights, key=lambda path: path.stat().st_size, default=None)
     return InstallationFacts(
         cluster_runs=cluster_runs,
@@ -131,7 +136,20 @@ def installation_facts(plan: Plan, *, thorough: bool, cluster_runs: bool) -> Ins
         pages_built=(PAGES / "index.html").is_file(),
         trusts_addresses=bool(settings.trusted_hosts),
         loopback_only=settings.general.owner_host in ("127.0.0.1", "::1", "localhost"),
+        certificate_problem=certificate_problem,
+        certificate_days=certificate_days,
+        held_back=tuple(name for name in SWITCHES if getattr(decency, name)),
+        decency_asked=paths.decency_answer.exists(),
     )
+
+
+def _certificate(paths: Paths) -> tuple[str, int | None]:
+    """Why the owner's certificate cannot be used, and in how many days it runs out."""
+    try:
+        runs_out = check_certificate(paths)
+    except CertificateError as error:
+        return str(error), None
+    return "", None if runs_out is None else (runs_out - datetime.now(UTC)).days
 
 
 def needs_download(plan: Plan) -> bool:

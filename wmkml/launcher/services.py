@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from wmkml.access.tls import owner_verification
 from wmkml.config.addresses import inference_url, owner_url
 from wmkml.config.paths import PROJECT
 from wmkml.config.planned import planned_training
@@ -48,11 +49,14 @@ class Service:
 
 def services_of(plan: Plan, settings_file: Path) -> list[Service]:
     """Every process of a plan, the owner first: its port answers before the others load their libraries."""
+    to_owner = _LOOPBACK
+    if plan.settings.general.tls_key:
+        to_owner = httpx.Client(verify=owner_verification(plan.paths), trust_env=False, timeout=REQUEST_SECONDS)
     pending_reasons: dict[str, PendingReason] = {
-        "owner": lambda: owner_pending_reason(owner_url(plan.settings)),
+        "owner": lambda: owner_pending_reason(owner_url(plan.settings), to_owner),
         "node": lambda: inference_pending_reason(inference_url(plan.settings)),
         "inference": lambda: inference_pending_reason(inference_url(plan.settings)),
-        "worker": lambda: _worker_pending_reason(plan),
+        "worker": lambda: _worker_pending_reason(plan, to_owner),
         "gui": lambda: None,
     }
     urls = {
@@ -64,18 +68,20 @@ def services_of(plan: Plan, settings_file: Path) -> list[Service]:
         Service(
             _program(process, plan, settings_file),
             pending_reasons[process.name],
-            answers_at(urls[process.name]) if process.name in urls else None,
+            answers_at(urls[process.name], to_owner if process.name == "owner" else _LOOPBACK)
+            if process.name in urls
+            else None,
         )
         for process in plan.processes
     ]
 
 
-def answers_at(url: str) -> Answers:
+def answers_at(url: str, client: httpx.Client = _LOOPBACK) -> Answers:
     """Asks a service over HTTP whether it answers at all."""
 
     def answers() -> bool:
         try:
-            _LOOPBACK.get(f"{url}/healthz")
+            client.get(f"{url}/healthz")
         except httpx.TransportError:
             return False
         return True
@@ -107,8 +113,8 @@ def _program(process: Process, plan: Plan, settings_file: Path) -> Program:
     )
 
 
-def _worker_pending_reason(plan: Plan) -> str | None:
-    reason = worker_pending_reason(owner_url(plan.settings))
+def _worker_pending_reason(plan: Plan, to_owner: httpx.Client) -> str | None:
+    reason = worker_pending_reason(owner_url(plan.settings), to_owner)
     [worker] = [process for process in plan.processes if process.name == "worker"]
     shares = planned_training(worker.environment).share is not None
     if reason is not None and shares and inference_pending_reason(inference_url(plan.settings)) is not None:
@@ -116,10 +122,10 @@ def _worker_pending_reason(plan: Plan) -> str | None:
     return reason
 
 
-def owner_pending_reason(url: str) -> str | None:
+def owner_pending_reason(url: str, client: httpx.Client = _LOOPBACK) -> str | None:
     """What the owner is still waiting for; None when it is ready."""
     try:
-        answer = _LOOPBACK.get(f"{url}/healthz")
+        answer = client.get(f"{url}/healthz")
     except httpx.TransportError:
         return "starts"
     return None if answer.status_code == 200 else f"answers with status {answer.status_code}"
@@ -134,10 +140,10 @@ def inference_pending_reason(url: str) -> str | None:
     return None if answer.status_code == 200 else "loads the model"
 
 
-def worker_pending_reason(url: str) -> str | None:
+def worker_pending_reason(url: str, client: httpx.Client = _LOOPBACK) -> str | None:
     """What the worker is still waiting for, as the owner sees it; None when it is ready."""
     try:
-        answer = _LOOPBACK.get(f"{url}/state")
+        answer = client.get(f"{url}/state")
     except httpx.TransportError:
         return "waits for the owner"
     if answer.status_code != 200:

@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from wmkml.access.keys import Keys
+from wmkml.access.key_ring import KeyRing
 from wmkml.access.pin import PinUnusableError, load_pin
 from wmkml.config import Settings
 from wmkml.config.paths import SHIPPED_STAGE, Paths
@@ -61,8 +62,11 @@ from wmkml.protocol.run_state import RunState
 ROLLING_SECONDS = 1.0
 """Between two readings of the rolling measures, while tokens flow."""
 
+KEY_SECONDS = 0.5
+"""How long a stream of all words may outlive the key it was opened with."""
 
-def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[BaseException], None]) -> FastAPI:
+
+def make_app(settings: Settings, paths: Paths, keys: KeyRing, on_crash: Callable[[BaseException], None]) -> FastAPI:
     """The owner as an ASGI application.  At its start a run that was under way is resumed.
 
     Args:
@@ -73,7 +77,7 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
     """
     safeguards = load_safeguards(settings, paths.words)
     hub, osc, workers = EventHub(), OscSender(settings.osc_targets), WorkerRegistry()
-    client = InferenceClient(settings, keys.operator)
+    client = InferenceClient(settings, lambda: keys.operator)
 
     def run_state() -> RunState:
         return owner.run_state()
@@ -154,6 +158,7 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
             asyncio.create_task(_send_heartbeats(settings, publisher)),
             asyncio.create_task(stage.watch(publisher.stage_folder_changed)),
             asyncio.create_task(_send_rolling_measures(publisher)),
+            asyncio.create_task(_end_streams_of_old_keys(keys, hub)),
         ]
         for task in tasks:
             task.add_done_callback(lambda task: _report_crash(task, on_crash))
@@ -176,9 +181,13 @@ def make_app(settings: Settings, paths: Paths, keys: Keys, on_crash: Callable[[B
         trusted=settings.trusted_hosts,
         host_names=settings.general.host_names,
         behind_proxy=settings.general.behind_proxy,
+        hsts_seconds=settings.general.hsts_seconds,
         form_paths=("/desk/login",),  # a plain form, for browsers without JavaScript
     )
     app.add_middleware(NoStoreMiddleware)  # outside the error handlers: the last one added is the outermost
+    if settings.general.trusted_proxies:
+        # A request's address and scheme are the visitor's from here on, as the proxy has named them.
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.general.trusted_proxies)
     add_original_routes(app, owner)
     add_chat_routes(app, owner)
     add_state_routes(app, owner)
@@ -206,6 +215,17 @@ async def _send_rolling_measures(publisher: EventPublisher) -> None:
     while True:
         await asyncio.sleep(ROLLING_SECONDS)
         publisher.rolling_measured()
+
+
+async def _end_streams_of_old_keys(keys: KeyRing, hub: EventHub) -> None:
+    """Whoever still has a valid key is back at once, and has missed nothing (`Last-Event-ID`)."""
+    opened_with = keys.now()
+    while True:
+        await asyncio.sleep(KEY_SECONDS)
+        valid = keys.now()
+        if (valid.stage, valid.operator) != (opened_with.stage, opened_with.operator):
+            hub.end_streams_of_all_words()
+        opened_with = valid
 
 
 def _report_crash(task: asyncio.Task[None], on_crash: Callable[[BaseException], None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from wmkml.access.keys import Keys
+from wmkml.access.key_ring import KeyRing
 from wmkml.config import Settings
 from wmkml.config.paths import Paths
 from wmkml.decency.safeguards import Safeguards
@@ -34,7 +34,7 @@ class OwnerContext:
 
     settings: Settings
     paths: Paths
-    keys: Keys
+    keys: KeyRing
     hub: EventHub
     publisher: EventPublisher
     client: InferenceClient

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import uvicorn
 
-from wmkml.access.keys import KeysUnreadableError, load_keys
+from wmkml.access.key_ring import KeyRing
+from wmkml.access.keys import KeysUnreadableError
 from wmkml.access.pin import PinUnusableError, load_pin
+from wmkml.access.tls import CertificateError, RenewedCertificate, check_certificate
 from wmkml.config import Settings
 from wmkml.config.addresses import KEEP_ALIVE_SECONDS
 from wmkml.config.logs import configure_logging
@@ -26,6 +28,9 @@ from wmkml.system.open_files import raise_open_file_limit
 from wmkml.system.sockets import listen
 
 log = logging.getLogger(__name__)
+
+RENEWAL_SECONDS = 5
+"""How often it is looked whether the certificate was renewed."""
 
 SHUTDOWN_SECONDS = 2
 """How long open streams may take to end at shutdown before they are cut."""
@@ -55,11 +60,12 @@ def serve(settings: Settings, root: Path) -> int:
         return 2
     try:
         _require_writable(paths.runs)
-        keys = load_keys(paths)
+        keys = KeyRing(paths)
         load_pin(paths)
+        check_certificate(paths)
         if settings.general.log_visitor_words:
             paths.words_marker.touch()  # diagnostics leave the logs out from now on
-    except (KeysUnreadableError, PinUnusableError) as error:
+    except (KeysUnreadableError, PinUnusableError, CertificateError) as error:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
@@ -96,19 +102,29 @@ def serve(settings: Settings, root: Path) -> int:
     except WordListError as error:
         print(error, file=sys.stderr)
         return 2
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            http=limits.protocol(),
-            access_log=False,
-            log_config=None,
-            timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            lifespan="on",
-            proxy_headers=False,  # forwarding headers are evaluated by `from_trusted_host` instead
-            server_header=False,
-        )
+    config = uvicorn.Config(
+        app,
+        http=limits.protocol(),
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        lifespan="on",
+        proxy_headers=False,  # the app evaluates them, of `general.trusted_proxies` alone, and `from_trusted_host`
+        server_header=False,
+        ssl_certfile=paths.tls_certificate if general.tls_key else None,
+        ssl_keyfile=paths.tls_key if general.tls_key else None,
+        timeout_notify=RENEWAL_SECONDS,
     )
+    config.load()
+    if config.ssl is not None:
+        renewed = RenewedCertificate(config.ssl, paths)
+
+        async def look() -> None:
+            renewed.look()
+
+        config.callback_notify = look
+    server = uvicorn.Server(config)
     with listening_socket:
         server.run(sockets=[listening_socket])
     return 1 if crashes or not server.started else 0

@@ -30,6 +30,19 @@ class DeskLanguage(Message):
     language: Annotated[str, Field(max_length=64)]
 
 
+class DeskKey(Message):
+    """`POST /desk/rotate`: replace this key, or the desk's PIN; whoever has the old one is refused from then on."""
+
+    name: Literal["stage", "worker", "operator", "pin", "node"]
+
+
+class DeskNewKey(Message):
+    """The answer: the new key, which no other response ever holds."""
+
+    name: str
+    key: str
+
+
 class DeskHold(Message):
     """`POST /desk/hold`: while `holding`, no round begins and no adapter is switched in."""
 

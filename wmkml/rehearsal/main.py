@@ -14,6 +14,7 @@ import httpx
 
 from wmkml.access.keys import Keys, load_keys
 from wmkml.access.pin import PinUnusableError, load_pin
+from wmkml.access.tls import owner_verification
 from wmkml.config import Settings
 from wmkml.config.addresses import inference_url, owner_url
 from wmkml.config.paths import Paths, paths_of
@@ -110,7 +111,13 @@ async def _rehearse(
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=stations + 4)
     async with contextlib.AsyncExitStack() as stack:
         client = await stack.enter_async_context(
-            httpx.AsyncClient(base_url=base, timeout=httpx.Timeout(120, connect=5), limits=limits, trust_env=False)
+            httpx.AsyncClient(
+                base_url=base,
+                timeout=httpx.Timeout(120, connect=5),
+                limits=limits,
+                trust_env=False,
+                verify=owner_verification(paths),
+            )
         )
         state = await fetch_state(client, base)
         if state.phase != "waiting":

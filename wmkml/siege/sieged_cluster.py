@@ -21,6 +21,7 @@ import httpx
 import psutil
 
 from wmkml.access.keys import Keys, load_keys
+from wmkml.access.tls import owner_verification
 from wmkml.config import Settings, load_settings
 from wmkml.config.addresses import inference_url, owner_url
 from wmkml.config.paths import PROJECT, Paths, paths_of
@@ -139,6 +140,7 @@ class SiegedCluster:
             timeout=httpx.Timeout(120, connect=5),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=20),
             trust_env=False,
+            verify=owner_verification(self.paths),
         )
         await self.until_ready()
         self.keys = load_keys(self.paths)

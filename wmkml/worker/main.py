@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 
 from wmkml.access.keys import KeysUnreadableError, load_keys
+from wmkml.access.tls import CertificateError, owner_verification
 from wmkml.config import Settings
 from wmkml.config.addresses import inference_url, owner_url
 from wmkml.config.cpu_threads import worker_threads
@@ -79,6 +80,11 @@ def serve(settings: Settings, root: Path, owner: str | None = None) -> int:
     for name in ("httpx", "httpcore", "urllib3", "filelock"):
         logging.getLogger(name).setLevel(logging.WARNING)
     planned, paths, url = planned_training(os.environ), paths_of(settings, root), owner or owner_url(settings)
+    try:
+        owner_verification(paths)
+    except CertificateError as error:
+        print(error, file=sys.stderr)
+        return 2
     try:
         require_planned_gpus(planned)
         status = asyncio.run(_serve(settings, paths, url, planned))
@@ -167,7 +173,9 @@ def _owner_client(
     claim = Claim(
         worker=socket.gethostname(), session=uuid.uuid4().hex, shares_folder=shares, base_measures=base_measures
     )
-    return WorkerOwnerClient(url, lambda: os.environ.get(KEY_VARIABLE) or load_keys(paths).worker, claim)
+    return WorkerOwnerClient(
+        url, lambda: os.environ.get(KEY_VARIABLE) or load_keys(paths).worker, claim, owner_verification(paths)
+    )
 
 
 async def _report_unable(settings: Settings, paths: Paths, url: str, reason: str) -> None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from wmkml.access.key_header import KeyHeader
 from wmkml.protocol.base import Refusal
 from wmkml.protocol.training import (
     AdapterPlace,
@@ -61,12 +63,20 @@ class WorkerOwnerClient:
     the others repeat their request until the owner can be reached.
     """
 
-    def __init__(self, url: str, key: Callable[[], str], claim: Claim) -> None:
-        """`key` is called for every request, since a restarted owner may have new keys."""
+    def __init__(self, url: str, key: Callable[[], str], claim: Claim, verify: ssl.SSLContext | bool = True) -> None:
+        """Args:
+        key: called for every request, since it may be rotated.
+        verify: of an owner with https, as httpx takes it.
+        """
         self.url = url
-        self._key = key
         self._claim = claim
-        self._http = httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(30.0, connect=5.0), trust_env=False)
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            auth=KeyHeader(key),
+            timeout=httpx.Timeout(30.0, connect=5.0),
+            trust_env=False,
+            verify=verify,
+        )
         self._away = False
 
     async def close(self) -> None:
@@ -143,7 +153,7 @@ class WorkerOwnerClient:
         headers: dict[str, str] | None = None,
         timeout: float | None = None,
     ) -> httpx.Response:
-        headers = {"X-Key": self._key(), **(headers or {})}
+        headers = dict(headers or {})
         if isinstance(body, BaseModel):
             body = body.model_dump_json().encode()
             headers["Content-Type"] = "application/json"

@@ -16,6 +16,11 @@ export interface DeskDials {
   minimum_iteration_time: number | null;
 }
 
+export interface DeskNewKey {
+  name: string;
+  key: string;
+}
+
 export interface DeskLight {
   name: 'owner' | 'inference' | 'worker' | 'stage';
   light: 'good' | 'busy' | 'trouble' | 'off';

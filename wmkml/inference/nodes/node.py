@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -49,15 +50,16 @@ class NodeRefusedError(RuntimeError):
 class Node:
     """A node's state, and its engine while it has one."""
 
-    def __init__(self, address: str, key: str, label: str, setup: EngineSetup, fingerprint: str) -> None:
+    def __init__(self, address: str, key: Callable[[], str], label: str, setup: EngineSetup, fingerprint: str) -> None:
         """Args:
         address: host and port.
-        key: the node key.
+        key: the node key; called whenever the node is asked to join, and to see whether it was rotated.
         label: begins the names of this installation's adapters.
         fingerprint: of the head's model.
         """
         self.address = address
-        self._deployment = Deployment(f"http://{address}", key, BASE, label, uploads=True)
+        self._read_key = key
+        self._deployment = Deployment(f"http://{address}", key(), BASE, label, uploads=True)
         self._setup, self._fingerprint = setup, fingerprint
         self._engine: RemoteEngine | None = None
         self._prover: SwapProver | None = None
@@ -88,10 +90,13 @@ class Node:
             pause = RETRY_SECONDS
             try:
                 if await self._join(load_what_is_held):
-                    while self._engine is not None and self._engine.alive() and self.state == "answers":  # noqa: ASYNC110
+                    while self._answers():  # noqa: ASYNC110
                         await asyncio.sleep(LIFE_SECONDS)
                     if self.state == "refused":
                         pause = REFUSED_SECONDS
+                    elif self._key_rotated():
+                        self._become("joining", "the key between head and nodes was rotated")
+                        pause = 0.0
                     else:
                         self._become("away", "it broke off or does not answer")
             except NodeRefusedError as error:
@@ -106,8 +111,17 @@ class Node:
                 await self._drop_engine()
             await asyncio.sleep(pause)
 
+    def _answers(self) -> bool:
+        """Whether it goes on answering with the key by which it joined."""
+        alive = self._engine is not None and self._engine.alive()
+        return alive and self.state == "answers" and not self._key_rotated()
+
+    def _key_rotated(self) -> bool:
+        return self._read_key() != self._deployment.key
+
     async def _join(self, load_what_is_held: LoadWhatIsHeld) -> bool:
         """Have the node join, if it is ready; returns whether it answers now."""
+        self._deployment = replace(self._deployment, key=self._read_key())
         health = await self._health()
         if health is None:
             self._become("joining", "it loads its model")
@@ -136,7 +150,9 @@ class Node:
                 f"{self._deployment.url}/healthz", headers={"Authorization": f"Bearer {self._deployment.key}"}
             )
         if reply.status_code == 403:
-            raise NodeRefusedError("it does not take this installation's key: join it again with --key")
+            raise NodeRefusedError(
+                "it does not take this installation's key: there, env/bin/python -m wmkml keys take node"
+            )
         if reply.status_code != 200:
             return None
         body = reply.json()

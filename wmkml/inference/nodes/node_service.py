@@ -9,14 +9,13 @@ import asyncio
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp
 
-from wmkml.access.keys import Keys
 from wmkml.adapters.archive import MAX_ARCHIVE_BYTES, ArchiveBrokenError, unpack
 from wmkml.engine.protocol import Engine
 from wmkml.inference import refusals
@@ -36,11 +35,17 @@ class NodeService:
     """The app of a node."""
 
     def __init__(
-        self, engine: Engine, folder: Path, key: str, trusted: Sequence[str], fingerprint: str, copies: int
+        self,
+        engine: Engine,
+        folder: Path,
+        key: Callable[[], str],
+        trusted: Sequence[str],
+        fingerprint: str,
+        copies: int,
     ) -> None:
         """Args:
         folder: emptied; the adapters are kept there.
-        key: the node key.
+        key: the node key; called for every request, since it may be rotated.
         trusted: addresses that need none.
         fingerprint: of the model's folder.
         copies: how many copies of the model answer, for the head's choice.
@@ -76,13 +81,15 @@ class NodeService:
             return JSONResponse(body, status_code=200 if alive else 503)
 
         self.inner_app = app
-        self._keys = Keys(stage=key, worker=key, operator=key)
+        self._key = key
         self._trusted = trusted
 
     def guarded(self, app: ASGIApp) -> ASGIApp:
         """The app behind the node key."""
         guard = BrowserGuardMiddleware(
-            AccessMiddleware(app, self._keys, self._trusted), refuse=refusals.refusal_response, trusted=self._trusted
+            AccessMiddleware(app, lambda: [self._key()], self._trusted),
+            refuse=refusals.refusal_response,
+            trusted=self._trusted,
         )
         return NoStoreMiddleware(guard)
 

@@ -6,6 +6,7 @@ arguments of vLLM, threads) is its own; the model and what adapters look like ar
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,13 +25,18 @@ ASK_SECONDS = 5.0
 RETRY_SECONDS = 2.0
 
 
+def head_scheme(head: str) -> str:
+    """`https` where `--join` names a head with a certificate so, else `http`."""
+    return "https" if head.startswith("https://") else "http"
+
+
 def head_address(head: str) -> tuple[str, int]:
-    """Host and port of `--join`: `10.0.0.4`, `10.0.0.4:8000` or `http://10.0.0.4:8000`.
+    """Host and port of `--join`: `10.0.0.4`, `10.0.0.4:8000`, `http://10.0.0.4:8000` or `https://kunst.example.org:8000`.
 
     Raises:
         CannotStartError: it is none of these.
     """
-    bare = head.removeprefix("http://").rstrip("/")
+    bare = head.removeprefix("http://").removeprefix("https://").rstrip("/")
     host, colon, port = bare.partition(":")
     if not host or "/" in bare or (colon and not port.isdigit()):
         raise CannotStartError(
@@ -39,17 +45,27 @@ def head_address(head: str) -> tuple[str, int]:
     return host, int(port) if port else OWNER_PORT
 
 
-def ask_head(host: str, port: int, key: str, report: Callable[[str], None]) -> NodeSettings:
+def ask_head(
+    host: str,
+    port: int,
+    key: str,
+    report: Callable[[str], None],
+    scheme: str = "http",
+    verify: ssl.SSLContext | bool = True,
+) -> NodeSettings:
     """What the head wants of its nodes; waits for a head that is not there yet.
+
+    Args:
+        verify: of a head with https, as httpx takes it.
 
     Raises:
         CannotStartError: it does not take the key, or has no nodes in its settings.
     """
-    url = f"http://{host}:{port}/node/settings"
+    url = f"{scheme}://{host}:{port}/node/settings"
     reported = False
     while True:
         try:
-            reply = httpx.get(url, headers={"X-Key": key}, timeout=ASK_SECONDS, trust_env=False)
+            reply = httpx.get(url, headers={"X-Key": key}, timeout=ASK_SECONDS, trust_env=False, verify=verify)
         except httpx.TransportError as error:
             reason = f"nobody answers there ({type(error).__name__})"
         else:

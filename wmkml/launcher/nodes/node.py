@@ -6,13 +6,14 @@ from dataclasses import replace
 from functools import partial
 
 from wmkml.access.node_key import load_node_key
+from wmkml.access.tls import CertificateError, owner_verification
 from wmkml.config.arguments import ResolvedSettings
 from wmkml.config.paths import paths_of
 from wmkml.engine.choice import choose_engine
 from wmkml.launcher.launch import CannotStartError, launch, report
 from wmkml.launcher.machine import Machine
 from wmkml.launcher.memory.model import shape_of
-from wmkml.launcher.nodes.joining import ask_head, check_model, head_address, settings_of_node
+from wmkml.launcher.nodes.joining import ask_head, check_model, head_address, head_scheme, settings_of_node
 from wmkml.launcher.nodes.node_plan import make_node_plan
 from wmkml.launcher.plan_text import plan_text
 
@@ -33,7 +34,11 @@ def run_node(resolved: ResolvedSettings, machine: Machine, head: str, model: str
     paths = paths_of(resolved.settings, resolved.root)
     if not paths.node_key.exists():
         raise CannotStartError("--join needs --key: the head prints both when it starts.")
-    of_head = ask_head(host, port, load_node_key(paths), report)
+    try:
+        verify = owner_verification(paths)
+    except CertificateError as error:
+        raise CannotStartError(str(error)) from None
+    of_head = ask_head(host, port, load_node_key(paths), report, head_scheme(head), verify)
     settings = settings_of_node(resolved.settings, of_head, host, port, model)
     settings = choose_engine(settings, vllm=machine.vllm)
     paths = paths_of(settings, resolved.root)

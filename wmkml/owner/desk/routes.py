@@ -19,10 +19,10 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from wmkml.access.browser_requests import FORM_TYPE
-from wmkml.access.keys import key_matches
+from wmkml.access.keys import KeysUnreadableError, key_matches
 from wmkml.access.login_link import use_login_token
 from wmkml.access.pin import PinUnusableError
-from wmkml.access.trusted_hosts import FORWARDED_FOR
+from wmkml.access.rotation import rotate
 from wmkml.owner.autopsy.routes import COOKIE as AUTOPSY_COOKIE
 from wmkml.owner.context import OwnerContext
 from wmkml.owner.desk.diagnostics import diagnostics
@@ -31,12 +31,23 @@ from wmkml.owner.desk.reports import add_report_routes
 from wmkml.owner.desk.sessions import SESSION_SECONDS, DeskSessions, TooSoonError, WrongPinError
 from wmkml.owner.desk.state import DeskView
 from wmkml.owner.http.chat_requests import language_error_as_refusal
-from wmkml.owner.http.http_requests import SMALL_BODY_BYTES, read, read_bytes
+from wmkml.owner.http.http_requests import SMALL_BODY_BYTES, is_https, read, read_bytes
 from wmkml.owner.http.page_routes import SECURITY_HEADERS
 from wmkml.owner.problems.watch import ProblemWatch
 from wmkml.protocol.base import Refusal, RequestRefusedError
 from wmkml.protocol.conversation import ForgetReply
-from wmkml.protocol.desk import DeskDials, DeskDoor, DeskHold, DeskLanguage, DeskLogin, DeskPair, DeskState, DeskWords
+from wmkml.protocol.desk import (
+    DeskDials,
+    DeskDoor,
+    DeskHold,
+    DeskKey,
+    DeskLanguage,
+    DeskLogin,
+    DeskNewKey,
+    DeskPair,
+    DeskState,
+    DeskWords,
+)
 from wmkml.protocol.doctor import DoctorReport
 from wmkml.protocol.events import StageEvent
 from wmkml.protocol.opening import OpeningDecision, PanicSwitch
@@ -90,17 +101,19 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext, sessions: DeskSessions, p
             return refuse(429, sentence, {"Retry-After": str(error.seconds)})
         except (PinUnusableError, OSError) as error:
             return refuse(503, f"The PIN cannot be read: {error}")
-        return _opened(RedirectResponse("/desk", 303) if is_form else _success(), token, known_browser())
+        response = RedirectResponse("/desk", 303) if is_form else _success()
+        return _opened(response, token, known_browser(), secure=is_https(request))
 
     @app.get("/desk/enter", include_in_schema=False)
-    async def enter(once: Annotated[str, Query(max_length=128)] = "") -> Response:
+    async def enter(request: Request, once: Annotated[str, Query(max_length=128)] = "") -> Response:
         try:
             if not use_login_token(owner.paths, once):
                 return _refusal_page(
                     403, "This link has been used, or is too old; env/bin/python -m wmkml pin --login."
                 )
             # Relative, so that it also works behind a proxy that serves the pages under another path.
-            return _opened(RedirectResponse("../desk", 303), sessions.open(), known_browser())
+            response = RedirectResponse("../desk", 303)
+            return _opened(response, sessions.open(), known_browser(), secure=is_https(request))
         except (PinUnusableError, OSError) as error:
             return _refusal_page(503, f"The desk cannot be opened: {error}")
 
@@ -108,7 +121,7 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext, sessions: DeskSessions, p
     async def logout(request: Request) -> Response:
         sessions.logout(request.cookies.get(COOKIE))
         response = _success()
-        response.delete_cookie(COOKIE, path="/desk", httponly=True, samesite="strict")
+        response.delete_cookie(COOKIE, path="/desk", httponly=True, samesite="strict", secure=is_https(request))
         return response
 
     @desk.get("/state")
@@ -120,7 +133,15 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext, sessions: DeskSessions, p
         # The same session, for the paths under /autopsy too: it ends with it.
         response = RedirectResponse("../autopsy", 303)
         token, seconds = request.cookies[COOKIE], int(SESSION_SECONDS)
-        response.set_cookie(AUTOPSY_COOKIE, token, max_age=seconds, path="/autopsy", httponly=True, samesite="strict")
+        response.set_cookie(
+            AUTOPSY_COOKIE,
+            token,
+            max_age=seconds,
+            path="/autopsy",
+            httponly=True,
+            samesite="strict",
+            secure=is_https(request),
+        )
         return response
 
     @desk.get("/doctor")
@@ -209,6 +230,18 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext, sessions: DeskSessions, p
         await owner.opening.set_panic((await read(request, PanicSwitch, SMALL_BODY_BYTES)).on)
         return _success()
 
+    @desk.post("/rotate")
+    async def rotate_key(request: Request) -> Response:
+        name = (await read(request, DeskKey, SMALL_BODY_BYTES)).name
+        try:
+            key = await asyncio.to_thread(rotate, owner.paths, name)
+        except (KeysUnreadableError, OSError) as error:
+            raise RequestRefusedError(503, f"The key cannot be replaced: {error}") from None
+        response = JSONResponse(DeskNewKey(name=name, key=key).model_dump())
+        if name in ("pin", "operator"):  # this desk stays open, to show it; its cookies were made with the old one
+            return _opened(response, sessions.open(), known_browser(), secure=is_https(request))
+        return response
+
     @desk.post("/stage")
     async def stage(request: Request) -> Response:
         await owner.blank_stage((await read(request, StageEvent, SMALL_BODY_BYTES)).blank)
@@ -218,10 +251,14 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext, sessions: DeskSessions, p
     add_report_routes(app, owner, require_session)
 
 
-def _opened(response: Response, token: str, known: str) -> Response:
-    """The response with the session's cookie, and the one by which this browser is known at its next log-in."""
+def _opened(response: Response, token: str, known: str, *, secure: bool) -> Response:
+    """The response with the session's cookie, and the one by which this browser is known at its next log-in.
+
+    Args:
+        secure: browsers send them back by https alone.
+    """
     for name, value, seconds in ((COOKIE, token, int(SESSION_SECONDS)), (KNOWN_COOKIE, known, KNOWN_SECONDS)):
-        response.set_cookie(name, value, max_age=seconds, path="/desk", httponly=True, samesite="strict")
+        response.set_cookie(name, value, max_age=seconds, path="/desk", httponly=True, samesite="strict", secure=secure)
     return response
 
 
@@ -253,16 +290,13 @@ async def _pin_of_form(request: Request) -> str:
 def _guesser(request: Request, owner: OwnerContext) -> str:
     """Whose wrong guesses are counted together: a browser's that was logged in before, else an address's.
 
-    So the operator's own browser has room for the right PIN where visitors share its address.  Behind a proxy the last
-    forwarded address counts, which the proxy wrote; elsewhere a guesser could send another one each time.
+    So the operator's own browser has room for the right PIN where visitors share its address.  Behind a proxy of
+    `general.trusted_proxies` the address is the one that it wrote; elsewhere a guesser could send another one each time.
     """
     known, _, signature = request.cookies.get(KNOWN_COOKIE, "").partition(".")
     if known and key_matches(signature, _signature(owner, known)):
         return f"browser {known}"
     address = request.client.host if request.client is not None else "unknown"
-    forwarded = request.headers.get(FORWARDED_FOR, "")
-    if owner.settings.general.behind_proxy and forwarded:
-        address = forwarded.rpartition(",")[2].strip()
     try:
         whole = ipaddress.ip_address(address)
     except ValueError:

@@ -99,6 +99,12 @@ class EventHub:
             queue.put_nowait(None)
         self._listeners.clear()
 
+    def end_streams_of_all_words(self) -> None:
+        """End the streams that needed a key; whoever still has one comes back."""
+        for queue in [queue for queue, station in self._listeners.items() if station is None]:
+            del self._listeners[queue]
+            queue.put_nowait(None)
+
     def count_stage_listeners(self) -> int:
         """The number of listeners that receive all stations' words, such as the stage."""
         return sum(station is None for station in self._listeners.values())

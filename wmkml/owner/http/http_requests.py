@@ -111,6 +111,11 @@ def require_key(request: Request, whose: str, *keys: str) -> None:
         raise RequestRefusedError(401, f"This needs the key of the {whose}, as the header X-Key.")
 
 
+def is_https(request: Request) -> bool:
+    """Whether the browser came by https, to this process or to a proxy of `general.trusted_proxies`."""
+    return request.url.scheme == "https"
+
+
 def from_trusted_host(request: Request, hosts: Sequence[str]) -> bool:
     """Whether a request comes from a trusted host."""
     peer = request.client.host if request.client else ""

@@ -18,11 +18,10 @@ def add_node_routes(app: FastAPI, owner: OwnerContext) -> None:
     """Add the route, where the settings name nodes."""
     if not owner.settings.inference.nodes:
         return
-    key = load_node_key(owner.paths)
 
     @app.get("/node/settings")
     async def node_settings(request: Request) -> NodeSettings:
-        require_key(request, "node", key)
+        require_key(request, "node", load_node_key(owner.paths))
         tuning, inference = owner.settings.finetuning, owner.settings.inference
         try:
             fingerprint = await asyncio.to_thread(model_fingerprint, owner.paths.model)

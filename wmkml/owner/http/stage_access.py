@@ -9,22 +9,23 @@ from __future__ import annotations
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 
-from wmkml.access.keys import Keys, key_matches
-from wmkml.owner.http.http_requests import key_of, require_key
+from wmkml.access.key_ring import KeyRing
+from wmkml.access.keys import key_matches
+from wmkml.owner.http.http_requests import is_https, key_of, require_key
 
 COOKIE = "wmkml_stage"
 COOKIE_SECONDS = 400 * 24 * 3600
 """400 days, the longest that browsers keep a cookie: a projector's browser stays open for weeks."""
 
 
-def may_see_stage(request: Request, keys: Keys) -> bool:
+def may_see_stage(request: Request, keys: KeyRing) -> bool:
     """Whether a request carries a key that gives access to all visitors' words."""
     return key_matches(key_of(request), keys.stage, keys.operator) or key_matches(
         request.cookies.get(COOKIE), keys.stage
     )
 
 
-def require_stage_key(request: Request, keys: Keys) -> None:
+def require_stage_key(request: Request, keys: KeyRing) -> None:
     """Refuse a request that carries no key giving access to all visitors' words.
 
     Raises:
@@ -34,11 +35,12 @@ def require_stage_key(request: Request, keys: Keys) -> None:
         require_key(request, "stage", keys.stage, keys.operator)
 
 
-def redirect_without_key(request: Request, keys: Keys, page: str = "stage") -> Response:
+def redirect_without_key(request: Request, keys: KeyRing, page: str = "stage") -> Response:
     """Redirect to the page's address without the key.  The stage's own key, and no other, is kept as a cookie."""
     query = request.url.remove_query_params("key").query
     # Relative, so that it also works behind a proxy that serves the pages under another path.
     response = RedirectResponse(page + (f"?{query}" if query else ""), 303)
     if key_matches(request.query_params["key"], keys.stage):
-        response.set_cookie(COOKIE, keys.stage, max_age=COOKIE_SECONDS, httponly=True, samesite="strict")
+        secure = is_https(request)
+        response.set_cookie(COOKIE, keys.stage, max_age=COOKIE_SECONDS, httponly=True, samesite="strict", secure=secure)
     return response

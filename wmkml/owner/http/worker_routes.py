@@ -35,6 +35,9 @@ def add_worker(app: FastAPI, owner: OwnerContext) -> None:
         lifecycle = owner.installation.lifecycle
         return lifecycle.scheduler if lifecycle is not None and lifecycle.run.name == run else None
 
+    def require_key_of_round(request: Request) -> None:
+        require_key(request, "worker", *owner.keys.worker_keys_of_a_round())
+
     @app.post("/worker/claim", response_model=None)
     async def claim(request: Request) -> Response:
         require_key(request, "worker", owner.keys.worker)
@@ -64,7 +67,7 @@ def add_worker(app: FastAPI, owner: OwnerContext) -> None:
 
     @app.post(f"{ROUND}/step")
     async def step(request: Request, run: str, iteration: int, attempt: int) -> StepReply:
-        require_key(request, "worker", owner.keys.worker)
+        require_key_of_round(request)
         report = await read(request, StepReport, MESSAGE_BYTES)
         scheduler = scheduler_of(run)
         with owner.workers.request_under_way():
@@ -72,7 +75,7 @@ def add_worker(app: FastAPI, owner: OwnerContext) -> None:
 
     @app.post(f"{ROUND}/hand_in")
     async def hand_in(request: Request, run: str, iteration: int, attempt: int) -> HandInReply:
-        require_key(request, "worker", owner.keys.worker)
+        require_key_of_round(request)
         message = await read(request, HandIn, MESSAGE_BYTES)
         scheduler = scheduler_of(run)
         if scheduler is None:
@@ -85,7 +88,7 @@ def add_worker(app: FastAPI, owner: OwnerContext) -> None:
 
     @app.post(f"{ROUND}/failed")
     async def failed(request: Request, run: str, iteration: int, attempt: int) -> StepReply:
-        require_key(request, "worker", owner.keys.worker)
+        require_key_of_round(request)
         failure = await read(request, RoundFailure, MESSAGE_BYTES)
         scheduler = scheduler_of(run)
         if scheduler is not None:
@@ -94,7 +97,7 @@ def add_worker(app: FastAPI, owner: OwnerContext) -> None:
 
     @app.put(f"{ROUND}/adapter")
     async def upload(request: Request, run: str, iteration: int, attempt: int) -> dict[str, str]:
-        require_key(request, "worker", owner.keys.worker)
+        require_key_of_round(request)
         scheduler = scheduler_of(run)
         folder = None if scheduler is None else scheduler.upload_folder(iteration, attempt)
         if scheduler is None or folder is None:
@@ -120,7 +123,7 @@ def add_worker(app: FastAPI, owner: OwnerContext) -> None:
 
     @app.get("/worker/adapters/{run}/{iteration}", response_model=None)
     async def download(request: Request, run: str, iteration: int) -> Response:
-        require_key(request, "worker", owner.keys.worker)
+        require_key_of_round(request)
         lifecycle = owner.installation.lifecycle
         adapters = [] if lifecycle is None or lifecycle.run.name != run else lifecycle.run.store.adapters()
         adapter = next((adapter for adapter in adapters if adapter.iteration == iteration), None)

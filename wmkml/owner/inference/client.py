@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 
+from wmkml.access.key_header import KeyHeader
 from wmkml.config import Settings
 from wmkml.config.addresses import inference_url
 from wmkml.protocol.conversation import ALTERNATIVES, Alternative
@@ -71,11 +72,12 @@ class WholeAnswer:
 class InferenceClient:
     """Requests to inference over one connection pool, with the operator's key."""
 
-    def __init__(self, settings: Settings, key: str) -> None:
+    def __init__(self, settings: Settings, key: Callable[[], str]) -> None:
+        """`key`: the operator's, called for every request, since it may be rotated."""
         self._base_model = settings.general.model_name
         self._http = httpx.AsyncClient(
             base_url=inference_url(settings),
-            headers={"X-Key": key},
+            auth=KeyHeader(key),
             timeout=httpx.Timeout(READ_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=16),
             trust_env=False,  # inference is on this machine or network: no proxy

@@ -49,6 +49,7 @@ class BrowserGuardMiddleware:
         trusted: Sequence[str],
         host_names: Sequence[str] = (),
         behind_proxy: bool = False,
+        hsts_seconds: int = 0,
         form_paths: Collection[str] = (),
     ) -> None:
         """Args:
@@ -56,12 +57,14 @@ class BrowserGuardMiddleware:
         trusted: addresses that are trusted; from them only a known host is taken, since a page there has their rights.
         host_names: further names of this installation; with any, no other name is taken from anywhere.
         behind_proxy: a proxy in front names the host that was asked for.
+        hsts_seconds: how long browsers that came by https may take no other way; 0: not said.
         form_paths: the paths of plain forms on pages of ours.
         """
         self._app, self._refuse = app, refuse
         self._trusted, self._behind_proxy, self._form_paths = trusted, behind_proxy, form_paths
         self._host_names = frozenset(name.strip().lower() for name in host_names)
         self._names = own_names() | self._host_names
+        self._hsts = f"max-age={hsts_seconds}" if hsts_seconds else ""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -74,6 +77,10 @@ class BrowserGuardMiddleware:
                 headers = MutableHeaders(scope=message)
                 for name, value in RESPONSE_HEADERS.items():
                     headers.setdefault(name, value)
+                if (
+                    self._hsts and scope["scheme"] == "https"
+                ):  # over plain HTTP browsers must not heed it (RFC 6797, 8.1)
+                    headers["Strict-Transport-Security"] = self._hsts
             await send(message)
 
         refusal = self._refusal(Request(scope))
