@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+
 import pytest
 
-from tests.owner.owner_cluster import OwnerCluster
+from tests.owner.owner_cluster import ROOT, OwnerCluster, started_cluster
 from tests.waiting import until
 
 pytestmark = pytest.mark.process
@@ -66,3 +78,78 @@ def test_the_words_of_several_visitors_are_deleted_by_the_operator_alone(cluster
     reply = cluster.owner.post("/forget", json={"station": ""}, headers={"X-Key": cluster.keys.operator})
     assert reply.json()["pairs"] >= 1
     until(lambda: files_with(cluster, CANARY) == [], "no file with it")
+
+
+def texts_of(paths: Iterable[Path]) -> Iterator[tuple[str, bytes]]:
+    """Name and bytes of files, and of what is packed in them."""
+    for path in paths:
+        content = path.read_bytes()
+        yield str(path), content
+        if content.startswith(b"\x1f\x8b"):
+            yield f"{path}, unpacked", gzip.decompress(content)
+        if zipfile.is_zipfile(io.BytesIO(content)):
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                yield from ((f"{path}: {name}", archive.read(name)) for name in archive.namelist())
+
+
+def copies_with(word: str, folder: Path) -> list[str]:
+    """The files of a folder, packed ones too, that hold a word in any of the encodings that files here are written in."""
+    spellings = {word.encode(), json.dumps(word)[1:-1].encode(), word.encode("utf-16-le")}
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [name for name, content in texts_of(files) if any(spelling in content for spelling in spellings)]
+
+
+def backed_up(cluster: OwnerCluster, folder: Path) -> Path:
+    """Everything that somebody may carry away: the data folder as it lies there, each database by SQLite's own backup, and diagnostics."""
+    folder.mkdir()
+    shutil.copytree(cluster.paths.data, folder / "data")
+    for number, database in enumerate(sorted(cluster.paths.data.rglob("*.sqlite"))):
+        with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as source:
+            with closing(sqlite3.connect(folder / f"{number}.sqlite")) as target:
+                source.backup(target)
+            (folder / f"{number}.sql").write_text("\n".join(source.iterdump()), encoding="utf-8")
+    words = [
+        sys.executable,
+        "-m",
+        "wmkml",
+        "diagnostics",
+        "--config",
+        str(cluster.config),
+        "--out",
+        str(folder / "d.zip"),
+    ]
+    subprocess.run(words, cwd=ROOT, check=True, capture_output=True, timeout=120)
+    return folder
+
+
+def test_no_backup_holds_words_that_were_deleted(tmp_path: Path) -> None:
+    """Of an installation that keeps its runs, and logs all that it may."""
+    settings = {"general.keep_runs": True, "general.logging": "DEBUG"}
+    with started_cluster(tmp_path, **settings) as cluster:
+        cluster.behave(words=["Die ", CANARY, " bin ", "ich."])  # it is in the answer, too
+        cluster.begin()
+        first = cluster.claim()
+        cluster.chat(f"{CANARY} sagt", station="a")
+        cluster.chat(f"Was ist eine {CANARY}?", station="a")
+        until(lambda: cluster.counts()["echo"] == 4, "echoes")
+        cluster.owner.post("/card", json={"station": "a"})
+        cluster.owner.post("/chat", json={"prompt": f"{CANARY} " * 2000, "station": "a"})  # an error
+        cluster.owner.post("/chat", content=f'{{"prompt": "{CANARY}'.encode())  # and another
+        assert cluster.train(first)["accepted"]
+        before = backed_up(cluster, tmp_path / "before")
+        held = copies_with(CANARY, before)
+        assert any(name.endswith("run.sqlite") or "run.sqlite-wal" in name for name in held), (
+            "a backup is of everything"
+        )
+        assert any(name.endswith(".sql") for name in held)
+        assert not [name for name in held if "d.zip" in name or ".log" in name], "an error or diagnostics quote nobody"
+
+        assert forget(cluster, "a")["pairs"] == 6
+        assert copies_with(CANARY, backed_up(cluster, tmp_path / "after")) == []
+        # At once: the owner is killed in the next moment, and what it left is carried away.
+        cluster.behave(words=["Ein ", "Wort."])
+        cluster.chat("Ein Wort, das bleibt", station="b")
+        cluster.chat(f"{CANARY} noch einmal", station="a")
+        forget(cluster, "a")
+        cluster.kill_owner()
+        assert copies_with(CANARY, backed_up(cluster, tmp_path / "killed")) == []
