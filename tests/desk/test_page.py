@@ -396,3 +396,30 @@ def test_the_doctor_is_asked_on_a_click_and_answers_in_the_pages_language(
     panel.get_by_role("button", name="Look again").click()
     expect(panel.locator("li[data-check=keys]")).to_have_attribute("data-mark", "good")
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_a_key_is_replaced_after_a_question_and_shown_until_it_is_hidden(
+    operator: BrowserContext, owner: PlayedOwner
+) -> None:
+    page = opened(operator, owner)
+    panel = page.locator("section[aria-labelledby=keys]")
+    before = owner.cluster.keys
+    panel.locator("[data-rotate=stage]").click()
+    page.locator("dialog .no").click()
+    assert owner.cluster.keys == before, "nothing without a yes"
+    panel.locator("[data-rotate=stage]").click()
+    expect(page.locator("dialog")).to_contain_text("Die Bühne bleibt leer")
+    page.locator("dialog .yes").click()
+    expect(panel.locator("[data-new-key=stage]")).to_have_text(owner.cluster.keys.stage)
+    assert owner.cluster.keys.stage != before.stage
+    link = panel.get_by_role("link", name="Bühne mit dem neuen Schlüssel öffnen")
+    expect(link).to_have_attribute("href", f"stage?key={owner.cluster.keys.stage}")
+    assert violations(page) == []
+    panel.get_by_role("button", name="Verbergen").click()
+    expect(panel.locator("[data-new-key]")).to_have_count(0)
+    expect(panel.locator("[data-rotate=node]")).to_have_count(0)
+    panel.locator("[data-rotate=pin]").click()
+    page.locator("dialog .yes").click()
+    expect(panel.locator("[data-new-key=pin]")).to_have_text(load_pin(owner.cluster.paths))
+    expect(page.locator("[data-phase]")).to_be_visible()  # this desk stays open
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")

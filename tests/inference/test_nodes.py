@@ -157,6 +157,19 @@ def test_a_node_is_given_the_adapters_and_a_killed_one_loses_no_answer(
         assert list((tmp_path / "node" / "data" / "serving").iterdir()) == []
 
 
+def test_a_rotated_key_leaves_a_node_out_until_it_has_it(cluster: HeadAndNode, model: Path, tmp_path: Path) -> None:
+    untrusted: dict[str, Any] = {"general__trusted_hosts": ["192.0.2.1"]}  # this machine's own address opens nothing
+    with node_running(tmp_path / "node", model, cluster.ports["node"], ready=False, **untrusted):
+        cluster.wait_for("answers")
+        write_key(cluster.head.folder, "a-new-key-of-the-head")
+        assert "keys take node" in cluster.wait_for("refused")["reason"]
+        assert cluster.head.ask().status_code == 200, "the others answer"
+        write_key(tmp_path / "node", "a-new-key-of-the-head")
+        cluster.wait_for("answers")
+        write_key(cluster.head.folder)
+    assert "a-new-key-of-the-head" not in cluster.head.log
+
+
 def test_without_nodes_there_is_nothing_of_them(model: Path, tmp_path: Path) -> None:
     with running(tmp_path, model) as service:
         assert service.http.get("/healthz").json()["nodes"] == []

@@ -19,6 +19,9 @@ import pytest
 from tests.inference.requests import ENDLESS
 from tests.inference.service import DOOR, InferenceProcess, running
 from tests.waiting import until
+from wmkml.access.keys import rotate_key
+from wmkml.config import load_settings
+from wmkml.config.paths import paths_of
 from wmkml.system.orphans import marked_processes, service_mark
 
 pytestmark = pytest.mark.process
@@ -42,6 +45,10 @@ def test_from_elsewhere_a_key_is_needed(model: Path, tmp_path: Path) -> None:
         assert service.http.get("/healthz", headers={"X-Key": keys["stage"]}).status_code == 403
         with openai.OpenAI(base_url=f"http://127.0.0.1:{service.port}/v1", api_key=keys["operator"]) as client:
             assert [model_card.id for model_card in client.models.list()] == [str(model)]
+        new = rotate_key(paths_of(load_settings(), tmp_path), "operator")
+        for key, status in ((keys["operator"], 403), (new, 200), (keys["worker"], 200)):
+            assert service.http.get("/v1/models", headers={"X-Key": key}).status_code == status, "without a restart"
+        assert keys["operator"] not in service.log and new not in service.log
 
 
 def test_behind_a_proxy_no_address_is_trusted(model: Path, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from tests.owner.played_owner import PlayedOwner
 from tests.owner.played_owner_fixtures import owner, owner_folder, owner_settings, shared_owner
 from tests.waiting import until
 from wmkml.__main__ import main
+from wmkml.access.key_ring import KeyRing
+from wmkml.access.keys import rotate_key
 from wmkml.config.paths import PROJECT
 from wmkml.kiosk import browser as kiosk_browser
 from wmkml.kiosk.browser import BLACK, KioskBrowser, find_browser
@@ -221,3 +223,17 @@ def test_it_starts_with_the_graphical_session(tmp_path: Path, monkeypatch: pytes
 def test_the_owners_phase_is_asked(owner: PlayedOwner) -> None:
     assert owner_phase(owner.address) == "waiting"
     assert owner_phase("http://127.0.0.1:9") is None
+
+
+def test_the_stage_is_opened_anew_when_its_key_is_rotated(display: str, owner: PlayedOwner) -> None:
+    keys = KeyRing(owner.cluster.paths)
+    with kept(lambda: f"{owner.address}/stage?key={keys.stage}") as kiosk:
+        is_open = (
+            "fetch('stage/runtime').then((reply) => reply.json()).then((now) => { window.stageOpen = now.opened })"
+        )
+        asked = "window.stageOpen === true && location.search === ''"
+        until(lambda: kiosk.evaluate(is_open) is not None and kiosk.evaluate(asked), "the stage to be open")
+        rotate_key(owner.cluster.paths, "stage")
+        kiosk.evaluate("window.stageOpen = false")
+        until(lambda: kiosk.evaluate(is_open) is not None and kiosk.evaluate(asked), "the stage with its new key")
+        assert kiosk.window.replaced == 0

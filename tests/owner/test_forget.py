@@ -123,8 +123,8 @@ def backed_up(cluster: OwnerCluster, folder: Path) -> Path:
 
 
 def test_no_backup_holds_words_that_were_deleted(tmp_path: Path) -> None:
-    """Of an installation that keeps its runs, and logs all that it may."""
-    settings = {"general.keep_runs": True, "general.logging": "DEBUG"}
+    """Of an installation that keeps its runs and its reports, so that there is something to carry away."""
+    settings = {"general.keep_runs": True, "general.keep_reports": 5, "general.logging": "DEBUG"}
     with started_cluster(tmp_path, **settings) as cluster:
         cluster.behave(words=["Die ", CANARY, " bin ", "ich."])  # it is in the answer, too
         cluster.begin()
@@ -153,3 +153,11 @@ def test_no_backup_holds_words_that_were_deleted(tmp_path: Path) -> None:
         forget(cluster, "a")
         cluster.kill_owner()
         assert copies_with(CANARY, backed_up(cluster, tmp_path / "killed")) == []
+        cluster.start_owner()
+        cluster.until_phase("running")
+        assert cluster.end().status_code == 200
+        cluster.until_phase("waiting")
+        until(lambda: list(cluster.paths.reports.glob("*/report.html")), "the report of the run")
+        kept = backed_up(cluster, tmp_path / "kept")
+        assert copies_with(CANARY, kept) == []
+        assert copies_with("Ein Wort, das bleibt", kept), "the run was kept, with what was not deleted"

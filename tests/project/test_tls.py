@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import ssl
 import subprocess
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import httpx_sse
@@ -25,6 +27,8 @@ from wmkml.access.tls import owner_verification
 from wmkml.config import Settings, dump
 from wmkml.config.addresses import inference_url, owner_url
 from wmkml.config.paths import PROJECT, Paths, paths_of
+from wmkml.gui.client import WindowOwnerClient
+from wmkml.gui.events import Connection, WindowEvent
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
 
@@ -49,6 +53,17 @@ class SecureCluster:
             headers={"Host": f"{NAME}:{self.settings.general.owner_port}"},
             timeout=120,
             trust_env=False,
+        )
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "wmkml", *words, "--config", str(self.config)],
+            cwd=PROJECT,
+            env=os.environ | {"WMKML_GPUS": "0"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
 
 
@@ -127,7 +142,7 @@ def test_cookies_are_sent_back_by_https_alone(cluster: SecureCluster, browser: h
     assert foreign.status_code == 403
 
 
-def test_rounds_are_trained_and_a_renewed_certificate_is_served(cluster: SecureCluster, browser: httpx.Client) -> None:
+def test_rounds_are_trained_and_a_renewed_certificate_ends_none(cluster: SecureCluster, browser: httpx.Client) -> None:
     # By inference's door, which asks the owner.
     started = httpx.post(f"{inference_url(cluster.settings)}/language", json={"language": "de"}, timeout=120)
     assert started.status_code == 200, started.text
@@ -139,17 +154,58 @@ def test_rounds_are_trained_and_a_renewed_certificate_is_served(cluster: SecureC
 
     until(lambda: iteration() >= 0, "the worker's first round")
     former = cluster.files.browser()
-    signed_by_itself(cluster.files.certificate.parent)
+    with httpx.stream(
+        "GET", f"{browser.base_url}/events?station=a", verify=owner_verification(cluster.paths), timeout=600
+    ) as stream:
+        lines = stream.iter_lines()
+        assert next(lines).startswith("id: ")
+        signed_by_itself(cluster.files.certificate.parent)
 
-    def renewed() -> bool:
-        with cluster.browser() as client:
+        def renewed() -> bool:
+            with cluster.browser() as client:
+                client.event_hooks["request"] = [by_name]
+                return client.get("/healthz").status_code == 200
+
+        until(renewed, "the renewed certificate to be served")
+        with pytest.raises(httpx.ConnectError), cluster.browser(former) as client:
             client.event_hooks["request"] = [by_name]
-            return client.get("/healthz").status_code == 200
-
-    until(renewed, "the renewed certificate to be served")
-    with pytest.raises(httpx.ConnectError), cluster.browser(former) as client:
+            client.get("/healthz")
+        reached = int(
+            httpx.get(f"{owner_url(cluster.settings)}/state", verify=owner_verification(cluster.paths)).json()[
+                "iteration"
+            ]
+        )
+        for line in lines:  # the stream that was open goes on
+            if line == "event: swap":
+                break
+    with cluster.browser() as client:
         client.event_hooks["request"] = [by_name]
-        client.get("/healthz")
-    assert (
-        httpx.get(f"{owner_url(cluster.settings)}/state", verify=owner_verification(cluster.paths)).status_code == 200
-    )
+        until(lambda: client.get("/state").json()["iteration"] > reached, "a round after the renewal")
+    log = "".join(path.read_text(errors="replace") for path in cluster.paths.logs.glob("*.log"))
+    assert "The renewed certificate is used" in log and "CERTIFICATE_VERIFY_FAILED" not in log
+
+
+def test_commands_and_window_talk_to_the_owner(cluster: SecureCluster) -> None:
+    status = cluster.command("cluster", "status")
+    assert status.returncode == 0 and "unknown" not in status.stdout, status.stdout + status.stderr
+    assert f"https://127.0.0.1:{cluster.settings.general.owner_port}" in status.stdout
+    for words in (("panic",), ("panic", "off"), ("opening", "open"), ("opening", "hours")):
+        done = cluster.command(*words)
+        assert done.returncode == 0, done.stderr
+    doctor = cluster.command("doctor", "--quick", "--language", "en")
+    assert "Valid for 824 more days" in doctor.stdout or "Valid for 825 more days" in doctor.stdout, doctor.stdout
+    link = cluster.command("pin", "--login").stdout
+    assert f"https://{NAME}:" in link and "http://" not in link
+    events: queue.Queue[WindowEvent] = queue.Queue()
+    verify = owner_verification(cluster.paths)
+    client = WindowOwnerClient(owner_url(cluster.settings), lambda: load_keys(cluster.paths).stage, events, verify)
+    client.start()
+    seen: list[Any] = []
+
+    def connected() -> bool:
+        while not events.empty():
+            seen.append(events.get())
+        return Connection(connected=True, all_stations=True) in seen
+
+    until(connected, "the window's stream")
+    client.close()

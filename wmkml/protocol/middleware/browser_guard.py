@@ -32,10 +32,12 @@ FORWARDED_HOST = "x-forwarded-host"
 RESPONSE_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""Of every response that does not say otherwise: it is no page, is part of no other site's page, and is what it says it is."""
+"""Of every response that does not say otherwise: it is no page, is part of no other site's page, is what it says
+it is, and hears and sees nobody."""
 
 
 class BrowserGuardMiddleware:
