@@ -259,6 +259,45 @@ async def test_penalties_count_what_was_generated(harness: EngineHarness) -> Non
             counts[expected] += 1
 
 
+async def test_a_long_prompt_is_read_beside_many_answers_and_in_the_order_of_asking(harness: EngineHarness) -> None:
+    if harness.engine.name == "remote":
+        pytest.skip("the order is the deployment's there")
+    long, later = (tuple(10 + (place * step) % 300 for place in range(200)) for step in (3, 7))
+    chunks = -(-len(long) // harness.setup.batched_tokens)
+    others, firsts = 0, list[str]()
+
+    async def answer(stream: AsyncIterator[Step]) -> None:
+        nonlocal others
+        async for _ in stream:
+            others += 1
+
+    async def first_of(name: str, prompt: tuple[int, ...]) -> int:
+        stream = harness.engine.generate(harness.generation(prompt, Sampling(0.0, 1.0, max_tokens=2)))
+        before = others
+        await anext(stream)
+        firsts.append(name)
+        await stream.aclose()  # type: ignore[attr-defined]
+        return others - before
+
+    streams = []
+    for _ in range(10):  # each begun by itself, as visitors do
+        stream = harness.engine.generate(harness.generation(PROMPTS[0], Sampling(1.0, 1.0, max_tokens=400)))
+        await anext(stream)
+        streams.append(stream)
+    answers = [asyncio.create_task(answer(stream)) for stream in streams]
+    asked = [asyncio.create_task(first_of(name, prompt)) for name, prompt in (("long", long), ("later", later))]
+    try:
+        meanwhile = await asyncio.gather(*asked)
+    finally:
+        for task in answers:
+            task.cancel()
+        await asyncio.gather(*answers, return_exceptions=True)
+    assert firsts == ["long", "later"]
+    if harness.engine.name == "transformers":
+        # An answer's step between two of reading, not one of each of the ten.
+        assert meanwhile[0] <= 3 * chunks
+
+
 async def test_adapters_are_added_and_removed_under_a_stream_that_goes_on(harness: EngineHarness) -> None:
     long = Sampling(0.0, 1.0, max_tokens=120)
     plain = await harness.steps(PROMPTS[2], long)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.owner.owner_cluster import OwnerCluster, started_cluster
 from tests.waiting import PATIENCE, until
-from wmkml.owner.answers.turns import MAX_WAITING_PROMPTS, StationTurns, TooManyPromptsError
+from wmkml.owner.answers.turns import KEPT_SECONDS, MAX_WAITING_PROMPTS, StationTurns, TooManyPromptsError
 from wmkml.owner.events.typing_limit import EVENTS_OF_ALL, EVENTS_OF_STATION, WINDOW_SECONDS, TypingLimit
 
 
@@ -104,6 +104,51 @@ async def test_who_waits_hears_how_many_are_before(monkeypatch: pytest.MonkeyPat
     await until_places(c_1=0, a_2=1, b_2=2, c_2=3, b_3=4)
     for task in prompts.tasks.values():
         task.cancel()
+
+
+async def test_a_station_that_asks_again_has_its_place() -> None:
+    now = [0.0]
+    prompts = Prompts(StationTurns(most=1, most_of_station=0, clock=lambda: now[0]))
+    for name in ("a 1", "b 1", "c 1", "d 1"):
+        prompts.ask(name)
+        await settle()
+    prompts.tasks["b 1"].cancel()  # the connection breaks off while it waits …
+    await settle()
+    now[0] += KEPT_SECONDS / 2
+    for name in ("e 1", "b 2"):
+        prompts.ask(name)
+        await settle()
+    await prompts.end("a 1")
+    assert prompts.begun == ["a 1", "b 2"]
+    prompts.tasks["b 2"].cancel()  # … and once more, while it is answered
+    await settle()
+    prompts.ask("b 3")
+    await settle()
+    await prompts.end("c 1")
+    assert prompts.begun[2:] == ["c 1", "b 3"], "before d, which came later"
+    prompts.tasks["b 3"].cancel()
+    await settle()
+    prompts.ask("b 4")
+    await settle()
+    await prompts.end("d 1")
+    await prompts.end("e 1")
+    assert prompts.begun[4:] == ["d 1", "e 1", "b 4"], "who leaves in mid-answer has its place again once"
+
+
+async def test_a_place_is_kept_for_a_while_alone() -> None:
+    now = [0.0]
+    prompts = Prompts(StationTurns(most=1, most_of_station=0, clock=lambda: now[0]))
+    for name in ("a 1", "b 1", "c 1"):
+        prompts.ask(name)
+        await settle()
+    prompts.tasks["b 1"].cancel()
+    await settle()
+    now[0] += KEPT_SECONDS + 1
+    prompts.ask("b 2")
+    await settle()
+    await prompts.end("a 1")
+    await prompts.end("c 1")
+    assert prompts.begun == ["a 1", "c 1", "b 2"]
 
 
 async def test_a_line_has_an_end() -> None:

@@ -73,6 +73,11 @@ class DecodingBatch:
         return self._cache is not None
 
     @property
+    def reads(self) -> bool:
+        """Whether its next step reads prompts, and yields no token unless it reads their end."""
+        return not self.begun or self._position < self._prompt_length
+
+    @property
     def cached_rows(self) -> int:
         """How many rows hold cache."""
         return len(self.rows) if self.begun else 0

@@ -1,9 +1,11 @@
 """transformers as an engine, where vLLM does not run: one thread steps batches through the model; PEFT holds adapters.
 
-Before each step the batch with the smallest priority number is chosen, equal ones in turn, so that a visitor waits for
-at most one step of an echo.  Generations that are requested in the same turn of the event loop arrive together; those
-with prompts of similar length form one batch, always the same, so that with seeds answers repeat.  Unlike in vLLM, no
-generation joins a batch that has begun.
+Before each step a batch of the smallest priority number is chosen, so that a visitor waits for at most one step of an
+echo.  Of equal ones, prompts are read in the order in which they came, in every other step, and the steps between are the
+answers', in turn: were reading a long prompt one of many turns for each of its parts, the last of sixty visitors would wait
+for sixty times as long as the first, and whoever has talked for longest would wait for longest.
+Generations that are requested in the same turn of the event loop arrive together; those with prompts of similar length form
+one batch, always the same, so that with seeds answers repeat.  Unlike in vLLM, no generation joins a batch that has begun.
 """
 
 from __future__ import annotations
@@ -65,6 +67,7 @@ class TransformersEngine:
         self._arrived: list[BatchRow] = []
         self._batches: list[DecodingBatch] = []
         self._clock = 0  # counts arrivals and steps, to order batches by
+        self._has_read = False  # whether the last step read a prompt
         self._stopping = False
         self._thread: threading.Thread | None = None
 
@@ -216,6 +219,7 @@ class TransformersEngine:
             if self._stopping:
                 return
         batch = self._next_batch()
+        self._has_read = batch.reads
         self._activate(batch.adapter)
         batch.advance(self._model, self._setup.batched_tokens, self._end_tokens, self._device)
         self._clock += 1
@@ -228,7 +232,12 @@ class TransformersEngine:
         # When the cache is full, only batches that have begun go on.  Only equal priorities count, so no visitor waits.
         full = sum(batch.cached_rows for batch in equals) >= self._setup.sequences
         begun = [batch for batch in equals if batch.begun]
-        return min(begun if full and begun else equals, key=lambda batch: (batch.last_turn, batch.arrival))
+        candidates = begun if full and begun else equals
+        reading = [batch for batch in candidates if batch.reads]
+        answering = [batch for batch in candidates if not batch.reads]
+        if reading and not (answering and self._has_read):
+            return min(reading, key=lambda batch: batch.arrival)
+        return min(answering, key=lambda batch: (batch.last_turn, batch.arrival))
 
     def _add_rows(self, rows: list[BatchRow]) -> None:
         for row in rows:
