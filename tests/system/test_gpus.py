@@ -63,6 +63,30 @@ def test_a_driver_that_does_not_know_compute_cap_is_asked_without(
     assert usable_cards({"CUDA_VISIBLE_DEVICES": ""}) == ()
 
 
+LOST = "Unable to determine the device handle for GPU0000:3B:00.0: GPU is lost.  Reboot the system to recover this GPU"
+"""What `nvidia-smi` says of a card that has fallen off the bus."""
+
+
+def test_a_card_that_is_lost_is_not_there() -> None:
+    answer = (
+        "0, 81920, 81000, 920, 37, 580.65.06, 8.0, NVIDIA A100\n"
+        "1, [GPU is lost], [GPU is lost], [GPU is lost], [GPU is lost], 580.65.06, [GPU is lost], NVIDIA A100\n"
+        "2, [Unknown Error], [Unknown Error], [Unknown Error], 0, 580.65.06, 8.0, NVIDIA A100\n"
+    )
+    assert [gpu.index for gpu in parse_nvidia_smi(answer)] == [0]
+
+
+@pytest.mark.process
+def test_the_cards_beside_a_lost_one_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = "'0, 81920, 81000, 920, 37, 580.65.06, 8.0, NVIDIA A100'"
+    script = (
+        f"case \"$*\" in *'-i 0'*) echo {card} ;; *'-i 2'*) echo {card.replace('0,', '2,', 1)} ;; "
+        f"*'-i 3'*) echo 'No devices were found'; exit 6 ;; *) echo '{LOST}'; exit 15 ;; esac"
+    )
+    stand_in(tmp_path, monkeypatch, script)
+    assert [gpu.index for gpu in detected_gpus()] == [0, 2]
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("script", ["exit 9", "exec sleep 60"], ids=["fails", "hangs"])
 def test_a_tool_that_gives_no_answer_lists_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:

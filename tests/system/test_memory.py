@@ -9,7 +9,7 @@ import pytest
 
 from tests.system.test_cores import VERSION_1, VERSION_2, write
 from wmkml.system import memory
-from wmkml.system.memory import available_gib, memory_gib, memory_limit
+from wmkml.system.memory import available_gib, memory_gib, memory_kills, memory_limit
 
 GIB = 2**30
 NO_LIMIT_SET = 9223372036854771712
@@ -57,6 +57,14 @@ def test_the_smaller_of_machine_and_limit_counts(
     [
         ({}, 20.0),
         ({"memory.max": str(12 * GIB), "memory.current": str(9 * GIB), "memory.stat": f"inactive_file {2 * GIB}"}, 5.0),
+        (
+            {
+                "memory/memory.limit_in_bytes": str(12 * GIB),
+                "memory/memory.usage_in_bytes": str(11 * GIB),
+                "memory/memory.stat": f"inactive_file 0\nactive_file 0\ntotal_inactive_file {GIB}\ntotal_active_file {3 * GIB}",
+            },
+            5.0,
+        ),
         ({"memory.max": str(64 * GIB), "memory.current": str(9 * GIB)}, 20.0),
         ({"memory.max": "max", "memory.current": str(9 * GIB)}, 20.0),
         ({"memory/memory.limit_in_bytes": str(4 * GIB), "memory/memory.usage_in_bytes": str(5 * GIB)}, 0.0),
@@ -67,3 +75,10 @@ def test_what_is_free_is_no_more_than_the_groups_leave(tmp_path: Path, files: di
     (tmp_path / "membership").write_text("4:memory:/\n0::/\n", encoding="ascii")
     write(tmp_path / "hierarchies", files)
     assert available_gib(tmp_path / "meminfo", tmp_path / "membership", tmp_path / "hierarchies") == available
+
+
+def test_the_kernels_kills_are_read_where_it_counts_them(tmp_path: Path) -> None:
+    (tmp_path / "vmstat").write_text("nr_free_pages 12\noom_kill 3\npgfault 9\n", encoding="ascii")
+    assert memory_kills(tmp_path / "vmstat") == 3
+    (tmp_path / "vmstat").write_text("nr_free_pages 12\n", encoding="ascii")
+    assert memory_kills(tmp_path / "vmstat") == memory_kills(tmp_path / "missing") == 0

@@ -37,6 +37,14 @@ START_SECONDS = {"worker": 10}
 """The worker needs some seconds to load its libraries before it can say that its settings or its GPU are wrong."""
 
 
+EXPENDABLE = {"worker": 200, "inference": 100, "node": 100}
+"""Which of them the kernel shall kill first when memory is short, in thousandths of the machine's memory.
+
+A worker loses a round at most, and an engine answers again in half a minute.  The owner holds what visitors say; it is small, and
+last.  No more than this: a foreign program that leaks is to be chosen before them when it has taken a fifth of the memory more.
+"""
+
+
 @dataclass(frozen=True)
 class Service:
     """A supervised program, and the check whether it is ready."""
@@ -110,6 +118,7 @@ def _program(process: Process, plan: Plan, settings_file: Path) -> Program:
         restart="unexpected" if process.name == "gui" else "always",
         stop_seconds=STOP_SECONDS[process.name],
         start_seconds=START_SECONDS.get(process.name, SHORTEST_LIFE_SECONDS),
+        expendable=EXPENDABLE.get(process.name, 0),
     )
 
 

@@ -96,18 +96,33 @@ MACHINE_PROBLEMS = (
         ),
     ),
     named(
+        "memory_kills",
+        "warning",
+        "owner",
+        (
+            "Der Arbeitsspeicher war voll: Das Betriebssystem hat {detail} Prozess(e) beendet.",
+            "Auf diesem Rechner laufen noch andere Programme, oder das Modell ist zu groß für ihn.",
+            "Was zur Installation gehört, startet von selbst neu. Andere Programme beenden; kehrt es wieder, ein kleineres Modell.",
+        ),
+        (
+            "Memory was full: the operating system has killed {detail} process(es).",
+            "Other programs run on this computer, or the model is too large for it.",
+            "What belongs to the installation is started again by itself. End other programs; if it comes again, a smaller model.",
+        ),
+    ),
+    named(
         "gpu_gone",
         "trouble",
         "owner",
         (
             "Eine Grafikkarte ist verschwunden ({detail}).",
             "Der Treiber ist abgestürzt, die Karte ist zu heiß geworden, oder sie sitzt nicht fest.",
-            "Den Rechner neu starten. Kehrt es wieder: Lüftung, Stromkabel und Sitz der Karte prüfen lassen.",
+            "Den Rechner neu starten (`sudo reboot`). Kehrt es wieder: Lüftung, Stromkabel und Sitz der Karte prüfen lassen.",
         ),
         (
             "A graphics card has gone ({detail}).",
             "The driver has crashed, the card was too hot, or it does not sit well.",
-            "Restart the computer. If it comes again, have fans, power cable and seat of the card looked at.",
+            "Restart the computer (`sudo reboot`). If it comes again, have fans, power cable and seat of the card looked at.",
         ),
     ),
     named(

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -38,6 +39,12 @@ FIELDS = (
 
 UNKNOWN_TO_OLD_DRIVERS = "compute_cap"
 """Old drivers refuse a question for this field as a whole, so they are asked again without it."""
+
+LOST_WORDS = ("unable to determine the device handle", "is lost", "unknown error")
+"""What `nvidia-smi` says, in small letters, of a card that has fallen off the bus; it then fails, or fails for that card."""
+
+MOST_GPUS = 64
+"""So many are asked for one by one, where a lost one keeps `nvidia-smi` from listing the others."""
 
 Version = tuple[int, int]
 """Major and minor number."""
@@ -101,19 +108,51 @@ def pretended_gpus(description: str) -> tuple[Gpu, ...]:
 
 
 def detected_gpus(seconds: float = QUERY_SECONDS) -> tuple[Gpu, ...]:
-    """The GPUs that `nvidia-smi` lists; none if it is missing, fails, or takes longer than `seconds`."""
+    """The GPUs that `nvidia-smi` lists; none if it is missing, fails, or takes longer than `seconds`.
+
+    A card that has fallen off the bus is not among them; the others are, also where `nvidia-smi` fails over it.
+    """
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return ()
-    for fields in (FIELDS, tuple(field for field in FIELDS if field != UNKNOWN_TO_OLD_DRIVERS)):
-        query = [tool, f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
-        try:
-            done = subprocess.run(query, capture_output=True, text=True, timeout=seconds, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            return ()
-        if done.returncode == 0:
-            return parse_nvidia_smi(done.stdout, fields)
+    deadline = time.monotonic() + seconds
+    try:
+        for fields in (FIELDS, tuple(field for field in FIELDS if field != UNKNOWN_TO_OLD_DRIVERS)):
+            done = _query(tool, fields, deadline)
+            if done.returncode == 0:
+                return parse_nvidia_smi(done.stdout, fields)
+            if _tells_of_a_lost_card(done):
+                return _each_gpu(tool, fields, deadline)
+    except (OSError, subprocess.TimeoutExpired):
+        pass
     return ()
+
+
+def _each_gpu(tool: str, fields: tuple[str, ...], deadline: float) -> tuple[Gpu, ...]:
+    """The GPUs that answer when each is asked by itself.
+
+    Raises:
+        OSError, subprocess.TimeoutExpired: the tool does not start, or it takes too long.
+    """
+    gpus: list[Gpu] = []
+    for index in range(MOST_GPUS):
+        done = _query(tool, fields, deadline, "-i", str(index))
+        if done.returncode == 0:
+            gpus += parse_nvidia_smi(done.stdout, fields)
+        elif not _tells_of_a_lost_card(done):
+            break  # there is no card with this index
+    return tuple(gpus)
+
+
+def _query(tool: str, fields: tuple[str, ...], deadline: float, *words: str) -> subprocess.CompletedProcess[str]:
+    query = [tool, *words, f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
+    left = max(0.0, deadline - time.monotonic())
+    return subprocess.run(query, capture_output=True, text=True, timeout=left, check=False)
+
+
+def _tells_of_a_lost_card(done: subprocess.CompletedProcess[str]) -> bool:
+    text = (done.stdout + done.stderr).lower()
+    return any(words in text for words in LOST_WORDS)
 
 
 def select_visible(gpus: tuple[Gpu, ...], chosen: str | None) -> tuple[Gpu, ...]:
@@ -128,7 +167,7 @@ def select_visible(gpus: tuple[Gpu, ...], chosen: str | None) -> tuple[Gpu, ...]
 def parse_nvidia_smi(answer: str, fields: tuple[str, ...] = FIELDS) -> tuple[Gpu, ...]:
     """Parse `nvidia-smi`'s lines of these fields, of which the name is the last; other lines are skipped.
 
-    A GPU without memory of its own (`[N/A]`) shares the machine's.
+    A GPU without memory of its own (`[N/A]`) shares the machine's; one that is lost (`[GPU is lost]`) is skipped.
     """
     gpus = []
     for line in answer.splitlines():
@@ -137,6 +176,8 @@ def parse_nvidia_smi(answer: str, fields: tuple[str, ...] = FIELDS) -> tuple[Gpu
         if len(values) < len(fields) or not card["index"].isdigit():
             continue
         total, busy = card["memory.total"], card["utilization.gpu"]
+        if any(words in total.lower() for words in LOST_WORDS):
+            continue
         gpus.append(
             Gpu(
                 index=int(card["index"]),

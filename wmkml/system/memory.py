@@ -13,6 +13,9 @@ from wmkml.system.control_groups import HIERARCHIES, MEMBERSHIP, group_folders
 MEMINFO = Path("/proc/meminfo")
 """The kernel's account of the machine's memory (man 5 proc)."""
 
+VMSTAT = Path("/proc/vmstat")
+"""The kernel's counters of virtual memory."""
+
 
 def memory_gib() -> float:
     """The machine's memory in GiB, or less by the limit of this process's control group: beyond that the kernel kills it."""
@@ -62,6 +65,18 @@ def used_memory() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def memory_kills(vmstat: Path = VMSTAT) -> int:
+    """How many processes the kernel has killed since its start because memory was short, also by a control group's limit.
+
+    0 where the kernel does not count them (before Linux 4.13, and elsewhere).
+    """
+    try:
+        counted = re.search(r"^oom_kill (\d+)$", vmstat.read_text(encoding="ascii"), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(counted[1]) if counted else 0
+
+
 def peak_memory() -> int:
     """The most memory this process has had, in bytes; 0 where the system does not say."""
     try:
@@ -83,11 +98,13 @@ def _left_in(folder: Path) -> int | None:
     used = _number_in(folder, "memory.current", "memory.usage_in_bytes")
     if limit is None or used is None:
         return None
-    # Files that were read are counted as used, and given back when memory is needed.
+    # Files that were read are counted as used, and given back when memory is needed; MemAvailable has them as well.
     statistics = folder / "memory.stat"
     text = statistics.read_text(encoding="ascii") if statistics.is_file() else ""
-    cached = re.search(r"^(?:total_)?inactive_file (\d+)$", text, re.MULTILINE)
-    return max(0, limit - used + (int(cached[1]) if cached else 0))
+    counted = {name: int(number) for name, number in re.findall(r"^(\w+) (\d+)$", text, re.MULTILINE)}
+    # In version 1 the plain names leave out the groups below.
+    cached = sum(counted.get(f"total_{name}", counted.get(name, 0)) for name in ("inactive_file", "active_file"))
+    return max(0, limit - used + cached)
 
 
 def _number_in(folder: Path, *names: str) -> int | None:

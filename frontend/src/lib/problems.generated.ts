@@ -471,17 +471,30 @@ export const PROBLEMS: Record<string, NamedProblem> = {
       "remedy": "End other programs on this computer."
     }
   },
+  "memory_kills": {
+    "severity": "warning",
+    "de": {
+      "title": "Der Arbeitsspeicher war voll: Das Betriebssystem hat {detail} Prozess(e) beendet.",
+      "cause": "Auf diesem Rechner laufen noch andere Programme, oder das Modell ist zu groß für ihn.",
+      "remedy": "Was zur Installation gehört, startet von selbst neu. Andere Programme beenden; kehrt es wieder, ein kleineres Modell."
+    },
+    "en": {
+      "title": "Memory was full: the operating system has killed {detail} process(es).",
+      "cause": "Other programs run on this computer, or the model is too large for it.",
+      "remedy": "What belongs to the installation is started again by itself. End other programs; if it comes again, a smaller model."
+    }
+  },
   "gpu_gone": {
     "severity": "trouble",
     "de": {
       "title": "Eine Grafikkarte ist verschwunden ({detail}).",
       "cause": "Der Treiber ist abgestürzt, die Karte ist zu heiß geworden, oder sie sitzt nicht fest.",
-      "remedy": "Den Rechner neu starten. Kehrt es wieder: Lüftung, Stromkabel und Sitz der Karte prüfen lassen."
+      "remedy": "Den Rechner neu starten (`sudo reboot`). Kehrt es wieder: Lüftung, Stromkabel und Sitz der Karte prüfen lassen."
     },
     "en": {
       "title": "A graphics card has gone ({detail}).",
       "cause": "The driver has crashed, the card was too hot, or it does not sit well.",
-      "remedy": "Restart the computer. If it comes again, have fans, power cable and seat of the card looked at."
+      "remedy": "Restart the computer (`sudo reboot`). If it comes again, have fans, power cable and seat of the card looked at."
     }
   },
   "gpu_driver": {

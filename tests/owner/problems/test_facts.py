@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from wmkml.owner.problems.facts import OwnerFacts, judge
-from wmkml.owner.problems.memory import Durations, RestartCounter, SeenGpus, WallClock
+from wmkml.owner.problems.facts import OwnerFacts, judge, low_memory_gib
+from wmkml.owner.problems.memory import Durations, MemoryKills, RestartCounter, SeenGpus, WallClock, planned_gpus
 from wmkml.problems.table import PROBLEMS
 
 WELL = OwnerFacts(has_hours=True, clock_synchronised=True, memory_free_gib=8, memory_total_gib=16)
@@ -46,6 +46,7 @@ PROVOKED: dict[str, tuple[dict[str, Any], str]] = {
     "disk": ({"disk_free_gib": 4.9}, "4.9"),
     "quota": ({"quota_excess_gib": 12.0}, "12.0"),
     "memory": ({"memory_free_gib": 0.7}, "0.7"),
+    "memory_kills": ({"memory_kills": 2}, "2"),
     "gpu_gone": ({"gpus_gone": ("NVIDIA A100",)}, "NVIDIA A100"),
     "clock_jumped": ({"clock_jump_seconds": -3600.0}, "-3600"),
     "clock_unsynchronised": ({"clock_synchronised": False}, ""),
@@ -120,3 +121,28 @@ def test_a_card_that_was_seen_is_missed() -> None:
     assert gpus.gone(["A100", "A100"]) == ()
     assert gpus.gone(["A100"]) == ("A100",)
     assert gpus.gone(["A100", "A100"]) == ()
+
+
+def test_a_card_of_the_plan_that_was_never_seen_is_missed_too() -> None:
+    gpus = SeenGpus(planned=2)
+    assert gpus.gone(["A100"]) == ("GPU",)
+    assert gpus.gone(["A100", "A100"]) == ()
+    assert gpus.gone([]) == ("A100", "A100")
+    assert planned_gpus({"WMKML_ALL_GPUS": "0,2"}) == 2
+    assert planned_gpus({"WMKML_ALL_GPUS": "0,2", "WMKML_GPUS": "2"}) == 0, "they are pretended, and never there"
+    assert planned_gpus({}) == 0
+
+
+def test_what_the_kernel_kills_for_memory_is_counted_from_now_on_and_forgotten() -> None:
+    kills = MemoryKills()
+    assert kills.count(7, 0.0) == 0, "before this process began"
+    assert kills.count(9, 10.0) == 2
+    assert kills.count(10, 500.0) == 3
+    assert kills.count(10, 915.0) == 1
+    assert kills.count(10, 2000.0) == 0
+
+
+def test_memory_is_short_by_its_share_and_on_small_machines_by_what_is_left() -> None:
+    assert low_memory_gib(128) == pytest.approx(6.4)
+    assert low_memory_gib(8) == 0.5
+    assert low_memory_gib(1) == pytest.approx(0.15)

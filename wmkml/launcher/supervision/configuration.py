@@ -47,6 +47,7 @@ class Program:
     `stop_seconds`: between SIGTERM and SIGKILL.
     `start_seconds`: a program that ends sooner counts as not started.
     `retries`: after this many failed starts supervisord gives up, and the launcher begins anew.
+    `expendable`: thousandths of the machine's memory by which it counts as larger when the kernel must kill a process.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Program:
     stop_seconds: int = 10
     start_seconds: int = SHORTEST_LIFE_SECONDS
     retries: int = RETRIES
+    expendable: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def write_configuration(
 def _program_section(
     files: SupervisorFiles, program: Program, priority: int, root: Path, log_limit: LogLimit
 ) -> list[str]:
-    command = [sys.executable, "-m", "wmkml.launcher.supervision.child", *program.command]
+    command = [sys.executable, "-m", "wmkml.launcher.supervision.child", str(program.expendable), *program.command]
     environment = ",".join(f'{name}="{_value(value)}"' for name, value in program.environment.items())
     return [
         f"[program:{program.name}]",

@@ -15,7 +15,13 @@ LEAST_DISK_GIB = 1.0
 """Below this no run can be kept any more."""
 
 LOW_MEMORY_SHARE = 0.05
-"""A smaller share of free memory than this is a problem."""
+"""A smaller share of free memory than this is a problem …"""
+
+LOW_MEMORY_GIB = 0.5
+"""… and so is less than this, where a twentieth is soon used up; but not more than LARGEST_LOW_SHARE."""
+
+LARGEST_LOW_SHARE = 0.15
+"""On a machine with little memory less than this share of it is a problem, however little that is."""
 
 MANY_RESTARTS = 3
 """So many restarts of the language model within RESTART_WINDOW_SECONDS are a problem."""
@@ -45,7 +51,8 @@ class OwnerFacts:
         in_trouble: codes of lights that show trouble, as `worker_away`.
         data_problem: why the data folder cannot be written.
         skipped_rounds: how many rounds of the run were skipped, if the newest was.
-        gpus_gone: names of graphics cards that were seen since the owner's start and are gone.
+        memory_kills: processes that the kernel has killed lately because memory was short.
+        gpus_gone: names of graphics cards that were seen since the owner's start, or planned, and are gone.
         restarts: of the language model, within RESTART_WINDOW_SECONDS.
         minutes_without_iteration: since a new iteration answered, while rounds are played; `patience_minutes`: the most.
         adapters_gone: iterations of the run whose files are gone.
@@ -60,6 +67,7 @@ class OwnerFacts:
     disk_free_gib: float = 1e6
     memory_free_gib: float = 1e6
     memory_total_gib: float = 1e6
+    memory_kills: int = 0
     unstored: str = ""
     data_problem: str = ""
     osc_unreachable: tuple[str, ...] = ()
@@ -101,6 +109,11 @@ class PresentProblem:
 def judge(facts: OwnerFacts) -> list[PresentProblem]:
     """Every problem that these facts hold, those that visitors notice first."""
     return [*_of_services(facts), *_of_exhibition(facts), *_of_machine(facts)]
+
+
+def low_memory_gib(total_gib: float) -> float:
+    """Less free memory than this is a problem, in GiB."""
+    return max(LOW_MEMORY_SHARE * total_gib, min(LOW_MEMORY_GIB, LARGEST_LOW_SHARE * total_gib))
 
 
 def _of_services(facts: OwnerFacts) -> list[PresentProblem]:
@@ -162,8 +175,10 @@ def _of_machine(facts: OwnerFacts) -> list[PresentProblem]:
         problems.append(PresentProblem("disk", f"{facts.disk_free_gib:.1f}"))
     if facts.quota_excess_gib:
         problems.append(PresentProblem("quota", f"{facts.quota_excess_gib:.1f}"))
-    if facts.memory_free_gib < LOW_MEMORY_SHARE * facts.memory_total_gib:
+    if facts.memory_free_gib < low_memory_gib(facts.memory_total_gib):
         problems.append(PresentProblem("memory", f"{facts.memory_free_gib:.1f}"))
+    if facts.memory_kills:
+        problems.append(PresentProblem("memory_kills", str(facts.memory_kills)))
     if facts.gpus_gone:
         problems.append(PresentProblem("gpu_gone", ", ".join(facts.gpus_gone)))
     if abs(facts.clock_jump_seconds) > CLOCK_JUMP_SECONDS:

@@ -10,10 +10,9 @@ import shutil
 import time
 from pathlib import Path
 
-import psutil
-
 from wmkml.protocol.desk import DeskGpu, DeskMachine
 from wmkml.system.gpus import Gpu, detected_gpus
+from wmkml.system.memory import available_gib, memory_gib
 
 GIB = 2.0**30
 GPU_POLL_SECONDS = 5.0
@@ -33,6 +32,8 @@ class MachineWatch:
         self._gpus: list[DeskGpu] = []
         self._gpus_read_at = -GPU_POLL_SECONDS
         self._gpu_task: asyncio.Task[None] | None = None
+        self.gpu_names: tuple[str, ...] | None = None
+        """The names of all cards, also of those that the desk does not show; None: they were not read yet."""
 
     def read(self, ask_gpus: bool = True) -> DeskMachine:
         """The resources now; those of GPUs as last read.
@@ -45,18 +46,20 @@ class MachineWatch:
             self._gpu_task = asyncio.create_task(self._read_gpus())
         # Somebody may have deleted the folder: that is a problem of its own.
         present = next(folder for folder in (self._data, *self._data.parents) if folder.exists())
-        disk, memory = psutil.disk_usage(str(present)), psutil.virtual_memory()
+        disk, memory = shutil.disk_usage(present), memory_gib()
+        free = available_gib()
         return DeskMachine(
             disk_free_gib=disk.free / GIB,
             disk_total_gib=disk.total / GIB,
-            memory_free_gib=memory.available / GIB,
-            memory_total_gib=memory.total / GIB,
+            memory_free_gib=memory if free is None else min(free, memory),
+            memory_total_gib=memory,
             gpus=self._gpus,
         )
 
     async def _read_gpus(self) -> None:
         try:
-            self._gpus = desk_gpus(await asyncio.to_thread(detected_gpus, NVIDIA_SMI_TIMEOUT_SECONDS))
+            gpus = await asyncio.to_thread(detected_gpus, NVIDIA_SMI_TIMEOUT_SECONDS)
+            self._gpus, self.gpu_names = desk_gpus(gpus), tuple(gpu.name for gpu in gpus)
         finally:
             self._gpus_read_at, self._gpu_task = time.monotonic(), None
 

@@ -6,9 +6,14 @@ Pure: every method gets the monotonic time, in seconds.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from wmkml.config.planned import ALL_GPUS
 from wmkml.owner.problems.facts import CLOCK_JUMP_SECONDS, RESTART_WINDOW_SECONDS
+from wmkml.system.gpus import GPUS_VARIABLE
+
+KILLS_REMEMBERED_SECONDS = 900.0
+"""How long a process is counted that was killed because memory was short."""
 
 JUMP_REMEMBERED_SECONDS = 900.0
 """How long a jump of the clock is shown."""
@@ -63,14 +68,39 @@ class WallClock:
         return self._jump
 
 
+class MemoryKills:
+    """How many processes the kernel has killed lately because memory was short."""
+
+    def __init__(self) -> None:
+        self._known: int | None = None
+        self._times: deque[float] = deque()
+
+    def count(self, killed: int, now: float) -> int:
+        """The number within KILLS_REMEMBERED_SECONDS.  `killed`: since the machine's start."""
+        if self._known is not None:
+            self._times.extend([now] * (killed - self._known))
+        self._known = killed
+        while self._times and now - self._times[0] > KILLS_REMEMBERED_SECONDS:
+            self._times.popleft()
+        return len(self._times)
+
+
 class SeenGpus:
     """The most graphics cards of each name that were seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, planned: int = 0) -> None:
+        """`planned`: the plan's cards; what of them was never seen has gone before this process began."""
+        self._planned = planned
         self._most: Counter[str] = Counter()
 
     def gone(self, names: Sequence[str]) -> tuple[str, ...]:
         """The names of cards that were there and are not any more; a name for each card."""
         present = Counter(names)
         self._most |= present
-        return tuple((self._most - present).elements())
+        return (*(self._most - present).elements(), *["GPU"] * (self._planned - self._most.total()))
+
+
+def planned_gpus(environment: Mapping[str, str]) -> int:
+    """How many real graphics cards the launcher's plan has, by the owner's environment; 0 where they are pretended."""
+    listed = environment.get(ALL_GPUS, "")
+    return len(listed.split(",")) if listed and not environment.get(GPUS_VARIABLE) else 0

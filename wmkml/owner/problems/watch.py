@@ -6,6 +6,7 @@ What takes time, as a write to the disk, is looked at in a thread, less often.
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,10 +18,11 @@ from wmkml.owner.context import OwnerContext
 from wmkml.owner.problems.facts import OwnerFacts, Page, PresentProblem, judge
 from wmkml.owner.problems.lights import Lights
 from wmkml.owner.problems.machine import MachineWatch
-from wmkml.owner.problems.memory import Durations, RestartCounter, SeenGpus, WallClock
+from wmkml.owner.problems.memory import Durations, MemoryKills, RestartCounter, SeenGpus, WallClock, planned_gpus
 from wmkml.owner.rounds.round_opening import adapters_gone
 from wmkml.protocol.desk import DeskLight, DeskMachine, DeskProblem
 from wmkml.system.clock_synchronisation import clock_synchronised
+from wmkml.system.memory import memory_kills
 
 LOOK_SECONDS = 1.0
 """How often it is looked."""
@@ -51,7 +53,8 @@ class ProblemWatch:
         self._owner = owner
         self._lights, self._machine = Lights(owner), MachineWatch(owner.paths.data)
         self._durations, self._restarts = Durations(), RestartCounter()
-        self._clock, self._gpus, self._slow = WallClock(), SeenGpus(), SlowFacts()
+        self._clock, self._gpus, self._slow = WallClock(), SeenGpus(planned_gpus(os.environ)), SlowFacts()
+        self._memory_kills = MemoryKills()
         self._present: dict[tuple[str, str], DeskProblem] = {}
         self._iteration: tuple[str, int] | None = None
         """The run and iteration that answered at the last look."""
@@ -126,7 +129,8 @@ class ProblemWatch:
             ),
             nodes_refused=tuple((node.address, node.reason) for node in owner.watch.nodes if node.state == "refused"),
             skipped_rounds=skipped,
-            gpus_gone=self._gpus.gone([gpu.name for gpu in self.machine.gpus]),
+            memory_kills=self._memory_kills.count(memory_kills(), now),
+            gpus_gone=() if self._machine.gpu_names is None else self._gpus.gone(self._machine.gpu_names),
             restarts=self._restarts.count(owner.watch.last_poll != "absent", now),
             worker_unable=owner.workers.unable_reason,
             minutes_without_iteration=minutes("iteration", plays_rounds, now) if plays_rounds else None,
