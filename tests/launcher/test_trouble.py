@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from supervisor import poller
 
 from tests.launcher.launched_standins import StandinCluster, standin_cluster, until
 from tests.launcher.standin_cluster import standin_command
@@ -20,6 +21,8 @@ from tests.small_disk import SmallDisk, small_disk
 from wmkml.launcher.services import Service, answers_at
 from wmkml.launcher.supervision.cluster import Cluster
 from wmkml.launcher.supervision.configuration import LogLimit, Program
+from wmkml.launcher.supervision.quick_polls import use_quick_polls
+from wmkml.launcher.supervision.supervisor import Supervisor
 from wmkml.system.ports import free_port
 
 pytestmark = pytest.mark.process
@@ -165,3 +168,46 @@ def test_a_data_folder_that_is_read_only_is_told_of(disk: SmallDisk, tmp_path: P
         )
         assert done.returncode in (1, 2), command
         assert "Read-only file system" in done.stderr and "Traceback" not in done.stderr, done.stderr
+
+
+def test_supervisord_looks_for_what_has_ended_ten_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(poller, "Poller", poller.Poller)  # put back afterwards
+    use_quick_polls()
+    monkeypatch.setattr(poller.PollPoller, "poll", lambda _self, timeout: waits.append(timeout))
+    quick = poller.Poller(None)
+    for timeout in (1, 0.01):
+        quick.poll(timeout)
+    assert waits == [0.1, 0.01]
+
+
+def test_after_the_end_of_supervisord_nobody_waits_long_for_the_first_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wmkml.launcher.supervision.cluster.FIRST_SECONDS", 0.5)
+    reasons: list[str] = []  # why the first one is not ready
+    stop_event = threading.Event()
+    services = [
+        Service(Program(name, standin_command("serve", str(free_port()))), pending)
+        for name, pending in (("first", lambda: reasons[0] if reasons else None), ("second", lambda: None))
+    ]
+    cluster = Cluster(tmp_path / "data", tmp_path / "logs", ROOT, services, stop_event, lambda _line: None)
+
+    def running() -> dict[str, int]:
+        states = Supervisor(cluster.files.socket).program_states()
+        return {state["name"]: state["pid"] for state in states if state["pid"]}
+
+    try:
+        assert cluster.start()
+        before = until(lambda: pids if len(pids := running()) == 2 else None, "both")
+        reasons.append("starts and starts")
+        daemon = psutil.Process(before["first"]).parent()
+        assert daemon is not None
+        daemon.kill()
+        until(lambda: None if psutil.pid_exists(daemon.pid) and daemon.status() != "zombie" else True, "its end")
+        assert not cluster.wait(30), "it notices the end, and no stop was asked for"
+        cluster.restart_failed()
+        after = running()
+        assert set(after) == {"first", "second"} and not set(after.values()) & set(before.values())
+    finally:
+        cluster.end()

@@ -193,7 +193,7 @@ def _launch_locked(
             return 1 if status is None else status
         for line in address_lines(plan):
             report(line)
-        while not stop_event.wait(WATCH_SECONDS):
+        while not cluster.wait(WATCH_SECONDS):
             cluster.restart_failed()
         return 0
     finally:

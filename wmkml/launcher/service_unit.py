@@ -19,8 +19,8 @@ from pathlib import Path
 
 UNIT = "watch-me-kill-my-language.service"
 
-RESTART_SECONDS = 10
-"""Seconds before it is started again: long enough that a wrong setting does not fill the journal."""
+RESTART_SECONDS = 3
+"""Seconds before it is started again: visitors wait for it, and a wrong setting shall not fill the journal."""
 
 STOP_SECONDS = 90
 """Seconds that the launcher may take to end its services; it takes up to 60."""

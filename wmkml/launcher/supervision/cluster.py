@@ -6,6 +6,7 @@ steps and returns once the stop event is set, so that a signal ends a cluster at
 
 from __future__ import annotations
 
+import math
 import subprocess
 import threading
 import time
@@ -35,6 +36,9 @@ Report = Callable[[str], None]
 POLL_SECONDS = 0.2
 """How often services are asked whether they are ready."""
 
+LOOK_SECONDS = 0.1
+"""How often it is looked whether supervisord has ended, while everything runs."""
+
 REPORT_SECONDS = 5.0
 """How often a wait reports what it is for."""
 
@@ -43,6 +47,9 @@ LAST_BYTES = 4096
 
 RESTART_SECONDS = 5.0
 """How long the launcher waits before it starts supervisord once more that did not start."""
+
+FIRST_SECONDS = 3.0
+"""How long the others wait for the first service when everything is started again: visitors wait for all of them."""
 
 END_SECONDS = 45.0
 """How long supervisord may take to stop its programs: longer than their stop times together."""
@@ -97,12 +104,13 @@ class Cluster:
         """Start everything again; where that fails, it is tried again at a later look."""
         try:
             end_marked_processes(self._mark)
-            self._start_supervised()
+            self._start_supervised(FIRST_SECONDS)
         except (OSError, RuntimeError) as error:
             self._report(f"It could not be started ({error}); it is tried again.")
             self._start_after = time.monotonic() + RESTART_SECONDS
 
-    def _start_supervised(self) -> bool:
+    def _start_supervised(self, first_seconds: float = math.inf) -> bool:
+        """Start supervisord and the services.  `first_seconds`: how long the others wait for the first one at most."""
         self._supervisord = start_supervisord(self.files, self._mark, self._root)
         while not self._supervisor.answers():
             if self._stop_event.wait(POLL_SECONDS):
@@ -111,7 +119,7 @@ class Cluster:
                 raise RuntimeError(f"supervisord did not start; see {self.files.logs}/supervisord.err")
         first, *others = self._services
         self._supervisor.start(first.program.name)
-        if not self._wait_for([first]):
+        if not self._wait_for([first], first_seconds):
             return False
         for service in others:
             self._supervisor.start(service.program.name)
@@ -121,7 +129,17 @@ class Cluster:
         """Wait for every service, reporting what each waits for; False if the stop event was set before."""
         return self._wait_for(self._services)
 
-    def _wait_for(self, services: Sequence[Service]) -> bool:
+    def wait(self, seconds: float) -> bool:
+        """Wait so long, or until supervisord ends; returns whether the stop event is set."""
+        deadline = time.monotonic() + seconds
+        while not self._stop_event.wait(max(0.0, min(LOOK_SECONDS, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline or (self._supervisord is not None and self._supervisord.poll() is not None):
+                return False
+        return True
+
+    def _wait_for(self, services: Sequence[Service], seconds: float = math.inf) -> bool:
+        """Wait until they are ready, or for so long; False if the stop event was set before."""
+        deadline = time.monotonic() + seconds
         reported_at = time.monotonic()
         waiting = list(services)
         while True:
@@ -133,7 +151,7 @@ class Cluster:
                     self._reported_ready.add(name)
                     self._report(f"  {name} is ready ({time.monotonic() - self._started_at:.0f} s).")
             waiting = [service for service in waiting if service.program.name in reasons]
-            if not waiting:
+            if not waiting or time.monotonic() >= deadline:
                 return True
             if time.monotonic() - reported_at >= REPORT_SECONDS:
                 reported_at = time.monotonic()

@@ -12,6 +12,7 @@ import sys
 from supervisor import supervisord
 
 from wmkml.launcher.supervision.patient_logs import use_patient_logs
+from wmkml.launcher.supervision.quick_polls import use_quick_polls
 from wmkml.launcher.supervision.supervisor import CLUSTER_VARIABLE
 from wmkml.system.orphans import Mark, end_marked_processes
 from wmkml.system.parent_process import end_with_parent
@@ -22,6 +23,7 @@ def main() -> int:
     configuration, parent = sys.argv[1], int(sys.argv[2])
     end_with_parent(parent)
     use_patient_logs()
+    use_quick_polls()
     try:
         supervisord.main(["-n", "-c", configuration])
     finally:
