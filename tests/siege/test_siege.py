@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.launcher.launched_standins import until
 from wmkml.config.paths import PROJECT
+from wmkml.launcher.supervision.supervisor import cluster_mark
 from wmkml.siege.report import SiegeReport
+from wmkml.system.orphans import marked_processes
 
 pytestmark = pytest.mark.process
 
@@ -32,6 +36,32 @@ def test_a_small_siege_holds(tmp_path: Path) -> None:
         assert section.held == section.tried == section.wanted
     assert report.sections[2].counts["acknowledged pairs"] >= KILLS
     assert done.returncode == (0 if report.ok else 1)
+
+
+@pytest.mark.timeout(900)
+def test_a_siege_that_is_killed_leaves_its_report_and_no_cluster(tmp_path: Path) -> None:
+    file = tmp_path / "siege.json"
+    command = [sys.executable, "-m", "wmkml", "siege", "--sections", "clients", "--report", str(file)]
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    with (tmp_path / "output").open("wb") as output:
+        siege = subprocess.Popen(
+            [*command, "--engine", "transformers"], cwd=PROJECT, stdout=output, stderr=output, env=environment
+        )
+
+    def report() -> SiegeReport | None:
+        return SiegeReport.model_validate_json(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+    try:
+        until(lambda: ((seen := report()) is not None and seen.sections[0].tried > 0) or None, "the first attacks", 700)
+        [data] = tmp_path.glob("wmkml-siege-*/data")
+        assert marked_processes(cluster_mark(data))
+    finally:
+        siege.kill()
+        siege.wait()
+    left = report()
+    assert left is not None and left.interrupted and not left.ok
+    assert 0 < left.sections[0].tried < left.sections[0].wanted and left.sections[0].seconds > 0
+    until(lambda: not marked_processes(cluster_mark(data)) or None, "the cluster to end", 60)
 
 
 def test_an_unknown_section_is_named(tmp_path: Path) -> None:

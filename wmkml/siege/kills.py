@@ -64,9 +64,9 @@ async def attack_kills(cluster: SiegedCluster, options: SiegeOptions, report: Se
             if options.time_is_up():
                 break
             await asyncio.sleep(chance.uniform(*PAUSE_SECONDS))
-            report.tried += 1
-            problems = await _kill(cluster, chance, run, stations, report)
+            problems = await _kill(cluster, chance, run, stations, report, number + 1)
             problems += await _lost(cluster, stations, adapters)
+            report.tried += 1  # now: a kill over which the siege was ended was not tried to its end
             report.held += not problems
             for problem in problems:
                 report.add_problem(f"Kill {number + 1}: {problem}")
@@ -89,7 +89,12 @@ async def attack_kills(cluster: SiegedCluster, options: SiegeOptions, report: Se
 
 
 async def _kill(
-    cluster: SiegedCluster, chance: random.Random, run: str, stations: list[SiegeStation], report: SectionReport
+    cluster: SiegedCluster,
+    chance: random.Random,
+    run: str,
+    stations: list[SiegeStation],
+    report: SectionReport,
+    number: int,
 ) -> list[str]:
     """Kill one process and wait until all is well again; returns what was not."""
     before = await cluster.state()
@@ -112,15 +117,13 @@ async def _kill(
                     continue
                 report.note_worst(f"until {name} is started again, s", seconds)
                 if seconds > BACK_SECONDS:
-                    report.late.append(
-                        f"Kill {report.tried}, of {role}: {name} was started again after {seconds:.1f} s."
-                    )
+                    report.late.append(f"Kill {number}, of {role}: {name} was started again after {seconds:.1f} s.")
         await cluster.until(cluster.state, "the owner to answer")
         if role in ("owner", "supervisord"):
             seconds = time.monotonic() - killed_at
             report.note_worst("until the owner answers again, s", seconds)
             if seconds > BACK_SECONDS:
-                report.late.append(f"Kill {report.tried}, of {role}: the owner answered again after {seconds:.1f} s.")
+                report.late.append(f"Kill {number}, of {role}: the owner answered again after {seconds:.1f} s.")
         await cluster.until_ready()
         report.note_worst("until everything is ready again, engine start included, s", time.monotonic() - killed_at)
         await cluster.until(

@@ -34,14 +34,14 @@ async def attack_prompts(cluster: SiegedCluster, options: SiegeOptions, report: 
                     return
                 # Made from its number alone: which attacker asks it makes no difference.
                 chance = random.Random(options.seed * 1_000_003 + number)
-                report.tried += 1
                 problem = await _ask(client, chance, f"siege-{place}", report)
+                report.tried += 1  # now: a prompt that is under way when the siege is ended was not tried
                 if problem:
                     report.add_problem(f"Prompt {number} of seed {options.seed}: {problem}.")
                 else:
                     report.held += 1
-                if (number + 1) % 500 == 0:
-                    say(f"Prompt {number + 1} of {options.prompts}.")
+                if report.tried % 500 == 0:
+                    say(f"Prompt {report.tried} of {options.prompts}: {report.tried - report.held} did not hold.")
 
         await asyncio.gather(*(ask_on(place) for place in range(AT_ONCE)))
     await cluster.until_ready()

@@ -10,13 +10,14 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
+import httpx
 import psutil
 
 from wmkml.protocol.conversation import ChatRequest
 from wmkml.rehearsal.visitors import ask
 from wmkml.siege.options import SiegeOptions
 from wmkml.siege.report import SectionReport
-from wmkml.siege.sieged_cluster import SiegedCluster, say
+from wmkml.siege.sieged_cluster import CannotSiegeError, SiegedCluster, say
 
 SETTLED_RUN = 10
 """From this run on nothing may grow: caches are filled by then, and allocators hold what they need."""
@@ -42,8 +43,8 @@ async def attack_runs(cluster: SiegedCluster, options: SiegeOptions, report: Sec
         for number in range(options.runs):
             if options.time_is_up():
                 break
+            problem = await _play_noted(cluster)
             report.tried += 1
-            problem = await _play(cluster)
             for name, value in (await asyncio.to_thread(resources, cluster)).items():
                 samples[name].append(value)
             if problem:
@@ -51,9 +52,19 @@ async def attack_runs(cluster: SiegedCluster, options: SiegeOptions, report: Sec
             else:
                 report.held += 1
             if (number + 1) % 5 == 0:
-                say(f"Run {number + 1} of {options.runs}.")
+                compare(samples, report, final=False)
+                say(f"Run {number + 1} of {options.runs}: {report.tried - report.held} did not hold.")
     finally:
         compare(samples, report)
+
+
+async def _play_noted(cluster: SiegedCluster) -> str:
+    """One run; returns what was wrong, or nothing.  A run that does not come to its end is no reason to play no other."""
+    try:
+        return await _play(cluster)
+    except (CannotSiegeError, httpx.HTTPError) as error:
+        await cluster.until_ready()
+        return str(error) or f"{type(error).__name__}."
 
 
 async def _play(cluster: SiegedCluster) -> str:
@@ -95,8 +106,8 @@ def resources(cluster: SiegedCluster) -> dict[str, float]:
     return held
 
 
-def compare(samples: dict[str, list[float]], report: SectionReport) -> None:
-    """Note what each value was after the tenth run and in the end, and a problem for each that grew."""
+def compare(samples: dict[str, list[float]], report: SectionReport, *, final: bool = True) -> None:
+    """Note by how much each value has grown since the tenth run, and in the end a problem for each that grew."""
     for name, values in samples.items():
         settled = min(SETTLED_RUN, len(values) // 2)
         window = min(WINDOW, len(values) - settled)
@@ -107,7 +118,7 @@ def compare(samples: dict[str, list[float]], report: SectionReport) -> None:
         growth = (after - before) / before if before else float(after > before)
         report.figures[f"growth of {name}, %"] = round(100 * growth, 2)
         kind = name.split()[0]
-        if after - before > max(GROWTH * before, SLACK[kind]):
+        if final and after - before > max(GROWTH * before, SLACK[kind]):
             report.add_problem(f"{name} grew from {before:.0f} after run {settled} to {after:.0f} after {len(values)}.")
 
 

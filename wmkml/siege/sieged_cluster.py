@@ -92,7 +92,9 @@ class SiegedCluster:
         """
         self.folder, self.output = folder, folder / "launcher.log"
         ports = {"owner": free_port(), "inference": free_port(), "osc": free_port(socket.SOCK_DGRAM)}
-        self._command = [sys.executable, "-m", "wmkml", "cluster", *words]
+        # Tied to this process: a siege that is killed leaves no cluster behind.
+        tied = [sys.executable, "-m", "wmkml.launcher.supervision.child", "0"]
+        self._command = [*tied, sys.executable, "-m", "wmkml", "cluster", *words]
         for key, value in siege_settings(ports, folder / "data").items():
             self._command += ["--set", f"{key}={json.dumps(value)}"]
         self._launcher: subprocess.Popen[bytes] | None = None
