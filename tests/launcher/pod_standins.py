@@ -6,6 +6,7 @@ really be computed on a card.  Standard library only: every Python process of th
 
 from __future__ import annotations
 
+import functools
 import importlib.abc
 import importlib.machinery
 import importlib.metadata
@@ -19,17 +20,26 @@ from typing import Any
 Change = Callable[[ModuleType], None]
 
 
-def install(*, transformers_for_vllm: bool) -> None:
+def cards_there(machine: str) -> list[str]:
+    """The cards of this process's `CUDA_VISIBLE_DEVICES` that have not fallen off the bus."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    return [card for card in visible if card and not os.path.exists(f"{machine}/lost-{card}")]  # noqa: PTH110
+
+
+def install(*, transformers_for_vllm: bool, machine: str) -> None:
     """Put the stand-ins into this process.
 
     Args:
         transformers_for_vllm: inference gets the transformers engine where vLLM was planned.
+        machine: the folder where a file `lost-1` says that card 1 has fallen off the bus.
     """
     finder: Any = importlib.metadata.MetadataPathFinder
     finder.find_distributions = staticmethod(without_the_cpu_build)
-    sys.meta_path.insert(0, AfterImport("wmkml.worker.planned_device", let_the_worker_see_its_card))
+    see_its_card = functools.partial(let_the_worker_see_its_card, machine=machine)
+    sys.meta_path.insert(0, AfterImport("wmkml.worker.planned_device", see_its_card))
     if transformers_for_vllm:
-        sys.meta_path.insert(0, AfterImport("wmkml.engine.build", serve_with_transformers))
+        serve = functools.partial(serve_with_transformers, machine=machine)
+        sys.meta_path.insert(0, AfterImport("wmkml.engine.build", serve))
 
 
 # --- vLLM's build for CUDA -------------------------------------------------------------------------------------------
@@ -50,10 +60,12 @@ def without_the_cpu_build(*arguments: Any) -> list[importlib.metadata.Distributi
 class CardsOfThePlan:
     """`torch.cuda` of a process that sees the cards of its `CUDA_VISIBLE_DEVICES`; it only counts them."""
 
-    @staticmethod
-    def device_count() -> int:
+    def __init__(self, machine: str) -> None:
+        self._machine = machine
+
+    def device_count(self) -> int:
         """The number of cards."""
-        return len([card for card in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if card])
+        return len(cards_there(self._machine))
 
     def is_available(self) -> bool:
         """Whether there is a card."""
@@ -64,19 +76,25 @@ class CardsOfThePlan:
         assert 0 < fraction < 1, fraction
 
 
-def let_the_worker_see_its_card(planned_device: ModuleType) -> None:
+def let_the_worker_see_its_card(planned_device: ModuleType, machine: str) -> None:
     """The worker refuses to train on the CPU where it was given a card; this check alone sees one, all else the CPU."""
     version = SimpleNamespace(cuda="13.0")
-    planned_device.torch = SimpleNamespace(cuda=CardsOfThePlan(), version=version, __version__="2.13.0")  # type: ignore[attr-defined]
+    planned_device.torch = SimpleNamespace(cuda=CardsOfThePlan(machine), version=version, __version__="2.13.0")  # type: ignore[attr-defined]
 
 
 # --- an engine that starts in seconds --------------------------------------------------------------------------------
 
 
-def serve_with_transformers(build: ModuleType) -> None:
+def serve_with_transformers(build: ModuleType, machine: str) -> None:
     """The transformers engine, one whatever the number of cards, in place of vLLM's cores, one a card."""
     build_engine = build.build_engine
-    build.build_engine = lambda name, setup: build_engine("transformers" if name == "vllm" else name, setup)  # type: ignore[attr-defined]
+
+    def build_on_a_card(name: str, setup: Any) -> Any:
+        if not cards_there(machine):
+            raise ValueError("CUDA error: no CUDA-capable device is detected")
+        return build_engine("transformers" if name == "vllm" else name, setup)
+
+    build.build_engine = build_on_a_card  # type: ignore[attr-defined]
 
 
 # --- changing a module when it is imported ---------------------------------------------------------------------------

@@ -29,9 +29,22 @@ from wmkml.launcher.supervision.supervisor import cluster_mark
 
 NVIDIA_SMI = """#!/bin/sh
 # A stand-in for NVIDIA's tool on a machine with {cards} A100s: the fields that are asked for, a line for each card.
-for word; do case $word in --query-gpu=*) fields=$(echo "${{word#*=}}" | tr , ' ') ;; esac; done
+# It fails over a card that has fallen off the bus, but where another one is asked for by its index.
+indices=$(seq 0 {last}) before=
+for word; do
+    case $word in --query-gpu=*) fields=$(echo "${{word#*=}}" | tr , ' ') ;; esac
+    [ "$before" != -i ] || indices=$word
+    before=$word
+done
 [ -n "$fields" ] || {{ echo "Driver Version: 580.95.05    CUDA Version: 13.0"; exit; }}
-for index in $(seq 0 {last}); do
+for index in $indices; do
+    [ "$index" -le {last} ] || {{ echo "No devices were found"; exit 6; }}
+    [ ! -e "{machine}/lost-$index" ] || {{
+        echo "Unable to determine the device handle for GPU000$index:3B:00.0: GPU is lost.  Reboot the system to recover this GPU"
+        exit 15
+    }}
+done
+for index in $indices; do
     line=
     for field in $fields; do
         case $field in
@@ -73,11 +86,12 @@ class PretendedPod(OperatedCluster):
         (metadata / "METADATA").write_text(VLLM_METADATA)
         (machine / "sitecustomize.py").write_text(
             "from tests.launcher.pod_standins import install\n\n"
-            f"install(transformers_for_vllm={transformers_for_vllm})\n"
+            f"install(transformers_for_vllm={transformers_for_vllm}, machine={str(machine)!r})\n"
         )
         tool = machine / "nvidia-smi"
-        tool.write_text(NVIDIA_SMI.format(cards=cards, last=cards - 1))
+        tool.write_text(NVIDIA_SMI.format(cards=cards, last=cards - 1, machine=machine))
         tool.chmod(0o755)
+        self._machine = machine
         # vLLM looks into the model's class in a process of its own, for twenty seconds, and keeps what it saw: once for all pods.
         seen = folder.parent / "modelinfos"
         seen.mkdir(exist_ok=True)
@@ -125,6 +139,15 @@ class PretendedPod(OperatedCluster):
                     raise AssertionError(output + self.last_lines())
         assert starting.returncode == 0, output + self.last_lines()
         return output
+
+    def lose_card(self, index: int, door: str) -> None:
+        """Have a card fall off the bus: the tool says so, and the process that computes on it dies, as by a CUDA error."""
+        (self._machine / f"lost-{index}").touch()
+        psutil.Process(self.doors()[door]).kill()
+
+    def bring_card_back(self, index: int) -> None:
+        """The card answers again, as after a reset."""
+        (self._machine / f"lost-{index}").unlink()
 
     def last_lines(self) -> str:
         """The ends of all logs, for a test that fails."""

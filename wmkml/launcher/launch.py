@@ -36,6 +36,7 @@ from wmkml.launcher.plan import Plan, make_plan
 from wmkml.launcher.services import Service, services_of
 from wmkml.launcher.settings_file import with_folders_and_ports, write_settings
 from wmkml.launcher.supervision.cluster import Cluster
+from wmkml.launcher.supervision.gpu_watch import GpuWatch
 from wmkml.launcher.supervision.supervisor import cluster_mark
 from wmkml.system.orphans import end_marked_processes, marked_processes
 from wmkml.system.ports import own_address
@@ -193,8 +194,7 @@ def _launch_locked(
             return 1 if status is None else status
         for line in address_lines(plan):
             report(line)
-        while not cluster.wait(WATCH_SECONDS):
-            cluster.restart_failed()
+        _watch(plan, cluster, settings_file, make)
         return 0
     finally:
         report("Ending every process …")
@@ -204,6 +204,31 @@ def _launch_locked(
         with suppress(OSError):
             remove_record(data)
         report("All have ended.")
+
+
+def _watch(plan: Plan, cluster: Cluster, settings_file: Path, make: MakePlan) -> None:
+    """Keep everything running until a signal ends it; plan anew when a graphics card has gone, and when it is back."""
+    services = services_of(plan, settings_file)
+    gpus = GpuWatch(() if plan.machine.gpus_pretended else plan.machine.gpus)
+    try:
+        while not cluster.wait(WATCH_SECONDS):
+            cluster.restart_failed()
+            if (present := gpus.look()) is None:
+                continue
+            numbers = ", ".join(str(gpu.index) for gpu in present)
+            try:
+                anew = plan_anew(replace(plan, machine=replace(plan.machine, gpus=present)), make)
+            except CannotStartError as error:
+                report(f"  Of the GPUs only {numbers} can be used, and that is not enough: {error}")
+                continue
+            report(f"  GPUs that can be used now: {numbers}. What computes is started again on them.")
+            write_settings(anew.settings, anew.paths)
+            planned = services_of(anew, settings_file)
+            # The owner goes on: it holds the visitors, computes on no card, and shall miss those of the first plan.
+            kept = {service.program.name: service for service in services if service.program.name == "owner"}
+            cluster.replace([kept.get(service.program.name, service) for service in planned])
+    finally:
+        gpus.close()
 
 
 def _report_findings(plan: Plan) -> None:

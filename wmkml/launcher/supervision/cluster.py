@@ -189,6 +189,24 @@ class Cluster:
         if deleted := make_room(self.files.logs):
             self._report(f"The disk is nearly full: {', '.join(deleted)} had to go.")
 
+    def replace(self, services: Sequence[Service]) -> None:
+        """Run these services from now on; of the same programs, those that have changed are started again.
+
+        If supervisord is gone at this moment, all of them are started with it, as after any end of it.
+        """
+        before = {service.program.name: service.program for service in self._services}
+        changed = [service.program.name for service in services if before.get(service.program.name) != service.program]
+        self._services = list(services)
+        programs = [service.program for service in services]
+        write_configuration(self.files, programs, self._root, self._log_limit)
+        self._reported_ready -= set(changed)
+        try:
+            self._supervisor.replace(changed)
+        except SupervisordUnavailableError as error:
+            self._report(f"supervisord could not replace {', '.join(changed)}: {error}. Everything is started again.")
+            if self._supervisord is not None:
+                self._supervisord.kill()
+
     def _report_failing(self, states: dict[str, str]) -> None:
         failing = {name for name, state in states.items() if state in ("BACKOFF", "FATAL")}
         for name in sorted(failing - self._reported_failing):

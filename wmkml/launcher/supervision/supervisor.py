@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import xmlrpc.client
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -104,6 +105,24 @@ class Supervisor:
         }
         if name not in running:
             self._call("startProcess", name, False)
+
+    def replace(self, names: Sequence[str]) -> None:
+        """End these programs, read the configuration again, and start them as it says now, in this order.
+
+        Raises:
+            SupervisordUnavailableError: supervisord is gone, or a program cannot be started.
+        """
+        self._call("reloadConfig")
+        for name in reversed(names):
+            if self._state(name) in ("STARTING", "RUNNING", "BACKOFF"):
+                self._call("stopProcess", name)
+            self._call("removeProcessGroup", name)
+        for name in names:
+            self._call("addProcessGroup", name)
+            self.start(name)
+
+    def _state(self, name: str) -> str:
+        return next((str(state["statename"]) for state in self.program_states() if state["name"] == name), "")
 
     def kill(self, name: str) -> None:
         """Kill a program that does not end by itself; supervisord starts it again.
