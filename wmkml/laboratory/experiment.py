@@ -19,8 +19,8 @@ from wmkml.config import UNDERSTUDY, Settings
 from wmkml.config.paths import SHIPPED_PANEL
 from wmkml.corpora import list_datasets, read_dataset
 from wmkml.laboratory.human import HumanTextError, read_human_pairs
-from wmkml.models.devices import AUTO, DeviceMissingError, find_device
 from wmkml.measures.panel.prompts import PanelFileError, PanelPrompt, panel_prompts, with_persistent
+from wmkml.models.devices import AUTO, DeviceMissingError, find_device
 from wmkml.policy.pair_selection import Keeping
 from wmkml.system import durable_files
 
