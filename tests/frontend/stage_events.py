@@ -105,9 +105,9 @@ def picture(page: Page) -> Image.Image:
     return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
 
 
-def difference(one: Image.Image, other: Image.Image) -> float:
+def difference(before: Image.Image, after: Image.Image) -> float:
     """The mean over pixels and colours of how far two pictures differ, 0 to 255."""
-    return float(np.abs(np.asarray(one, dtype=float) - np.asarray(other, dtype=float)).mean())
+    return float(np.abs(np.asarray(before, dtype=float) - np.asarray(after, dtype=float)).mean())
 
 
 def pictures(page: Page, moments: Sequence[float]) -> list[Image.Image]:

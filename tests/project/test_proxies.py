@@ -82,13 +82,13 @@ def nginx(folder: Path, port: int, owner: int, files: CertificateFiles) -> list[
         ("/var/log/nginx/wmkml.log", str(folder / "error.log")),
         ("127.0.0.1:8000", f"127.0.0.1:{owner}"),
     )
-    (folder / "wmkml.conf").write_text(site, encoding="utf-8")
+    (folder / "site.conf").write_text(site, encoding="utf-8")
     temporary = "".join(
         f"{kind}_temp_path {folder}/{kind};\n" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
     (folder / "nginx.conf").write_text(
         f"daemon off;\npid {folder}/nginx.pid;\nerror_log {folder}/start.log;\nworker_processes 1;\n"
-        f"events {{}}\nhttp {{\n{temporary}include {folder}/wmkml.conf;\n}}\n",
+        f"events {{}}\nhttp {{\n{temporary}include {folder}/site.conf;\n}}\n",
         encoding="utf-8",
     )
     return [program("nginx"), "-c", str(folder / "nginx.conf"), "-e", str(folder / "start.log")]

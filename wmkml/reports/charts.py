@@ -122,9 +122,9 @@ def heat_map(
                 parts.append(f'<rect class="cell none" {place}/>')
                 continue
             share = min(1.0, max(0.0, value / top)) if top > 0 else 0.0
-            said = f"{name}, {column_names[column]}: {value_text(value)}"
+            caption = f"{name}, {column_names[column]}: {value_text(value)}"
             parts.append(f'<rect class="cell" fill-opacity="{0.04 + 0.96 * share:.3f}" {place}>')
-            parts.append(f"<title>{html.escape(said)}</title></rect>")
+            parts.append(f"<title>{html.escape(caption)}</title></rect>")
     step = max(1, math.ceil(len(column_names) / MOST_X_LABELS))
     for column, word in list(enumerate(column_names))[::step]:
         x = LABEL_WIDTH + (column + 0.5) * cell
