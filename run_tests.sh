@@ -13,6 +13,7 @@ report() { printf '[%4d s] %s\n' $((SECONDS - began)) "$1"; }
 program_packages=(
     oscdump:liblo-tools pd:puredata-core Xvfb:xvfb chromium:chromium xdotool:xdotool strace:strace curl:curl ip:iproute2
     systemd-analyze:systemd xset:x11-xserver-utils nginx:nginx caddy:caddy openssl:openssl
+    pulseaudio:pulseaudio pactl:pulseaudio-utils
 )
 
 missing_packages() {

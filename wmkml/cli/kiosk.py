@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import ssl
 import sys
 import threading
 from collections.abc import Callable
@@ -53,12 +54,13 @@ def main(arguments: argparse.Namespace) -> int:
     from wmkml.kiosk.desktop import kiosk_desktop
     from wmkml.kiosk.keeper import Keeper, owner_phase
     from wmkml.kiosk.screens import ScreensUnknownError
+    from wmkml.kiosk.sound import SoundReporter
 
     if arguments.restart_after < 0:
         print(f"--restart-after {arguments.restart_after:g} is not allowed; allowed: hours from 0.", file=sys.stderr)
         return 2
     try:
-        owner, stage_key = _addresses(arguments)
+        owner, stage_key, verify = _addresses(arguments)
         if arguments.install:
             return _install()
         path = find_browser()
@@ -72,6 +74,8 @@ def main(arguments: argparse.Namespace) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
+    if any(window.name == "stage" for window in windows):
+        SoundReporter(owner, stage_key, verify, _report).start(stop)
     with kiosk_desktop(_report, keep_keys=arguments.keep_keys):
         for window in windows:
             _report(f"{window.name} at {window.screen}. Ctrl-C here, or SIGTERM, ends it.")
@@ -83,8 +87,8 @@ def _report(line: str) -> None:
     print(line, flush=True)
 
 
-def _addresses(arguments: argparse.Namespace) -> tuple[str, Callable[[], str]]:
-    """The owner's address, and what gives the stage's key as it is now.
+def _addresses(arguments: argparse.Namespace) -> tuple[str, Callable[[], str], ssl.SSLContext | bool]:
+    """The owner's address, what gives the stage's key as it is now, and httpx's `verify` for it.
 
     Raises:
         ValueError: the arguments contradict each other.
@@ -94,19 +98,22 @@ def _addresses(arguments: argparse.Namespace) -> tuple[str, Callable[[], str]]:
             raise ValueError(f"--owner {arguments.owner}: write it with http:// or https://.")
         if arguments.stage_key is None and arguments.only != "visitor":
             raise ValueError("--owner needs --stage-key as well, or --only visitor.")
-        return arguments.owner.rstrip("/"), lambda: arguments.stage_key or ""
+        return arguments.owner.rstrip("/"), lambda: arguments.stage_key or "", True
     from wmkml.access.key_ring import KeyRing
     from wmkml.access.keys import KeysUnreadableError
+    from wmkml.access.tls import CertificateError, owner_verification
     from wmkml.config.addresses import browser_url
     from wmkml.config.paths import paths_of
 
     settings, root = settings_of(arguments)
     try:
+        paths = paths_of(settings, root)
+        verify = owner_verification(paths)
         if arguments.stage_key:
-            return browser_url(settings), lambda: str(arguments.stage_key)
-        keys = KeyRing(paths_of(settings, root))
-        return browser_url(settings), lambda: keys.stage
-    except KeysUnreadableError as error:
+            return browser_url(settings), lambda: str(arguments.stage_key), verify
+        keys = KeyRing(paths)
+        return browser_url(settings), lambda: keys.stage, verify
+    except (KeysUnreadableError, CertificateError) as error:
         raise ValueError(str(error)) from None
 
 

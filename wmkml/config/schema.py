@@ -183,6 +183,11 @@ class General(Section):
         "With `opening_hours`: the pages that are open in a room of the exhibition. One that is missing for three minutes "
         "while it is open is a problem.",
     )
+    expected_volume: Annotated[Number, Field(ge=0, le=150)] = _added(
+        0.0,
+        "The least volume of the stage's machine, in percent: while it is open, a sound output that is missing, muted or turned "
+        "lower is a problem. Its kiosk looks (docs/exhibition.md). 0: nothing is expected, as where OSC makes the music.",
+    )
     installation_name: str = _added("", "This installation's name in alerts. Empty: the machine's.")
     alert_url: Annotated[SecretStr, BeforeValidator(_secret)] = _added(
         SecretStr(""),

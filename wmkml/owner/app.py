@@ -197,7 +197,7 @@ def make_app(settings: Settings, paths: Paths, keys: KeyRing, on_crash: Callable
     add_desk_routes(app, owner, desk_sessions, problems)
     add_worker(app, owner)
     add_node_routes(app, owner)
-    add_stage_routes(app, owner, stage)
+    add_stage_routes(app, owner, stage, problems.hear)
     add_autopsy(app, owner, desk_open)
     add_page_routes(app)
     add_privacy_pages(app, settings)

@@ -36,6 +36,21 @@ EXHIBITION_PROBLEMS = (
         ),
     ),
     named(
+        "sound",
+        "trouble",
+        "owner",
+        (
+            "Die Bühne ist nicht zu hören, wie sie soll ({detail}).",
+            "Der Lautsprecher ist nicht angeschlossen, stumm oder zu leise gestellt; „–“ heißt: Es gibt keine Tonausgabe.",
+            "Am Rechner der Bühne: Kabel und Verstärker prüfen, Tonausgabe wählen, lauter stellen. Wie laut: `general.expected_volume`.",
+        ),
+        (
+            "The stage cannot be heard as it should ({detail}).",
+            "The loudspeaker is not connected, muted, or turned down; “–” means: there is no sound output.",
+            "At the stage's computer: check cables and amplifier, choose the output, turn it up. How loud: `general.expected_volume`.",
+        ),
+    ),
+    named(
         "stage_files",
         "warning",
         "owner",

@@ -263,6 +263,19 @@ export const PROBLEMS: Record<string, NamedProblem> = {
       "remedy": "Switch the station on; start `./kiosk.sh` there. If there are no fixed stations: `general.expected_pages`."
     }
   },
+  "sound": {
+    "severity": "trouble",
+    "de": {
+      "title": "Die Bühne ist nicht zu hören, wie sie soll ({detail}).",
+      "cause": "Der Lautsprecher ist nicht angeschlossen, stumm oder zu leise gestellt; „–“ heißt: Es gibt keine Tonausgabe.",
+      "remedy": "Am Rechner der Bühne: Kabel und Verstärker prüfen, Tonausgabe wählen, lauter stellen. Wie laut: `general.expected_volume`."
+    },
+    "en": {
+      "title": "The stage cannot be heard as it should ({detail}).",
+      "cause": "The loudspeaker is not connected, muted, or turned down; “–” means: there is no sound output.",
+      "remedy": "At the stage's computer: check cables and amplifier, choose the output, turn it up. How loud: `general.expected_volume`."
+    }
+  },
   "stage_files": {
     "severity": "warning",
     "de": {

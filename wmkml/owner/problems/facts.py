@@ -59,6 +59,7 @@ class OwnerFacts:
         held_minutes, blank_minutes, panic_minutes: how long it has been so.
         has_hours: opening hours are set; `open_by_hours`: what they say; `hours_end`: they never open again.
         absent_pages: expected pages that are missing, and for how many minutes while it is open.
+        sound_problem: why the stage cannot be heard as loud as it should.
         clock_jump_seconds: how far the wall clock has jumped lately.
         quota_excess_gib: what runs and logs take, where that is more than allowed.
     """
@@ -90,6 +91,7 @@ class OwnerFacts:
     open_by_hours: bool = True
     hours_end: bool = False
     absent_pages: tuple[tuple[Page, float], ...] = ()
+    sound_problem: str = ""
     clock_jump_seconds: float = 0.0
     clock_synchronised: bool | None = None
     quota_excess_gib: float = 0.0
@@ -143,6 +145,8 @@ def _of_exhibition(facts: OwnerFacts) -> list[PresentProblem]:
         for page, minutes in facts.absent_pages
         if facts.has_hours and facts.is_open and minutes > PAGE_MINUTES
     ]
+    if facts.sound_problem and facts.is_open:
+        problems.append(PresentProblem("sound", facts.sound_problem))
     if facts.stage_problems:
         problems.append(PresentProblem("stage_files", facts.stage_problems[0]))
     problems += [PresentProblem("osc", address, address) for address in facts.osc_unreachable]

@@ -21,6 +21,7 @@ from wmkml.owner.problems.machine import MachineWatch
 from wmkml.owner.problems.memory import Durations, MemoryKills, RestartCounter, SeenGpus, WallClock, planned_gpus
 from wmkml.owner.rounds.round_opening import adapters_gone
 from wmkml.protocol.desk import DeskLight, DeskMachine, DeskProblem
+from wmkml.protocol.events import SoundReport
 from wmkml.system.clock_synchronisation import clock_synchronised
 from wmkml.system.memory import memory_kills
 
@@ -32,6 +33,9 @@ SLOW_LOOK_SECONDS = 10.0
 
 LEAST_PATIENCE_MINUTES = 15.0
 """A new iteration may take this long at least, or three times what the settings want between two."""
+
+SOUND_SECONDS = 180.0
+"""What a kiosk tells of the sound counts for so long; it does so every half minute."""
 
 Change = Callable[[DeskProblem, Literal["raised", "cleared"]], None]
 """Called with each problem that appears or goes."""
@@ -64,10 +68,15 @@ class ProblemWatch:
         """Why the last alert did not arrive; empty where it did."""
         self.heartbeat_failure: Callable[[], str] = str
         """The same of the last heartbeats."""
+        self._sound: tuple[float, SoundReport] | None = None
         self.quota_excess_gib = 0.0
         """What runs and logs take, in GiB, where that is more than allowed and nothing more may be deleted."""
         self.lights: list[DeskLight] = []
         self.machine: DeskMachine = self._machine.read(ask_gpus=False)  # no event loop runs yet
+
+    def hear(self, report: SoundReport) -> None:
+        """A kiosk tells of the stage's sound."""
+        self._sound = time.monotonic(), report
 
     def look(self) -> list[DeskProblem]:
         """The problems that are there now, the most urgent first."""
@@ -147,6 +156,7 @@ class ProblemWatch:
             open_by_hours=owner.opening.open_by_hours(),
             hours_end=owner.opening.hours_end(),
             absent_pages=tuple((name, minutes(f"absent {name}", opening.open, now)) for name in absent),
+            sound_problem=sound_problem(self._sound, owner.settings.general.expected_volume, now),
             clock_jump_seconds=self._clock.jump(time.time(), now),
             clock_synchronised=self._slow.clock_synchronised,
             quota_excess_gib=self.quota_excess_gib,
@@ -160,6 +170,25 @@ class ProblemWatch:
         if connected:
             self._durations.minutes(f"absent {page}", False, time.monotonic())
         return connected
+
+
+def sound_problem(heard: tuple[float, SoundReport] | None, expected_volume: float, now: float) -> str:
+    """Why the stage is not as loud as it should be; empty where it is, where nobody tells, or where nothing is expected.
+
+    Args:
+        heard: the last report and its monotonic time, in seconds.  An old one says nothing: its kiosk has ended.
+        expected_volume: percent; 0: none.
+    """
+    if heard is None or not expected_volume or now - heard[0] > SOUND_SECONDS:
+        return ""
+    report = heard[1]
+    if report.unknown:
+        return report.unknown
+    if not report.device:
+        return "–"
+    if report.muted:
+        return f"{report.device}: 0 %"
+    return f"{report.device}: {report.volume:.0f} %" if report.volume < expected_volume else ""
 
 
 def _look_slowly(data: Path, gone: tuple[int, ...]) -> SlowFacts:

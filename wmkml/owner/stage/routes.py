@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,17 @@ from wmkml.owner.http.page_routes import REVALIDATED, SECURITY_HEADERS, page_res
 from wmkml.owner.http.stage_access import may_see_stage, redirect_without_key, require_stage_key
 from wmkml.owner.stage.folder import FONT_TYPES, StageFolder
 from wmkml.protocol.base import RequestRefusedError
-from wmkml.protocol.events import StageEvent
+from wmkml.protocol.events import SoundReport, StageEvent
 
 
-def add_stage_routes(app: FastAPI, owner: OwnerContext, folder: StageFolder) -> None:
-    """Add `GET /stage`, `/stage/runtime` with its fonts, `/stage/recordings`, and `POST /operator/stage`."""
+def add_stage_routes(
+    app: FastAPI, owner: OwnerContext, folder: StageFolder, on_sound: Callable[[SoundReport], None]
+) -> None:
+    """Add `GET /stage`, `/stage/runtime` with its fonts, `/stage/recordings`, `POST /stage/sound` and `/operator/stage`.
+
+    Args:
+        on_sound: called with what a kiosk tells of the stage's sound.
+    """
 
     @app.get("/stage", include_in_schema=False)
     async def stage(request: Request) -> Response:
@@ -54,6 +61,12 @@ def add_stage_routes(app: FastAPI, owner: OwnerContext, folder: StageFolder) -> 
             raise RequestRefusedError(404, "The stage has no such recording.")
         content = await asyncio.to_thread(path.read_bytes)
         return Response(content, media_type="application/gzip", headers=SECURITY_HEADERS | REVALIDATED)
+
+    @app.post("/stage/sound")
+    async def sound(request: Request) -> dict[str, str]:
+        require_key(request, "stage", owner.keys.stage, owner.keys.operator)
+        on_sound(await read(request, SoundReport, SMALL_BODY_BYTES))
+        return {"status": "success"}
 
     @app.post("/operator/stage")
     async def blank_stage(request: Request) -> dict[str, str]:

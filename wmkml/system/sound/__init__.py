@@ -1,0 +1,1 @@
+"""Where this machine sounds, and how loud."""
