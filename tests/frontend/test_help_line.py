@@ -30,6 +30,9 @@ def test_help_is_offered_quietly_and_a_pair_is_taken_out(tmp_path: Path) -> None
         say(page, "Was ist ein Xylophon?", 2)
         expect(page.locator(".help")).to_have_count(1)
         page.screenshot(path=str(tmp_path / "help.png"))
+        page.reload()
+        expect(page.locator(".exchange", has_text="Ich will nicht mehr leben").locator(".help")).to_have_text(HELP)
+        expect(page.locator(".help")).to_have_count(1)
 
         desk = context.new_page()
         desk.goto(f"{owner.address}/desk")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.gui.window_driver import WindowDriver, lasting_display, new_tk
-from tests.owner.played_owner import KEPT_ANSWER, PlayedOwner
+from tests.owner.played_owner import KEPT_ANSWER, PlayedOwner, played_owner
 from wmkml.config.addresses import owner_url
 from wmkml.gui.client import WindowOwnerClient
 from wmkml.gui.events import WindowEvent
@@ -330,3 +330,29 @@ def test_an_early_answer_is_out_of_sight_only_until_one_looks_for_it(driver: Win
 
 def _in_sight(driver: WindowDriver, place: str) -> bool:
     return driver.chat().dlineinfo(place) is not None
+
+
+HELP = "Du kannst jederzeit mit jemandem sprechen: 0800 1110111."
+
+
+def test_a_line_of_help_is_shown_with_the_answer_that_nobody_else_sees(tk: tkinter.Tk, tmp_path: Path) -> None:
+    with (
+        played_owner(tmp_path, **{"decency.help_line": {"de": HELP}}) as owner,
+        closing(WindowDriver(tk, build_window(tk, owner.cluster.settings, owner.cluster.folder))) as driver,
+    ):
+        owner.answer_at_once()
+        owner.begin("de")
+        driver.join()
+        driver.say("Ich will nicht mehr leben")
+        driver.until(lambda: HELP in driver.text(), "the line of help")
+        lines = [line for line in driver.text().split("\n") if line]
+        assert lines == ["Ich will nicht mehr leben", KEPT_ANSWER, "Iteration −1 (unberührt)", HELP], (
+            "once, in this order"
+        )
+        owner.say("Ich will nicht mehr leben", "another")
+        owner.say("Was ist ein Haus?", "another")
+        driver.until(lambda: "Was ist ein Haus?" in driver.text(), "the others' next words")
+        assert driver.text().count("Ich will nicht mehr leben") == 1, "the other's are theirs alone"
+        driver.say("Was ist ein Baum?")
+        driver.until(lambda: "Was ist ein Baum?" in driver.text() and driver.may_type(), "an answer like any other")
+        assert driver.text().count("Was ist ein Baum?") == 1 and driver.text().count(HELP) == 1

@@ -18,7 +18,7 @@ from tests.waiting import until
 from wmkml.kiosk.sound import SoundReporter
 from wmkml.owner.problems.facts import OwnerFacts, judge
 from wmkml.owner.problems.watch import SOUND_SECONDS, sound_problem
-from wmkml.protocol.events import SoundReport
+from wmkml.protocol.opening import SoundReport
 from wmkml.system.sound.output import (
     NO_OUTPUT,
     SoundOutput,

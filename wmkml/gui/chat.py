@@ -49,6 +49,7 @@ class ChatView:
         text.tag_configure(
             "note", spacing1=px(6), font=look.small, foreground=theme.blend(theme.GROUND, theme.SOFT, 0.75)
         )
+        text.tag_configure("help", spacing1=px(10), font=look.lead, foreground=theme.TEXT)
         text.tag_configure("waiting", foreground=theme.WARM)
         text.tag_configure("gap", font=look.plain)
         self._fonts = token_styles.configure_tags(text, look)
@@ -119,6 +120,12 @@ class ChatView:
             self._readonly.insert(entry.end, token, self._tag(entry.exchange, probability, position))
         self._readonly.insert(entry.end, f"\n{texts.iteration} {iteration_text(iteration, texts)}", "note")
         self._readonly.follow()
+
+    def offer_help(self, station: str, text: str) -> None:
+        """Show a line of help below the station's answer."""
+        if (entry := self._newest(station)) is not None:
+            self._readonly.insert(entry.end, f"\n{text}", "help")
+            self._readonly.follow()
 
     def break_off(self, station: str) -> None:
         """The station's answer stops before its end; the tokens received stay."""

@@ -34,6 +34,7 @@ from wmkml.gui.events import (
     TypingReported,
     WindowEvent,
 )
+from wmkml.gui.private_answer import PrivateAnswer
 from wmkml.protocol.base import Refusal
 from wmkml.protocol.conversation import ChatRequest
 from wmkml.protocol.run_state import IterationMeasures, RoundRecord, RunState
@@ -208,7 +209,10 @@ class WindowOwnerClient:
                 if response.status_code != httpx.codes.OK:
                     response.read()
                     return PromptOutcome(prompt, ok=False, refusal=_refusal_text(response))
+                private = PrivateAnswer(station, prompt, self._put)
                 for event in httpx_sse.EventSource(response).iter_sse():
+                    if station == self.station:
+                        private.receive(event.event, event.data)
                     if event.event == "error":
                         refusal = Refusal.model_validate_json(event.data).error
                         return PromptOutcome(prompt, ok=False, refusal=refusal)

@@ -55,6 +55,14 @@ class ResponseReceived:
 
 
 @dataclass(frozen=True)
+class HelpOffered:
+    """The owner shows a line of help with the answer to the window's own prompt; nobody else hears of either."""
+
+    station: str
+    text: str
+
+
+@dataclass(frozen=True)
 class PromptOutcome:
     """How the window's own prompt ended: answered (`ok`), refused (`refusal`), or cut off by the connection (None)."""
 
@@ -110,6 +118,7 @@ WindowEvent = (
     | IterationMeasures
     | PromptReceived
     | AnswerStarted
+    | HelpOffered
     | TokenReceived
     | ResponseReceived
     | PromptOutcome

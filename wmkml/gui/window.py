@@ -19,6 +19,7 @@ from wmkml.gui.events import (
     AnswerStarted,
     ChoiceOutcome,
     Connection,
+    HelpOffered,
     PromptOutcome,
     PromptReceived,
     ResponseReceived,
@@ -169,6 +170,8 @@ class Window:
             case ResponseReceived():
                 self._chat.complete_answer(event.station, event.text, event.iteration, self._texts)
                 self._diversity = self._diversity.with_answer(event.iteration, event.text)
+            case HelpOffered():
+                self._chat.offer_help(event.station, event.text)
             case RunEnded():
                 self._ended_at = self._now()
                 self._panel.osc.forget_words()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import httpx
 
 from wmkml.access.key_header import KeyHeader
-from wmkml.protocol.events import SoundReport
+from wmkml.protocol.opening import SoundReport
 from wmkml.system.sound.output import SoundOutput, SoundUnknownError, sound_output
 
 REPORT_SECONDS = 30.0

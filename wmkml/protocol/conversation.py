@@ -90,10 +90,11 @@ class Exchange(Message):
 class ShownExchange(Exchange):
     """An exchange for a page to show again.
 
-    `tokens`: of the whole answer, beyond the cut too; empty: not sent any more.
+    `tokens`: of the whole answer, beyond the cut too; empty: not sent any more.  `help`: as of `ChatStart`.
     """
 
     tokens: list[ChatToken]
+    help: str = ""
 
 
 class StationWords(Message):

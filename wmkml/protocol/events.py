@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import Field, StrictBool
+from pydantic import StrictBool
 
 from wmkml.protocol.base import Message
 
@@ -26,18 +24,6 @@ class StageEvent(Message):
     """`stage`, `POST /operator/stage` and `POST /desk/stage`: whether the operator has blanked the projection."""
 
     blank: StrictBool
-
-
-class SoundReport(Message):
-    """`POST /stage/sound`: what the stage's machine plays to, told by its kiosk.
-
-    `device`: empty where there is none. `volume`: percent, above 100 where the sound is amplified. `unknown`: why it is not known.
-    """
-
-    device: Annotated[str, Field(max_length=200)] = ""
-    volume: Annotated[float, Field(ge=0, le=1000)] = 0.0
-    muted: StrictBool = False
-    unknown: Annotated[str, Field(max_length=1000)] = ""
 
 
 class StageRuntimeEvent(Message):

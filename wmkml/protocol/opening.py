@@ -1,10 +1,10 @@
-"""Messages of opening and panic: `POST /desk/opening`, `/desk/panic`, and the same below `/operator/`."""
+"""Messages of opening and panic (`POST /desk/opening`, `/desk/panic`, the same below `/operator/`), and of what sounds then."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import StrictBool
+from pydantic import Field, StrictBool
 
 from wmkml.protocol.base import Message
 
@@ -35,3 +35,15 @@ class OpeningState(Message):
     decision: Decision = "hours"
     panic: bool = False
     farewell: bool = False
+
+
+class SoundReport(Message):
+    """`POST /stage/sound`: what the stage's machine plays to, told by its kiosk.
+
+    `device`: empty where there is none. `volume`: percent, above 100 where the sound is amplified. `unknown`: why it is not known.
+    """
+
+    device: Annotated[str, Field(max_length=200)] = ""
+    volume: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    muted: StrictBool = False
+    unknown: Annotated[str, Field(max_length=1000)] = ""

@@ -130,6 +130,7 @@ export interface ShownExchange {
   text: string;
   iteration: number;
   tokens: ChatToken[];
+  help: string;
 }
 
 export interface StationWords {

@@ -35,6 +35,7 @@ export class PageExchange {
     const exchange = new PageExchange(shown.prompt);
     exchange.tokens = tokensOf(shown);
     exchange.iteration = shown.iteration;
+    exchange.help = shown.help;
     exchange.settled = true;
     return exchange;
   }

@@ -59,7 +59,7 @@ describe('the cut at the end of a sentence', () => {
 
 describe('what the owner remembers', () => {
   const stored = (...texts: string[]) => texts.map((text) => ({ text, probability: 0.5, entropy: 1, alternatives: [] }));
-  const exchange = (text: string, tokens: ReturnType<typeof stored>) => ({ prompt: '?', iteration: 0, text, tokens });
+  const exchange = (text: string, tokens: ReturnType<typeof stored>) => ({ prompt: '?', iteration: 0, text, tokens, help: '' });
   it('is drawn token by token, up to the cut', () => {
     const kept = tokensOf(exchange('Ein 🏠.', stored('Ein', '', ' 🏠', '. Und', ' dann')));
     expect(kept.map((token) => token.text)).toEqual(['Ein', ' 🏠', '.']);

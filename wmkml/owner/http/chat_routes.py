@@ -82,8 +82,10 @@ def add_chat_routes(app: FastAPI, owner: OwnerContext) -> None:
             return StationWords(language=None, exchanges=[])
         words = owner.safeguards.visitor
         exchanges = run.store.shown_exchanges(station, tokens, functools.partial(visible_answer, words))
+        language = run.language_of(station)
         for exchange in exchanges:
             exchange.tokens = visible_tokens(words, exchange.tokens)
+            exchange.help = owner.safeguards.help_line(exchange.prompt, language)
         return StationWords(language=run.languages.get(station), exchanges=exchanges)
 
     @app.post("/forget")

@@ -21,7 +21,7 @@ from wmkml.owner.problems.machine import MachineWatch
 from wmkml.owner.problems.memory import Durations, MemoryKills, RestartCounter, SeenGpus, WallClock, planned_gpus
 from wmkml.owner.rounds.round_opening import adapters_gone
 from wmkml.protocol.desk import DeskLight, DeskMachine, DeskProblem
-from wmkml.protocol.events import SoundReport
+from wmkml.protocol.opening import SoundReport
 from wmkml.system.clock_synchronisation import clock_synchronised
 from wmkml.system.memory import memory_kills
 

@@ -16,7 +16,8 @@ from wmkml.owner.http.page_routes import REVALIDATED, SECURITY_HEADERS, page_res
 from wmkml.owner.http.stage_access import may_see_stage, redirect_without_key, require_stage_key
 from wmkml.owner.stage.folder import FONT_TYPES, StageFolder
 from wmkml.protocol.base import RequestRefusedError
-from wmkml.protocol.events import SoundReport, StageEvent
+from wmkml.protocol.events import StageEvent
+from wmkml.protocol.opening import SoundReport
 
 
 def add_stage_routes(
