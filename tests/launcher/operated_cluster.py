@@ -110,9 +110,10 @@ class OperatedCluster:
         """The process of every door script."""
         doors = {}
         for process in self.processes():
-            for word in process.cmdline()[:2]:
-                if word.startswith(str(ROOT)) and word.endswith(".py"):
-                    doors[Path(word).name] = process.pid
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended since the list was made
+                for word in process.cmdline()[:2]:
+                    if word.startswith(str(ROOT)) and word.endswith(".py"):
+                        doors[Path(word).name] = process.pid
         return doors
 
     def log(self, name: str) -> str:

@@ -14,6 +14,7 @@ import argparse
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -164,14 +165,15 @@ class PretendedPod(OperatedCluster):
 
     def environments(self) -> dict[str, dict[str, str]]:
         """Of each door script: the environment that its process was started with, without supervisord's own variables."""
-        return {
-            door: {
-                name: value
-                for name, value in psutil.Process(pid).environ().items()
-                if not name.startswith("SUPERVISOR_")
-            }
-            for door, pid in self.doors().items()
-        }
+        environments = {}
+        for door, pid in self.doors().items():
+            with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                environments[door] = {
+                    name: value
+                    for name, value in psutil.Process(pid).environ().items()
+                    if not name.startswith("SUPERVISOR_")
+                }
+        return environments
 
     def inherited(self) -> dict[str, str]:
         """What a program has of the shell and of the supervision."""

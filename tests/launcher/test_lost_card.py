@@ -77,6 +77,7 @@ def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PretendedPod]:
 @pytest.mark.process
 @pytest.mark.timeout(3 * START_SECONDS)
 @pytest.mark.skipif(bool(visible_gpus()), reason="this machine has GPUs, which would compute in place of the CPU")
+@pytest.mark.long
 def test_answering_goes_on_where_the_other_card_lives_and_all_comes_back(pod: PretendedPod) -> None:
     pod.ask(pod.owner, "/language", {"language": "de"})
     assert pod.ask(pod.owner, "/generate_gui", {"prompt": "Was ist ein Hund?"})["text"]

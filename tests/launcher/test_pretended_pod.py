@@ -33,8 +33,12 @@ VISIBLE = {1: ("0", "0"), 2: ("0", "1"), 3: ("0,1", "2"), 8: ("0,1,2,3,4,5,6", "
 
 @pytest.fixture(
     scope="module",
-    params=[(1, False), (3, False), (2, True), (8, True)],
-    ids=["1 card", "3 cards", "2 cards, another engine", "8 cards, another engine"],
+    params=[
+        pytest.param((1, False), id="1 card"),
+        pytest.param((3, False), id="3 cards"),
+        pytest.param((2, True), id="2 cards, another engine", marks=pytest.mark.long),
+        pytest.param((8, True), id="8 cards, another engine"),
+    ],
 )
 def pod(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PretendedPod]:
     cards, transformers_for_vllm = request.param
