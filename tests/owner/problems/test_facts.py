@@ -45,6 +45,7 @@ PROVOKED: dict[str, tuple[dict[str, Any], str]] = {
     "disk_full": ({"disk_free_gib": 0.9}, "0.9"),
     "disk": ({"disk_free_gib": 4.9}, "4.9"),
     "quota": ({"quota_excess_gib": 12.0}, "12.0"),
+    "sound": ({"sound_problem": "hall: 20 %"}, "hall: 20 %"),
     "memory": ({"memory_free_gib": 0.7}, "0.7"),
     "memory_kills": ({"memory_kills": 2}, "2"),
     "gpu_gone": ({"gpus_gone": ("NVIDIA A100",)}, "NVIDIA A100"),
