@@ -140,6 +140,7 @@ def cluster(tmp_path: Path) -> Iterator[LimitedCluster]:
 
 
 @pytest.mark.process
+@pytest.mark.long
 @pytest.mark.timeout(2 * START_SECONDS)
 def test_memory_that_runs_out_is_named_first_and_costs_a_round_at_most(cluster: LimitedCluster) -> None:
     cluster.ask(cluster.owner, "/language", {"language": "de"})

@@ -17,7 +17,7 @@ from tests.worker.continued_training import LEARNING_RATES, assert_continued
 from tests.worker.worker_process import WorkerProcess, started_worker, wait_for
 from wmkml.system.orphans import marked_processes, service_mark
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.process, pytest.mark.long, pytest.mark.timeout(900)]
 
 PATIENCE = 300
 """Seconds to wait for a round: three processes load torch first, twice, maybe beside other tests."""
