@@ -410,6 +410,7 @@ def test_a_key_is_replaced_after_a_question_and_shown_until_it_is_hidden(
     panel.locator("[data-rotate=stage]").click()
     expect(page.locator("dialog")).to_contain_text("Die Bühne bleibt leer")
     page.locator("dialog .yes").click()
+    expect(panel.locator("[data-new-key=stage]")).to_be_visible()  # only then is the new key in the file
     expect(panel.locator("[data-new-key=stage]")).to_have_text(owner.cluster.keys.stage)
     assert owner.cluster.keys.stage != before.stage
     link = panel.get_by_role("link", name="Bühne mit dem neuen Schlüssel öffnen")
@@ -420,6 +421,7 @@ def test_a_key_is_replaced_after_a_question_and_shown_until_it_is_hidden(
     expect(panel.locator("[data-rotate=node]")).to_have_count(0)
     panel.locator("[data-rotate=pin]").click()
     page.locator("dialog .yes").click()
+    expect(panel.locator("[data-new-key=pin]")).to_be_visible()
     expect(panel.locator("[data-new-key=pin]")).to_have_text(load_pin(owner.cluster.paths))
     expect(page.locator("[data-phase]")).to_be_visible()  # this desk stays open
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
