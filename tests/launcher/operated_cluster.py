@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 
 from tests.launcher.no_network import NetworkNamespace
+from wmkml.access.keys import load_keys
 from wmkml.access.pin import load_pin
 from wmkml.config import load_settings
 from wmkml.config.paths import paths_of
@@ -97,6 +98,18 @@ class OperatedCluster:
     def log_in_at_the_desk(self) -> None:
         """Have the desk's buttons obey from now on."""
         self.ask(self.owner, "/desk/login", {"pin": load_pin(paths_of(load_settings(self.config), self.folder))})
+
+    def operator_sees(self, path: str) -> Any:
+        """What the owner answers the operator."""
+        key = load_keys(paths_of(load_settings(self.config), self.folder)).operator
+        command = self.curl(self.owner, path)
+        command[1:1] = ["--header", f"X-Key: {key}"]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
+
+    def problem(self, code: str) -> dict[str, Any] | None:
+        """The problem of this code, if it is there."""
+        problems = self.operator_sees("/operator/problems")["problems"]
+        return next((problem for problem in problems if problem["code"] == code), None)
 
     def stream(self, body: dict[str, Any]) -> AnswerStream:
         """Send a prompt to `/chat`; its answer streams."""

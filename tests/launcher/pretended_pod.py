@@ -14,7 +14,8 @@ import argparse
 import os
 import subprocess
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -27,6 +28,7 @@ from wmkml.launcher.launch import plan_of
 from wmkml.launcher.machine import detect_machine, resolve_settings
 from wmkml.launcher.plan import Plan
 from wmkml.launcher.supervision.supervisor import cluster_mark
+from wmkml.system.orphans import end_marked_processes
 
 NVIDIA_SMI = """#!/bin/sh
 # A stand-in for NVIDIA's tool on a machine with {cards} A100s: the fields that are asked for, a line for each card.
@@ -185,3 +187,15 @@ class PretendedPod(OperatedCluster):
         """The processes in which vLLM computes."""
         children = psutil.Process(self.doors()["inference_owner.py"]).children(recursive=True)
         return sum(child.cmdline()[0].startswith("VLLM::EngineCore") for child in children if child.cmdline())
+
+
+@contextmanager
+def started_pod(folder: Path, cards: int, *, transformers_for_vllm: bool) -> Iterator[PretendedPod]:
+    """A pod whose installation runs; nothing of it is left at the end."""
+    pod = PretendedPod(folder, cards, transformers_for_vllm=transformers_for_vllm)
+    try:
+        pod.start()
+        yield pod
+    finally:
+        pod.call("stop")
+        end_marked_processes(cluster_mark(pod.data))

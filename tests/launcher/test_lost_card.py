@@ -5,24 +5,17 @@ Pretended: the cards, and that a process dies with its own (`tests/launcher/pret
 
 from __future__ import annotations
 
-import json
 import subprocess
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.launcher.launched_standins import until
 from tests.launcher.operated_cluster import START_SECONDS
-from tests.launcher.pretended_pod import PretendedPod
-from wmkml.access.keys import load_keys
-from wmkml.config import load_settings
-from wmkml.config.paths import paths_of
+from tests.launcher.pretended_pod import PretendedPod, started_pod
 from wmkml.launcher.supervision.gpu_watch import ASK_SECONDS, BACK_SECONDS, GONE_SECONDS, GpuWatch
-from wmkml.launcher.supervision.supervisor import cluster_mark
 from wmkml.system.gpus import Gpu, visible_gpus
-from wmkml.system.orphans import end_marked_processes
 
 CARDS = tuple(Gpu(index, "NVIDIA A100", 80.0) for index in range(3))
 
@@ -65,13 +58,8 @@ def test_a_card_is_gone_after_a_while_and_back_after_a_longer_one() -> None:
 
 @pytest.fixture(scope="module")
 def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PretendedPod]:
-    pod = PretendedPod(tmp_path_factory.mktemp("pod"), 2, transformers_for_vllm=True)
-    try:
-        pod.start()
+    with started_pod(tmp_path_factory.mktemp("pod"), 2, transformers_for_vllm=True) as pod:
         yield pod
-    finally:
-        pod.call("stop")
-        end_marked_processes(cluster_mark(pod.data))
 
 
 @pytest.mark.process
@@ -82,34 +70,25 @@ def test_answering_goes_on_where_the_other_card_lives_and_all_comes_back(pod: Pr
     pod.ask(pod.owner, "/language", {"language": "de"})
     assert pod.ask(pod.owner, "/generate_gui", {"prompt": "Was ist ein Hund?"})["text"]
     owner = pod.doors()["owner.py"]
-    assert gone(pod) is None
+    assert pod.problem("gpu_gone") is None
 
     pod.lose_card(0, "inference_owner.py")
-    until(lambda: gone(pod), "the card to be named", 60)
-    assert "NVIDIA A100" in str(gone(pod))
+    until(lambda: pod.problem("gpu_gone"), "the card to be named", 60)
+    assert "NVIDIA A100" in str(pod.problem("gpu_gone"))
     until(lambda: cards_of(pod) == {"inference_owner.py": "1", "finetune_worker.py": "1"} or None, "the new plan", 120)
     until(lambda: serves(pod) or None, "the engine on the other card", 300)
     assert pod.ask(pod.owner, "/generate_gui", {"prompt": "Was ist eine Katze?"})["text"]
     iteration = pod.state()["iteration"]
     until(lambda: pod.state()["iteration"] > iteration or None, "a round that is trained on the same card", 300)
     assert pod.doors()["owner.py"] == owner, "the owner goes on, with its visitors"
-    assert gone(pod) is not None
+    assert pod.problem("gpu_gone") is not None
 
     pod.bring_card_back(0)
-    until(lambda: gone(pod) is None or None, "the card to be seen", 60)
+    until(lambda: pod.problem("gpu_gone") is None or None, "the card to be seen", 60)
     until(lambda: cards_of(pod) == {"inference_owner.py": "0", "finetune_worker.py": "1"} or None, "the old plan", 180)
     until(lambda: serves(pod) or None, "the engine on its card", 300)
     assert pod.ask(pod.owner, "/generate_gui", {"prompt": "Was ist ein Haus?"})["text"]
     assert pod.doors()["owner.py"] == owner
-
-
-def gone(pod: PretendedPod) -> dict[str, Any] | None:
-    """The problem that names a card, as the operator's route has it."""
-    key = load_keys(paths_of(load_settings(pod.config), pod.folder)).operator
-    command = pod.curl(pod.owner, "/operator/problems")
-    command[1:1] = ["--header", f"X-Key: {key}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    return next((problem for problem in json.loads(done.stdout)["problems"] if problem["code"] == "gpu_gone"), None)
 
 
 def serves(pod: PretendedPod) -> bool:

@@ -6,14 +6,12 @@ The cluster runs in a control group of its own, whose limit the test sets; a pro
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -21,9 +19,6 @@ import pytest
 from tests.launcher.launched_standins import until
 from tests.launcher.no_network import NetworkNamespace
 from tests.launcher.operated_cluster import ROOT, START_SECONDS, OperatedCluster
-from wmkml.access.keys import load_keys
-from wmkml.config import load_settings
-from wmkml.config.paths import paths_of
 from wmkml.launcher.supervision.supervisor import cluster_mark
 from wmkml.system.control_groups import group_folders
 from wmkml.system.orphans import end_marked_processes
@@ -105,18 +100,6 @@ class LimitedCluster(OperatedCluster):
             timeout=START_SECONDS,
             check=False,
         )
-
-    def operator_sees(self, path: str) -> Any:
-        """What the owner answers the operator."""
-        key = load_keys(paths_of(load_settings(self.config), self.folder)).operator
-        command = self.curl(self.owner, path)
-        command[1:1] = ["--header", f"X-Key: {key}"]
-        return json.loads(subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout)
-
-    def problem(self, code: str) -> dict[str, Any] | None:
-        """The problem of this code, if it is there."""
-        problems = self.operator_sees("/operator/problems")["problems"]
-        return next((problem for problem in problems if problem["code"] == code), None)
 
 
 @pytest.fixture

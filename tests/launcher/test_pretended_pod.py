@@ -14,11 +14,9 @@ import pytest
 
 from tests.launcher.launched_standins import until
 from tests.launcher.operated_cluster import START_SECONDS
-from tests.launcher.pretended_pod import PretendedPod
+from tests.launcher.pretended_pod import PretendedPod, started_pod
 from wmkml.launcher.cluster_record import read_record
-from wmkml.launcher.supervision.supervisor import cluster_mark
 from wmkml.system.gpus import visible_gpus
-from wmkml.system.orphans import end_marked_processes
 
 pytestmark = [
     pytest.mark.process,
@@ -42,13 +40,8 @@ VISIBLE = {1: ("0", "0"), 2: ("0", "1"), 3: ("0,1", "2"), 8: ("0,1,2,3,4,5,6", "
 )
 def pod(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PretendedPod]:
     cards, transformers_for_vllm = request.param
-    pod = PretendedPod(tmp_path_factory.mktemp("pod"), cards, transformers_for_vllm=transformers_for_vllm)
-    try:
-        pod.start()
+    with started_pod(tmp_path_factory.mktemp("pod"), cards, transformers_for_vllm=transformers_for_vllm) as pod:
         yield pod
-    finally:
-        pod.call("stop")
-        end_marked_processes(cluster_mark(pod.data))
 
 
 def test_everything_is_healthy_with_vllm_built_for_cuda(pod: PretendedPod) -> None:

@@ -261,6 +261,16 @@ class OwnerCluster:
         until(lambda: self.state()["iteration"] == iteration, f"iteration {iteration}")
 
 
+def two_whole_rounds(samples: int) -> dict[str, Any]:
+    """Settings of a run with two rounds of so many samples, whose leases outlast a test: none is offered again for silence."""
+    return {
+        "finetuning.num_total_iters": 2,
+        "finetuning.samples_by_iteration": samples,
+        "finetuning.sample_increase_by_iteration": 0,
+        "finetuning.lease_seconds": 600.0,
+    }
+
+
 @contextmanager
 def started_cluster(folder: Path, clock: Clock = "real clock", /, **overrides: Any) -> Iterator[OwnerCluster]:
     """A cluster with owner and inference running; both are stopped at the end."""

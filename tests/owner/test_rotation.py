@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.owner.owner_cluster import ROOT, OwnerCluster, started_cluster
+from tests.owner.owner_cluster import ROOT, OwnerCluster, started_cluster, two_whole_rounds
 from tests.owner.round_clusters import round_of
 from tests.owner.test_events import EventListener
 from tests.training.tiny_model import make_tiny_model
@@ -34,13 +34,7 @@ STARTING_SECONDS = 280.0
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[OwnerCluster]:
     """Rounds that are long enough for something to happen in their middle; leases that outlast the test."""
-    settings = {
-        "finetuning.num_total_iters": 2,
-        "finetuning.samples_by_iteration": SAMPLES,
-        "finetuning.sample_increase_by_iteration": 0,
-        "finetuning.lease_seconds": 600.0,
-    }
-    with started_cluster(tmp_path, **settings) as cluster:
+    with started_cluster(tmp_path, **two_whole_rounds(SAMPLES)) as cluster:
         yield cluster
 
 

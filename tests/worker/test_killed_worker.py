@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.owner.owner_cluster import OwnerCluster, started_cluster
+from tests.owner.owner_cluster import OwnerCluster, started_cluster, two_whole_rounds
 from tests.owner.round_clusters import round_of, run_folder
 from tests.training.tiny_model import make_tiny_model
 from tests.worker.continued_training import LEARNING_RATES, assert_continued
@@ -25,13 +25,7 @@ STEPS = 2 * SAMPLES
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[OwnerCluster]:
     """An owner whose leases outlast the test, so that no round is offered again for the worker's silence."""
-    settings = {
-        "finetuning.num_total_iters": 2,
-        "finetuning.samples_by_iteration": SAMPLES,
-        "finetuning.sample_increase_by_iteration": 0,
-        "finetuning.lease_seconds": 600.0,
-    }
-    with started_cluster(tmp_path, **settings, **LEARNING_RATES) as cluster:
+    with started_cluster(tmp_path, **two_whole_rounds(SAMPLES), **LEARNING_RATES) as cluster:
         yield cluster
 
 
