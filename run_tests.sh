@@ -41,6 +41,9 @@ if [[ ${#packages[@]} -gt 0 ]]; then
     report "Missing, and some tests will fail without: ${packages[*]}. On Debian: sudo apt-get install ${packages[*]}"
 fi
 
+# Hundreds of processes start, and each would compile the project's own modules anew.
+unset PYTHONDONTWRITEBYTECODE
+
 ./master_script.sh install --tests || exit
 has_tk() { env/bin/python -c 'import tkinter' 2>/dev/null; }
 # Debian's Tk is for Debian's Python alone; another one has it built in or not at all.
