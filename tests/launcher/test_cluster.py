@@ -248,16 +248,20 @@ def test_a_second_start_installs_nothing(tmp_path: Path) -> None:
     assert stamp.stat().st_mtime_ns == written
 
 
-def test_a_data_folder_with_a_long_path(tmp_path: Path) -> None:
+@pytest.mark.parametrize("temporary", ["/tmp", "long"])
+def test_a_data_folder_with_a_long_path(tmp_path: Path, temporary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("long " * 25).strip()
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long) if temporary == "long" else temporary)
     cluster = StandinCluster(tmp_path)
-    cluster.data = tmp_path / ("long " * 25).strip() / "data"
+    cluster.data = long / "data"
     cluster.config.write_text(cluster.config.read_text().replace("{model", f"{{data_folder: '{cluster.data}', model"))
     launcher = cluster.launch()
     try:
         cluster.healthy()
         record = read_record(cluster.data)
         assert record is not None
-        assert not record.socket.startswith(str(cluster.data))
+        assert not record.socket.startswith(str(long))
     finally:
         launcher.terminate()
         assert launcher.wait(60) == 0

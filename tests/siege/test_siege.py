@@ -51,8 +51,13 @@ def test_a_siege_that_is_killed_leaves_its_report_and_no_cluster(tmp_path: Path)
     def report() -> SiegeReport | None:
         return SiegeReport.model_validate_json(file.read_text(encoding="utf-8")) if file.is_file() else None
 
+    def attacks_or_is_over() -> bool:
+        seen = report()
+        return siege.poll() is not None or (seen is not None and seen.sections[0].tried > 0)
+
     try:
-        until(lambda: ((seen := report()) is not None and seen.sections[0].tried > 0) or None, "the first attacks", 700)
+        until(attacks_or_is_over, "the first attacks", 700)
+        assert siege.poll() is None, (tmp_path / "output").read_text()
         [data] = tmp_path.glob("wmkml-siege-*/data")
         assert marked_processes(cluster_mark(data))
     finally:

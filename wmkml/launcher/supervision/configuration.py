@@ -17,8 +17,8 @@ SHORTEST_LIFE_SECONDS = 3
 RETRIES = 20
 """Tries before supervisord gives up and `Cluster` begins anew: the wait never exceeds 20 s, three tries a minute."""
 
-SOCKET_PATH_BYTES = 100
-"""Longest path of a Unix socket, a little under what kernels allow (104 on macOS, 108 on Linux)."""
+SOCKET_PATH_BYTES = 95
+"""Longest path of the Unix socket: kernels allow 103 on macOS and 107 on Linux, and supervisord at first adds its process's number."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,26 @@ class SupervisorFiles:
 
 
 def prepare_supervisor_files(data: Path, logs: Path) -> SupervisorFiles:
-    """Make supervisord's folders.  The socket is in a temporary folder if its path in the data folder is too long."""
+    """Make supervisord's folders.  The socket is in a temporary folder if its path in the data folder is too long.
+
+    Raises:
+        OSError: no temporary folder with a short path can be made.
+    """
     folder = data / "supervisor"
     for path in (folder, logs):
         path.mkdir(parents=True, exist_ok=True)
         path.chmod(0o700)
     socket = folder / "supervisor.sock"
     if len(os.fsencode(socket)) > SOCKET_PATH_BYTES:
-        socket = Path(tempfile.mkdtemp(prefix="wmkml-")) / "supervisor.sock"
+        socket = Path(tempfile.mkdtemp(prefix="wmkml-", dir=_short_temporary_folder())) / socket.name
     return SupervisorFiles(folder, logs, socket)
+
+
+def _short_temporary_folder() -> str:
+    """Where temporary files are kept; /tmp, where TMPDIR's path is too long for a socket."""
+    usual = tempfile.gettempdir()
+    longest = Path(usual, "wmkml-12345678", "supervisor.sock")  # as mkdtemp makes it
+    return usual if len(os.fsencode(longest)) <= SOCKET_PATH_BYTES else "/tmp"
 
 
 def write_configuration(
