@@ -48,13 +48,13 @@ def _openssl(*words: str | Path) -> None:
     subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True)
 
 
-def signed_by_itself(folder: Path, name: str = NAME) -> CertificateFiles:
+def signed_by_itself(folder: Path, name: str = NAME, days: int = 825) -> CertificateFiles:
     """A certificate for a name; written over an earlier one in this folder, as a renewal is."""
     folder.mkdir(parents=True, exist_ok=True)
     files = CertificateFiles(folder / "fullchain.pem", folder / "privkey.pem")
     new = [path.with_suffix(".new") for path in (files.certificate, files.key)]
     subject = ["-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"]
-    _openssl("req", "-x509", *NEW_KEY, "-days", "825", *subject, "-out", new[0], "-keyout", new[1])
+    _openssl("req", "-x509", *NEW_KEY, "-days", str(days), *subject, "-out", new[0], "-keyout", new[1])
     for path, written in zip((files.certificate, files.key), new, strict=True):
         written.replace(path)
     return files

@@ -209,3 +209,28 @@ def test_commands_and_window_talk_to_the_owner(cluster: SecureCluster) -> None:
 
     until(connected, "the window's stream")
     client.close()
+
+
+def test_a_certificate_that_ends_soon_or_is_damaged_is_a_problem_until_it_is_renewed(cluster: SecureCluster) -> None:
+    def problems() -> dict[str, str]:
+        reply = httpx.get(
+            f"{owner_url(cluster.settings)}/operator/problems",
+            headers={"X-Key": load_keys(cluster.paths).operator},
+            verify=owner_verification(cluster.paths),
+            timeout=60,
+        )
+        return {problem["code"]: problem["detail"] for problem in reply.json()["problems"]}
+
+    def of_certificate() -> set[str]:
+        return {code for code in problems() if code.startswith("certificate")}
+
+    assert not of_certificate()
+    folder = cluster.files.certificate.parent
+    signed_by_itself(folder, days=5)
+    until(lambda: of_certificate() == {"certificate_ends"}, "the end to be seen")
+    # The owner goes on with the one it has; this machine's processes call it as before.
+    cluster.files.key.write_text("no key", encoding="utf-8")
+    until(lambda: of_certificate() == {"certificate_unusable"}, "the damage to be seen")
+    assert str(cluster.files.key) in problems()["certificate_unusable"]
+    signed_by_itself(folder)
+    until(lambda: not of_certificate(), "the renewal to be seen")

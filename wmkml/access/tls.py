@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python's `ssl` does not name."""
 
+RENEWAL_DAYS = 14
+"""A certificate that runs out within so many days should have been renewed: issuers do so a month before."""
+
 END_OF_CERTIFICATE = "-----END CERTIFICATE-----"
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from wmkml.access.tls import RENEWAL_DAYS
 from wmkml.doctor.check import CheckFinding, CheckOutcome, DoctorCheck, finding, good, unknown
 from wmkml.doctor.facts import Facts
 from wmkml.doctor.installation_checks import NO_SETTINGS
 from wmkml.problems.wording import BothLanguages
-
-SOON_DAYS = 14
-"""A certificate that runs out within so many days should have been renewed: issuers do so a month before."""
 
 
 def judge_certificate(facts: Facts) -> list[CheckFinding]:
@@ -21,7 +19,7 @@ def judge_certificate(facts: Facts) -> list[CheckFinding]:
     days = installation.certificate_days
     if days is None:
         return finding("none")
-    return finding("over" if days < 0 else "soon" if days < SOON_DAYS else "valid", days=days)
+    return finding("over" if days < 0 else "soon" if days < RENEWAL_DAYS else "valid", days=days)
 
 
 def judge_decency(facts: Facts) -> list[CheckFinding]:

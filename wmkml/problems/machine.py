@@ -51,6 +51,51 @@ MACHINE_PROBLEMS = (
         ),
     ),
     named(
+        "certificate_unusable",
+        "warning",
+        "owner",
+        (
+            "Das erneuerte Zertifikat kann nicht verwendet werden: {detail}",
+            "Zertifikat und Schlüssel passen nicht zusammen, oder eine der Dateien fehlt oder ist keine PEM-Datei.",
+            "Beide Dateien berichtigen; sie gelten ohne Neustart. Bis dahin gilt das vorige (`docs/tls.md`).",
+        ),
+        (
+            "The renewed certificate cannot be used: {detail}",
+            "Certificate and key do not belong together, or a file is missing or no PEM.",
+            "Put both files right; they count without a restart. Until then the former one is used (`docs/tls.md`).",
+        ),
+    ),
+    named(
+        "certificate_ends",
+        "warning",
+        "owner",
+        (
+            "Das Zertifikat läuft am {detail} ab.",
+            "Es hätte erneuert werden sollen; wer es ausstellt, tut das meist einen Monat vorher.",
+            "Erneuern und die Dateien ersetzen; die neuen gelten ohne Neustart (`docs/tls.md`).",
+        ),
+        (
+            "The certificate runs out on {detail}.",
+            "It should have been renewed; issuers mostly do so a month before.",
+            "Renew it and replace the files; the new ones count without a restart (`docs/tls.md`).",
+        ),
+    ),
+    named(
+        "certificate_over",
+        "trouble",
+        "owner",
+        (
+            "Das Zertifikat ist am {detail} abgelaufen: Browser warnen Besucher, statt die Seite zu zeigen.",
+            "Es wurde nicht erneuert.",
+            "Erneuern und die Dateien ersetzen; die neuen gelten ohne Neustart (`docs/tls.md`).",
+        ),
+        (
+            "The certificate ran out on {detail}: browsers warn visitors instead of showing the page.",
+            "It was not renewed.",
+            "Renew it and replace the files; the new ones count without a restart (`docs/tls.md`).",
+        ),
+    ),
+    named(
         "quota",
         "warning",
         "owner",

@@ -445,6 +445,45 @@ export const PROBLEMS: Record<string, NamedProblem> = {
       "remedy": "Delete old files, for example in `data/laboratory` or `models`; below 1 GiB no run can be kept."
     }
   },
+  "certificate_unusable": {
+    "severity": "warning",
+    "de": {
+      "title": "Das erneuerte Zertifikat kann nicht verwendet werden: {detail}",
+      "cause": "Zertifikat und Schlüssel passen nicht zusammen, oder eine der Dateien fehlt oder ist keine PEM-Datei.",
+      "remedy": "Beide Dateien berichtigen; sie gelten ohne Neustart. Bis dahin gilt das vorige (`docs/tls.md`)."
+    },
+    "en": {
+      "title": "The renewed certificate cannot be used: {detail}",
+      "cause": "Certificate and key do not belong together, or a file is missing or no PEM.",
+      "remedy": "Put both files right; they count without a restart. Until then the former one is used (`docs/tls.md`)."
+    }
+  },
+  "certificate_ends": {
+    "severity": "warning",
+    "de": {
+      "title": "Das Zertifikat läuft am {detail} ab.",
+      "cause": "Es hätte erneuert werden sollen; wer es ausstellt, tut das meist einen Monat vorher.",
+      "remedy": "Erneuern und die Dateien ersetzen; die neuen gelten ohne Neustart (`docs/tls.md`)."
+    },
+    "en": {
+      "title": "The certificate runs out on {detail}.",
+      "cause": "It should have been renewed; issuers mostly do so a month before.",
+      "remedy": "Renew it and replace the files; the new ones count without a restart (`docs/tls.md`)."
+    }
+  },
+  "certificate_over": {
+    "severity": "trouble",
+    "de": {
+      "title": "Das Zertifikat ist am {detail} abgelaufen: Browser warnen Besucher, statt die Seite zu zeigen.",
+      "cause": "Es wurde nicht erneuert.",
+      "remedy": "Erneuern und die Dateien ersetzen; die neuen gelten ohne Neustart (`docs/tls.md`)."
+    },
+    "en": {
+      "title": "The certificate ran out on {detail}: browsers warn visitors instead of showing the page.",
+      "cause": "It was not renewed.",
+      "remedy": "Renew it and replace the files; the new ones count without a restart (`docs/tls.md`)."
+    }
+  },
   "quota": {
     "severity": "warning",
     "de": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from wmkml.owner.problems.memory import Durations, MemoryKills, RestartCounter, 
 from wmkml.problems.table import PROBLEMS
 
 WELL = OwnerFacts(has_hours=True, clock_synchronised=True, memory_free_gib=8, memory_total_gib=16)
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 PROVOKED: dict[str, tuple[dict[str, Any], str]] = {
     "worker_away": ({"in_trouble": ("worker_away",)}, ""),
@@ -45,6 +48,9 @@ PROVOKED: dict[str, tuple[dict[str, Any], str]] = {
     "disk_full": ({"disk_free_gib": 0.9}, "0.9"),
     "disk": ({"disk_free_gib": 4.9}, "4.9"),
     "quota": ({"quota_excess_gib": 12.0}, "12.0"),
+    "certificate_unusable": ({"certificate_problem": "no PEM"}, "no PEM"),
+    "certificate_ends": ({"certificate_end": datetime(2026, 5, 14, 23, tzinfo=UTC), "now": NOON}, "2026-05-14"),
+    "certificate_over": ({"certificate_end": datetime(2026, 5, 1, 11, tzinfo=UTC), "now": NOON}, "2026-05-01"),
     "sound": ({"sound_problem": "hall: 20 %"}, "hall: 20 %"),
     "memory": ({"memory_free_gib": 0.7}, "0.7"),
     "memory_kills": ({"memory_kills": 2}, "2"),
@@ -132,6 +138,12 @@ def test_a_card_of_the_plan_that_was_never_seen_is_missed_too() -> None:
     assert planned_gpus({"WMKML_ALL_GPUS": "0,2"}) == 2
     assert planned_gpus({"WMKML_ALL_GPUS": "0,2", "WMKML_GPUS": "2"}) == 0, "they are pretended, and never there"
     assert planned_gpus({}) == 0
+
+
+def test_a_certificate_is_no_problem_until_two_weeks_before_its_end() -> None:
+    for days, is_problem in ((14, False), (13, True)):
+        facts = replace(WELL, certificate_end=NOON + timedelta(days=days), now=NOON)
+        assert ([problem.code for problem in judge(facts)] == ["certificate_ends"]) is is_problem
 
 
 def test_what_the_kernel_kills_for_memory_is_counted_from_now_on_and_forgotten() -> None:

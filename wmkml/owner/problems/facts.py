@@ -6,7 +6,10 @@ What is None or empty does not apply, or is not known.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Literal
+
+from wmkml.access.tls import RENEWAL_DAYS
 
 LOW_DISK_GIB = 5.0
 """Less free disk space than this is a problem; the doctor warns from the same figure on."""
@@ -40,6 +43,8 @@ PANIC_MINUTES = 10.0
 CLOCK_JUMP_SECONDS = 30.0
 """A wall clock that moves by more than this against the monotonic one has jumped."""
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 Page = Literal["stage", "visitor"]
 
 
@@ -62,6 +67,8 @@ class OwnerFacts:
         sound_problem: why the stage cannot be heard as loud as it should.
         clock_jump_seconds: how far the wall clock has jumped lately.
         quota_excess_gib: what runs and logs take, where that is more than allowed.
+        certificate_problem: why the owner's certificate cannot be used; the former one is served until it can.
+        certificate_end: when the one in the settings runs out, in UTC; None: there is none.  `now`: the time of these facts.
     """
 
     in_trouble: tuple[str, ...] = ()
@@ -95,6 +102,9 @@ class OwnerFacts:
     clock_jump_seconds: float = 0.0
     clock_synchronised: bool | None = None
     quota_excess_gib: float = 0.0
+    certificate_problem: str = ""
+    certificate_end: datetime | None = None
+    now: datetime = EPOCH
     alert_failure: str = ""
     heartbeat_failure: str = ""
 
@@ -160,6 +170,13 @@ def _of_exhibition(facts: OwnerFacts) -> list[PresentProblem]:
         problems.append(PresentProblem("open_by_hand" if facts.is_open else "closed_by_hand"))
     if facts.has_hours and facts.hours_end:
         problems.append(PresentProblem("hours_end"))
+    if facts.certificate_problem:
+        problems.append(PresentProblem("certificate_unusable", facts.certificate_problem))
+    end = facts.certificate_end
+    if end is not None and end < facts.now:
+        problems.append(PresentProblem("certificate_over", f"{end:%Y-%m-%d}"))
+    elif end is not None and end - facts.now < timedelta(days=RENEWAL_DAYS):
+        problems.append(PresentProblem("certificate_ends", f"{end:%Y-%m-%d}"))
     if facts.alert_failure:
         problems.append(PresentProblem("alert_unreachable", facts.alert_failure))
     if facts.heartbeat_failure:

@@ -11,9 +11,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, datetime
 from typing import Literal
 
+from wmkml.access.tls import CertificateError, check_certificate
+from wmkml.config.paths import Paths
 from wmkml.owner.context import OwnerContext
 from wmkml.owner.problems.facts import OwnerFacts, Page, PresentProblem, judge
 from wmkml.owner.problems.lights import Lights
@@ -48,6 +50,8 @@ class SlowFacts:
     data_problem: str = ""
     clock_synchronised: bool | None = None
     adapters_gone: tuple[int, ...] = ()
+    certificate_problem: str = ""
+    certificate_end: datetime | None = None
 
 
 class ProblemWatch:
@@ -98,7 +102,7 @@ class ProblemWatch:
                 slow_looked_at = time.monotonic()
                 run = self._owner.installation.run
                 gone = () if run is None or run.over else tuple(adapters_gone(run))
-                self._slow = await asyncio.to_thread(_look_slowly, self._owner.paths.data, gone)
+                self._slow = await asyncio.to_thread(_look_slowly, self._owner.paths, gone)
             self.look()
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -160,6 +164,9 @@ class ProblemWatch:
             clock_jump_seconds=self._clock.jump(time.time(), now),
             clock_synchronised=self._slow.clock_synchronised,
             quota_excess_gib=self.quota_excess_gib,
+            certificate_problem=self._slow.certificate_problem,
+            certificate_end=self._slow.certificate_end,
+            now=datetime.now(UTC),
             alert_failure=self.alert_failure(),
             heartbeat_failure=self.heartbeat_failure(),
         )
@@ -191,12 +198,17 @@ def sound_problem(heard: tuple[float, SoundReport] | None, expected_volume: floa
     return f"{report.device}: {report.volume:.0f} %" if report.volume < expected_volume else ""
 
 
-def _look_slowly(data: Path, gone: tuple[int, ...]) -> SlowFacts:
+def _look_slowly(paths: Paths, gone: tuple[int, ...]) -> SlowFacts:
     data_problem = ""
     try:
-        with tempfile.TemporaryFile(dir=data) as file:
+        with tempfile.TemporaryFile(dir=paths.data) as file:
             file.write(b"0")
             file.flush()
     except OSError as error:
         data_problem = error.strerror or "it cannot be written"
-    return SlowFacts(data_problem, clock_synchronised(), gone)
+    certificate_problem, certificate_end = "", None
+    try:
+        certificate_end = check_certificate(paths)
+    except CertificateError as error:
+        certificate_problem = str(error)
+    return SlowFacts(data_problem, clock_synchronised(), gone, certificate_problem, certificate_end)
