@@ -103,8 +103,7 @@ class Node:
                 self._become("refused", str(error))
                 pause = REFUSED_SECONDS
             except (EngineDiedError, httpx.TransportError) as error:
-                reason = "nobody answers there" if isinstance(error, httpx.TransportError) else str(error)
-                self._become("away", reason)
+                self._become("away", _reason(error))
             except ProtocolError as error:
                 self._become("away", str(error))
             finally:
@@ -240,3 +239,10 @@ class Node:
         engine, self._engine = self._engine, None
         if engine is not None:
             await engine.stop()
+
+
+def _reason(error: EngineDiedError | httpx.TransportError) -> str:
+    """Why nothing is to be had of a node, for the operator."""
+    if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+        return "it does not answer"  # its port is open: it hangs, or computes far too slowly
+    return "nobody answers there" if isinstance(error, httpx.TransportError) else str(error)
