@@ -2,7 +2,8 @@
 
 With one and three cards the engine is vLLM, with a core for each of its cards, on the CPU.  With two and eight cards it
 is the transformers engine in vLLM's place: seven cores would take minutes to start on two cores of a CPU, and of two
-cards one serves, as with one.  Everything else is the same; `tests/launcher/pretended_pod.py` says what is real.
+cards one serves, as with one; these two are long.  Everything else is the same; `tests/launcher/pretended_pod.py` says
+what is real.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ VISIBLE = {1: ("0", "0"), 2: ("0", "1"), 3: ("0,1", "2"), 8: ("0,1,2,3,4,5,6", "
         pytest.param((1, False), id="1 card"),
         pytest.param((3, False), id="3 cards"),
         pytest.param((2, True), id="2 cards, another engine", marks=pytest.mark.long),
-        pytest.param((8, True), id="8 cards, another engine"),
+        pytest.param((8, True), id="8 cards, another engine", marks=pytest.mark.long),
     ],
 )
 def pod(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PretendedPod]:
