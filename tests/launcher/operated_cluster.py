@@ -163,10 +163,10 @@ class AnswerStream:
         return events
 
     def until_quiet(self) -> list[Event]:
-        """The events up to the first one after which none comes for a second."""
+        """The events up to the first one after which none comes for four seconds: a busy machine passes them on late."""
         events = []
         with contextlib.suppress(queue.Empty):
-            while (event := self._events.get(timeout=1.0)) is not None:
+            while (event := self._events.get(timeout=4.0)) is not None:
                 events.append(event)
         return events
 
