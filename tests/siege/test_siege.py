@@ -51,9 +51,9 @@ def test_a_siege_that_is_killed_leaves_its_report_and_no_cluster(tmp_path: Path)
     def report() -> SiegeReport | None:
         return SiegeReport.model_validate_json(file.read_text(encoding="utf-8")) if file.is_file() else None
 
-    def attacks_or_is_over() -> bool:
+    def attacks_or_is_over() -> bool | None:
         seen = report()
-        return siege.poll() is not None or (seen is not None and seen.sections[0].tried > 0)
+        return siege.poll() is not None or (seen is not None and seen.sections[0].tried > 0) or None
 
     try:
         until(attacks_or_is_over, "the first attacks", 700)
