@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 import math
 import os
 import shutil
@@ -479,13 +480,57 @@ async def test_z_a_stopped_engine_says_so(harness: EngineHarness) -> None:
     await close(stream)
 
 
+@pytest.mark.vllm
+async def test_zz_nobody_waits_for_what_vllm_compiles(
+    setup: EngineSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = tmp_path / "compiled"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(compiled))
+    with not_started("vllm", setup, tmp_path) as engine:
+        await engine.start()
+        before = {path for path in compiled.rglob("*") if path.is_file()}
+        assert before
+        adapter = Adapter("adapter", 1, make_adapter(setup.model, tmp_path / "adapter", seed=8))
+        await engine.load(adapter)
+        warm = Sampling(temperature=1.2, top_p=0.8, max_tokens=4, frequency_penalty=0.5, bias=((7, 1.0),))
+
+        async def ask(number: int, used: Adapter | None, sampling: Sampling) -> None:
+            async for _ in engine.generate(Generation(f"g{number}", PROMPTS[number % 3], sampling, used, 0)):
+                pass
+
+        for used in (None, adapter):
+            await engine.log_probabilities(PROMPTS[5], used)
+            await asyncio.gather(*(ask(number, used, (GREEDY, warm)[number % 2]) for number in range(5)))
+        assert {path for path in compiled.rglob("*") if path.is_file()} == before
+        await engine.stop()
+
+
+@pytest.mark.vllm
+async def test_zz_vllm_does_not_start_with_numbers_that_are_not_finite(setup: EngineSetup, tmp_path: Path) -> None:
+    model = Path(shutil.copytree(setup.model, tmp_path / "model"))
+    weights = load_file(model / "model.safetensors")
+    weights["model.norm.weight"][0] = float("nan")
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    with not_started("vllm", replace(setup, model=model), tmp_path) as engine:
+        with pytest.raises(EngineDiedError, match="first token"):
+            await engine.start()
+        assert not engine.alive()
+
+
 @pytest.mark.parametrize("name", ENGINES)
 async def test_zz_an_engine_whose_numbers_are_not_finite_dies(
     setup: EngineSetup, tmp_path: Path, name: Literal["transformers", "remote", "vllm"]
 ) -> None:
     model = Path(shutil.copytree(setup.model, tmp_path / "model"))
     weights = load_file(model / "model.safetensors")
-    weights["model.norm.weight"][0] = float("nan")
+    if name == "vllm":
+        # It draws a token when it starts, so that the numbers must go wrong later: at a token of the prompt.
+        weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+        weights["model.embed_tokens.weight"][PROMPTS[0][-1]] = float("nan")
+        config = model / "config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "tie_word_embeddings": False}))
+    else:
+        weights["model.norm.weight"][0] = float("nan")
     save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
     with not_started(name, replace(setup, model=model), tmp_path / "server") as engine:
         if name == "remote":
