@@ -17,6 +17,7 @@ NAMED: Mapping[str, str | Mapping[str, str]] = {
     "ports": "port",
     "datasets": "dataset",
     "pages": "pages",
+    "certificate": {"soon": "certificate_ends", "over": "certificate_over"},
     "osc": "osc",
 }
 """By check: the problem's code, or one for each outcome."""

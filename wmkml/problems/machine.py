@@ -68,7 +68,7 @@ MACHINE_PROBLEMS = (
     named(
         "certificate_ends",
         "warning",
-        "owner",
+        ("owner", "doctor"),
         (
             "Das Zertifikat läuft am {detail} ab.",
             "Es hätte erneuert werden sollen; wer es ausstellt, tut das meist einen Monat vorher.",
@@ -83,7 +83,7 @@ MACHINE_PROBLEMS = (
     named(
         "certificate_over",
         "trouble",
-        "owner",
+        ("owner", "doctor"),
         (
             "Das Zertifikat ist am {detail} abgelaufen: Browser warnen Besucher, statt die Seite zu zeigen.",
             "Es wurde nicht erneuert.",
