@@ -27,6 +27,9 @@ SOFTWARE = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftsha
 """WebGL without a graphics card."""
 
 ROUNDS = 9
+LETTERS, WAITS = 24, 80
+"""Of the headline, before a picture of a recording is taken; and for how many half seconds they are waited for."""
+
 WIDTH, GAP, COLOURS = 480, 8, 200
 """Of the sheet with all pictures of a recording: width of each and space between them in pixels, and the number of colours."""
 LIVELY = (
@@ -157,7 +160,10 @@ def deaths(
             while page.evaluate("window.stageFigures().measures.iteration") is None:
                 page.wait_for_timeout(100)
             page.evaluate("window.stage.pass(5)")
-            while page.evaluate("window.stageFigures().headline.length") < 24:
+            # Of a dying language so many letters may never stand at once.
+            for _ in range(WAITS):
+                if page.evaluate("window.stageFigures().headline.length") >= LETTERS:
+                    break
                 page.evaluate("window.stage.pass(0.5)")
             take(page, folder / f"{scene}{at}.png")
             page.close()
