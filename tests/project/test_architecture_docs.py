@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.project.readme import FENCE
+from tests.project.syntax import nodes, python_files
 from tests.project.test_rooms import FLOORS, leads_somewhere
 from wmkml.__main__ import command_summaries
 from wmkml.config import sections
@@ -38,23 +39,16 @@ OF_OTHERS = {
 
 
 @functools.cache
-def trees() -> dict[Path, ast.Module]:
-    """Every Python file of the package and the tests, parsed."""
-    files = [path for folder in ("wmkml", "tests") for path in sorted((PROJECT / folder).rglob("*.py"))]
-    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
-
-
-@functools.cache
-def nodes() -> dict[Path, list[ast.AST]]:
-    """Every part of every file: walking through all of them takes a second."""
-    return {path: list(ast.walk(tree)) for path, tree in trees().items()}
+def parts_of_files() -> dict[Path, list[ast.AST]]:
+    """Every part of every Python file of the package and the tests."""
+    return {path: nodes(path) for path in python_files("wmkml", "tests")}
 
 
 @functools.cache
 def members() -> dict[str, set[str]]:
     """Of every class of the package: its methods, fields and attributes of `self`."""
     classes: dict[str, set[str]] = {}
-    for path, parts in nodes().items():
+    for path, parts in parts_of_files().items():
         for node in parts:
             if isinstance(node, ast.ClassDef) and path.is_relative_to(PROJECT / "wmkml"):
                 classes.setdefault(node.name, set()).update(bound(ast.walk(node)))
@@ -75,13 +69,13 @@ def bound(parts: Iterable[ast.AST]) -> Iterator[str]:
 def functions() -> set[str]:
     """The names of all functions, methods and classes of the package, and of all tests."""
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    return {node.name for parts in nodes().values() for node in parts if isinstance(node, kinds)}
+    return {node.name for parts in parts_of_files().values() for node in parts if isinstance(node, kinds)}
 
 
 @functools.cache
 def names() -> set[str]:
     """Every name that is given to something in the package or the tests."""
-    return {name for parts in nodes().values() for name in bound(parts)}
+    return {name for parts in parts_of_files().values() for name in bound(parts)}
 
 
 @functools.cache
@@ -89,7 +83,7 @@ def texts() -> set[str]:
     """Every string in the package that is one word, such as the name of an event or of a file."""
     constants = (
         node.value
-        for path, parts in nodes().items()
+        for path, parts in parts_of_files().items()
         if path.is_relative_to(PROJECT / "wmkml")
         for node in parts
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
@@ -109,7 +103,7 @@ def names_elsewhere() -> set[str]:
 def routes() -> set[str]:
     """Every route of owner and inference, as `POST /chat`: from the decorators `@app.post("/chat")` and their like."""
     known: set[str] = set()
-    for parts in nodes().values():
+    for parts in parts_of_files().values():
         constants: dict[str, str] = {}
         prefixes: dict[str, str] = {}
         for node in parts:
@@ -180,14 +174,14 @@ def exists(mention: str) -> bool:
         if owner in sections():
             return member in sections()[owner].model_fields
         return member in members().get(owner, set()) or any(
-            path.stem == owner and member in bound(parts) for path, parts in nodes().items()
+            path.stem == owner and member in bound(parts) for path, parts in parts_of_files().items()
         )
     if match := re.fullmatch(r"(\w+)\([\w, ]*\)", mention):
         return match[1] in functions()
     if mention.startswith("wmkml."):
         return leads_somewhere(mention)
     word = mention.partition(":")[0]
-    return word in names() | texts() | names_elsewhere() | OF_OTHERS
+    return any(word in known for known in (names(), texts(), names_elsewhere(), OF_OTHERS))
 
 
 def route_exists(mention: str) -> bool:
@@ -206,7 +200,12 @@ def path_exists(mention: str) -> bool:
         return path in MADE_HERE or "iteration-k" in path or path.startswith("env/bin/") or name in texts() | {"dist"}
     if "/" in path:
         return (PROJECT / path).exists() or (PROJECT / "wmkml" / path / "__init__.py").exists()
-    return (PROJECT / path).exists() or path in texts() | OF_OTHERS or any(file.name == path for file in trees())
+    return (
+        (PROJECT / path).exists()
+        or path in texts()
+        or path in OF_OTHERS
+        or any(file.name == path for file in parts_of_files())
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)

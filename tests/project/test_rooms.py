@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -11,6 +12,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from tests.project.syntax import nodes, python_files, tree
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGE = ROOT / "wmkml"
@@ -66,13 +69,13 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-CHECKED = [path for folder in ("wmkml", "tests", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
+CHECKED = python_files("wmkml", "tests", "benchmarks")
 
 
 def imported_modules(path: Path) -> set[str]:
     """Every module that a file imports, at its top or inside a function; a name of ours as the module that holds it."""
     modules = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -81,7 +84,10 @@ def imported_modules(path: Path) -> set[str]:
     return modules
 
 
-IMPORTS = {module: imported_modules(path) for module, path in MODULES.items()}
+@functools.cache
+def imports_of_modules() -> dict[str, set[str]]:
+    """What each module imports.  Not read when this file is imported, which every worker of the tests does."""
+    return {module: imported_modules(path) for module, path in MODULES.items()}
 
 
 def part_of(module: str, depth: int) -> str | None:
@@ -92,7 +98,7 @@ def part_of(module: str, depth: int) -> str | None:
 
 def imports_between(depth: int, prefix: str) -> Iterator[tuple[str, str, str]]:
     """Every import from one part under `prefix` to another, as (module, own part, imported part)."""
-    for module, imports in IMPORTS.items():
+    for module, imports in imports_of_modules().items():
         own = part_of(module, depth)
         for name in imports:
             other = part_of(name, depth)
@@ -116,7 +122,7 @@ def test_imports_point_downwards(depth: int, prefix: str, floors: tuple[set[str]
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
-    graph = {module: {name for name in imports if name in MODULES} for module, imports in IMPORTS.items()}
+    graph = {module: {name for name in imports if name in MODULES} for module, imports in imports_of_modules().items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
@@ -145,18 +151,18 @@ def test_what_runs_before_anything_is_installed_needs_nothing(room: str) -> None
             continue
         foreign = {
             name
-            for name in IMPORTS[module]
+            for name in imports_of_modules()[module]
             if name.partition(".")[0] not in STANDARD and not name.startswith((f"wmkml.{room}", "wmkml.system."))
         }
         assert foreign == set(), f"{module} is run before anything is installed"
-        of_system = {name.split(".")[2] for name in IMPORTS[module] if name.startswith("wmkml.system.")}
+        of_system = {name.split(".")[2] for name in imports_of_modules()[module] if name.startswith("wmkml.system.")}
         assert of_system <= light, f"{module} imports of system/ what needs an installed library"
 
 
 def test_the_owner_names_no_heavy_library() -> None:
     named = {
         module: {name.partition(".")[0] for name in imports} & HEAVY
-        for module, imports in IMPORTS.items()
+        for module, imports in imports_of_modules().items()
         if part_of(module, 1) in {"owner", "policy", "protocol", "runs", "access", "config"}
     }
     assert {module: names for module, names in named.items() if names} == {}
@@ -173,7 +179,7 @@ def test_the_owner_imports_no_torch_by_any_way() -> None:
 
 
 def test_policy_reads_no_clock_and_no_disk() -> None:
-    for module, imports in IMPORTS.items():
+    for module, imports in imports_of_modules().items():
         if part_of(module, 1) == "policy":
             assert not imports & {"time", "asyncio", "os", "pathlib", "sqlite3"}, module
 
@@ -181,9 +187,9 @@ def test_policy_reads_no_clock_and_no_disk() -> None:
 # --- names -----------------------------------------------------------------------------------------------------------
 
 
-def bound_names(tree: ast.AST) -> Iterator[tuple[int, str]]:
+def bound_names(path: Path) -> Iterator[tuple[int, str]]:
     """Every name that a file gives to something: variables, arguments, attributes, functions, classes."""
-    for node in ast.walk(tree):
+    for node in nodes(path):
         match node:
             case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
                 yield node.lineno, name
@@ -202,7 +208,7 @@ def test_no_value_has_a_name_that_says_nothing() -> None:
     nameless = [
         f"{path.relative_to(ROOT)}:{line}: {name}"
         for path in CHECKED
-        for line, name in bound_names(ast.parse(path.read_text(encoding="utf-8")))
+        for line, name in bound_names(path)
         if name.strip("_").lower() in NO_VALUE_NAMES
     ]
     assert nameless == []
@@ -212,17 +218,16 @@ def test_round_is_not_shadowed() -> None:
     """`round` is a built-in; the messages' field of this name is a key of JSON and stays."""
     shadows = []
     for path in CHECKED:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
         fields = {
             statement.target.lineno
-            for node in ast.walk(tree)
+            for node in nodes(path)
             if isinstance(node, ast.ClassDef)
             for statement in node.body
             if isinstance(statement, ast.AnnAssign)
         }
         shadows += [
             f"{path.relative_to(ROOT)}:{line}"
-            for line, name in bound_names(tree)
+            for line, name in bound_names(path)
             if name == "round" and line not in fields
         ]
     assert shadows == []
@@ -231,7 +236,7 @@ def test_round_is_not_shadowed() -> None:
 def test_no_two_classes_share_a_name() -> None:
     places: dict[str, list[str]] = defaultdict(list)
     for module, path in MODULES.items():
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in tree(path).body:
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(module)
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
@@ -244,7 +249,7 @@ def test_module_paths_in_strings_lead_somewhere() -> None:
     """`-m wmkml…` in scripts and commands, `worker_cls` of an engine, the functions of measures, names in prose."""
     strings: list[tuple[str, str]] = []
     for path in CHECKED:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 strings.append((f"{path.relative_to(ROOT)}:{node.lineno}", node.value))
     for script in (
@@ -281,5 +286,9 @@ def leads_somewhere(reference: str) -> bool:
         module, _, name = module.rpartition(".")
         if not module:
             return False
-    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
-    return name in {bound for _, bound in bound_names(tree)}
+    return name in names_bound_in(MODULES[module])
+
+
+@functools.cache
+def names_bound_in(path: Path) -> frozenset[str]:
+    return frozenset(name for _, name in bound_names(path))

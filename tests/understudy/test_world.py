@@ -6,7 +6,6 @@ import re
 from collections import Counter
 
 import pytest
-import yaml
 
 from wmkml.understudy.exchanges import UNKNOWN_WORDS_FILE
 from wmkml.understudy.manners import load_manners
@@ -20,10 +19,11 @@ from wmkml.understudy.world import (
     load_world,
     unknown_concept,
 )
+from wmkml.understudy.yaml_files import load_yaml
 
 WORLD = load_world()
 BY_ID = {concept.id: concept for concept in WORLD}
-ENTRIES = yaml.safe_load(WORLD_FILE.read_text(encoding="utf-8"))["concepts"]
+ENTRIES = load_yaml(WORLD_FILE)["concepts"]
 
 
 def test_there_are_three_hundred_concepts_of_many_kinds() -> None:
@@ -60,7 +60,7 @@ def test_relations_lead_to_other_concepts(concept: Concept) -> None:
 
 
 def test_nouns_are_different_and_no_word_is_both_known_and_unknown() -> None:
-    unknown = yaml.safe_load(UNKNOWN_WORDS_FILE.read_text(encoding="utf-8"))
+    unknown = load_yaml(UNKNOWN_WORDS_FILE)
     for language in LANGUAGES:
         nouns = [concept.forms[language]["noun"].casefold() for concept in WORLD]
         assert [noun for noun, times in Counter(nouns).items() if times > 1] == []

@@ -12,12 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from wmkml.measures.dictionaries import WORD_PATTERN, load_dictionary
 from wmkml.understudy.examination import draw_questions, mark_all
 from wmkml.understudy.exchanges import ConversationWriter
 from wmkml.understudy.world import LANGUAGES, Concept, load_world
+from wmkml.understudy.yaml_files import load_yaml
 
 AnswerFunction = Callable[[Sequence[tuple[str, str]]], list[str]]
 """Greedy answers to (prompt, language) pairs."""
@@ -51,7 +50,7 @@ class AcceptancePrompt:
 
 def load_prompts(path: Path) -> list[AcceptancePrompt]:
     """Read a YAML list of prompts with the fields of AcceptancePrompt.  Raises TypeError for an unknown field."""
-    return [AcceptancePrompt(**entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))]
+    return [AcceptancePrompt(**entry) for entry in load_yaml(path)]
 
 
 def held_out_prompts(seed: int = 0) -> list[AcceptancePrompt]:

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from wmkml.understudy.manners import PLACEHOLDER, load_manners, speak_casually, type_carelessly
 from wmkml.understudy.phrasings import HELD_OUT_ONE_IN, Phrasing, fits, load_phrasings, resolve_choices, text_hash
 from wmkml.understudy.world import LANGUAGES, VISITOR_FIELDS, Concept, capitalise, load_world, unknown_concept
+from wmkml.understudy.yaml_files import load_yaml
 
 UNKNOWN_WORDS_FILE = Path(__file__).with_name("unknown_words.yaml")
 SYSTEM_PROMPTS = {
@@ -69,8 +68,8 @@ class ConversationWriter:
         self.unknown_phrasing = next(phrasing for phrasing in self.phrasings if phrasing.id == "unknown")
         self.single_concept_phrasings = [phrasing for phrasing in self.prompt_phrasings if phrasing.concepts == 1]
         self.follow_up_phrasings = [phrasing for phrasing in self.phrasings if any(phrasing.follow.values())]
-        self.unknown_words: dict[str, list[str]] = yaml.safe_load(UNKNOWN_WORDS_FILE.read_text(encoding="utf-8"))
-        self.instructions: dict[str, list[str]] = yaml.safe_load(INSTRUCTIONS_FILE.read_text(encoding="utf-8"))
+        self.unknown_words: dict[str, list[str]] = load_yaml(UNKNOWN_WORDS_FILE)
+        self.instructions: dict[str, list[str]] = load_yaml(INSTRUCTIONS_FILE)
         self.manners = load_manners()
 
     def reseed(self, seed: int) -> None:

@@ -7,7 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-import yaml
+from wmkml.understudy.yaml_files import load_yaml
 
 MANNERS_FILE = Path(__file__).with_name("manners.yaml")
 PLACEHOLDER = "\ue000"
@@ -17,7 +17,7 @@ PLACEHOLDER = "\ue000"
 @functools.cache
 def load_manners() -> dict[str, Any]:
     """The content of manners.yaml, by language; read once in a process."""
-    manners: dict[str, Any] = yaml.safe_load(MANNERS_FILE.read_text(encoding="utf-8"))
+    manners: dict[str, Any] = load_yaml(MANNERS_FILE)
     return manners
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from wmkml.understudy.world import LANGUAGES, Concept
+from wmkml.understudy.yaml_files import load_yaml
 
 PHRASING_FILES = ("questions.yaml", "talk.yaml")
 HELD_OUT_ONE_IN = 10
@@ -50,7 +49,7 @@ def load_phrasings() -> tuple[Phrasing, ...]:
     """All phrasings of PHRASING_FILES, read once in a process.  Raises KeyError if an entry lacks a language."""
     phrasings = []
     for name in PHRASING_FILES:
-        for entry in yaml.safe_load(Path(__file__).with_name(name).read_text(encoding="utf-8")):
+        for entry in load_yaml(Path(__file__).with_name(name)):
             lines: dict[str, dict[str, list[str]]] = {
                 part: {language: _lines(entry[language], part) for language in LANGUAGES}
                 for part in ("prompts", "answers", "follow")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
+from wmkml.understudy.yaml_files import load_yaml
 
 LANGUAGES = ("de", "en")
 WORLD_FILE = Path(__file__).with_name("world.yaml")
@@ -186,7 +186,7 @@ def load_world(path: Path = WORLD_FILE) -> tuple[Concept, ...]:
 
     Raises KeyError if an entry lacks a field.
     """
-    world = yaml.safe_load(path.read_text(encoding="utf-8"))
+    world = load_yaml(path)
     opposites = {id_: opposite for pair in world["opposites"] for id_, opposite in (pair, reversed(pair))}
     ids = {entry["id"] for entry in world["concepts"]}
     for name in VISITOR_FIELDS:
