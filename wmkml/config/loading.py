@@ -16,7 +16,8 @@ import yaml
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
-from wmkml.config.schema import General, Settings, sections
+from wmkml.config.schema import Settings, sections
+from wmkml.config.sections.general import General
 
 UNDERSTUDY = "understudy"
 """The `model_name` of the small bilingual model that ships with the project."""

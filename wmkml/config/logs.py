@@ -6,7 +6,7 @@ import json
 import logging
 import time
 
-from wmkml.config.schema import General
+from wmkml.config.sections.general import General
 
 TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
