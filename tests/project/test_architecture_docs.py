@@ -46,13 +46,15 @@ def parts_of_files() -> dict[Path, list[ast.AST]]:
 
 @functools.cache
 def members() -> dict[str, set[str]]:
-    """Of every class of the package: its methods, fields and attributes of `self`."""
+    """Of every class of the package: its methods, fields and attributes of `self`, and those of the classes it is made of."""
     classes: dict[str, set[str]] = {}
+    bases: dict[str, set[str]] = {}
     for path, parts in parts_of_files().items():
         for node in parts:
             if isinstance(node, ast.ClassDef) and path.is_relative_to(PROJECT / "wmkml"):
                 classes.setdefault(node.name, set()).update(bound(ast.walk(node)))
-    return classes
+                bases[node.name] = {base.id for base in node.bases if isinstance(base, ast.Name)}
+    return {name: own.union(*(classes.get(base, set()) for base in bases[name])) for name, own in classes.items()}
 
 
 def bound(parts: Iterable[ast.AST]) -> Iterator[str]:

@@ -20,9 +20,10 @@ from wmkml.config import load_settings
 from wmkml.owner.answers.dataset_answers import BaseAnswerCache
 from wmkml.owner.run import run_folder
 from wmkml.protocol.conversation import ChatToken
+from wmkml.runs.database import StoreClosedError
 from wmkml.runs.folder import UNFINISHED_PREFIX, adapter_folder, append_line, create_run
 from wmkml.runs.schema import AcceptedAdapter, NewPair, Round
-from wmkml.runs.store import RunStore, StoreClosedError
+from wmkml.runs.store import RunStore
 
 SETTINGS = load_settings(None, overrides={"general.hf_token": "hf_secret"})
 CANARY = "Xylophonquappe"

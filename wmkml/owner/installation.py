@@ -26,9 +26,10 @@ from wmkml.owner.run import run_folder
 from wmkml.owner.run.live_run import LiveRun
 from wmkml.owner.run_lifecycle import RunLifecycle
 from wmkml.protocol.inference import BASE_ITERATION
+from wmkml.runs.database import NotStoredError, not_stored
 from wmkml.runs.folder import create_run
 from wmkml.runs.schema import NewPair
-from wmkml.runs.store import NotStoredError, RunStore, not_stored
+from wmkml.runs.store import RunStore
 
 log = logging.getLogger(__name__)
 

@@ -28,8 +28,8 @@ from wmkml.owner.inference.watch import InferenceWatch
 from wmkml.owner.run.live_run import LiveRun
 from wmkml.protocol.conversation import ALTERNATIVES, ChatEnd, ChatQueued, ChatStart, ChatToken
 from wmkml.protocol.inference import BASE_ITERATION, ChatMessage, CompletionRequest
+from wmkml.runs.database import NotStoredError
 from wmkml.runs.schema import NewPair, WaitingEcho
-from wmkml.runs.store import NotStoredError
 
 INFERENCE_WAIT_SECONDS = 120.0
 """A prompt waits this long for inference to come back; then it fails, and the visitor is told so."""

@@ -22,8 +22,8 @@ from wmkml.owner.answers.echoes import BackgroundRequests
 from wmkml.owner.inference.client import InferenceRefusedError
 from wmkml.owner.run.live_run import LiveRun
 from wmkml.policy.pair_selection import considered_pairs, dataset_pairs_wanted
+from wmkml.runs.database import not_stored
 from wmkml.runs.schema import NewPair
-from wmkml.runs.store import not_stored
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from wmkml.measures.registry import shown_in
 from wmkml.owner.run.live_run import LiveRun
 from wmkml.protocol.desk import DeskLoss, DeskMeasures
 from wmkml.reports.gathering import MIN_MEASURED_ANSWERS, measures_of_answers
-from wmkml.runs.store import StoreClosedError
+from wmkml.runs.database import StoreClosedError
 
 MEASURE_INTERVAL_SECONDS = 3.0
 """Seconds between two passes over the store; only iterations with new answers are measured again."""

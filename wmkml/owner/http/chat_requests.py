@@ -15,7 +15,7 @@ from wmkml.owner.installation import UnknownLanguageError
 from wmkml.owner.opening.keeper import IN_PANIC
 from wmkml.owner.run.live_run import RunOverError
 from wmkml.protocol.base import RequestRefusedError
-from wmkml.runs.store import NotStoredError
+from wmkml.runs.database import NotStoredError
 
 
 def start_answer(

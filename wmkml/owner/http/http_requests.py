@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from wmkml.access.keys import key_matches
 from wmkml.access.trusted_hosts import FORWARDED_FOR, is_trusted
 from wmkml.protocol.base import Refusal, RequestRefusedError
-from wmkml.runs.store import NotStoredError
+from wmkml.runs.database import NotStoredError
 
 log = logging.getLogger(__name__)
 

@@ -34,9 +34,9 @@ from wmkml.owner.run.overrides import Overrides
 from wmkml.policy.round_states import FAILURES, RoundEvent, RoundState, after, allows, is_finished
 from wmkml.protocol.run_state import SwapEvent
 from wmkml.protocol.training import Claim, HandIn, HandInReply, RoundFailure, RoundJob, StepReport
+from wmkml.runs.database import NotStoredError
 from wmkml.runs.folder import adapter_folder, append_line
 from wmkml.runs.schema import AcceptedAdapter, Round
-from wmkml.runs.store import NotStoredError
 
 MEASURED_ANSWERS = 50
 """How many of the newest answers are measured at each round's start."""

@@ -15,8 +15,9 @@ from wmkml.owner.inference.crash_counter import CrashCounter
 from wmkml.owner.run.clock import RunClock
 from wmkml.protocol.conversation import ChatToken
 from wmkml.protocol.run_state import Phase
+from wmkml.runs.database import NotStoredError
 from wmkml.runs.schema import NewPair
-from wmkml.runs.store import NotStoredError, RunStore
+from wmkml.runs.store import RunStore
 
 STORE_AGAIN_SECONDS = 1.0
 """Between two tries to store what nobody waits for, on a disk that takes nothing."""

@@ -19,8 +19,9 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from wmkml.runs.database import not_stored
 from wmkml.runs.folder import UNFINISHED_PREFIX
-from wmkml.runs.store import RunStore, not_stored
+from wmkml.runs.store import RunStore
 
 log = logging.getLogger(__name__)
 
