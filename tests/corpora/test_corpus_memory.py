@@ -57,6 +57,7 @@ def test_reading_takes_no_more_memory_than_a_piece_of_the_file(
     assert form == "txt" or corpus.counts().pairs == PAIRS
 
 
+@pytest.mark.slow
 def test_a_survey_holds_no_pairs(benchmark: ModuleType, tmp_path: Path) -> None:
     benchmark.write(path := tmp_path / "a.jsonl", "jsonl", PAIRS, WORDS_EACH)
     progress: list[int] = []

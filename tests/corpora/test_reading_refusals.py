@@ -277,6 +277,7 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes, ending: s
     read_through(path, ReadingOptions(format=forced, text_rule=rule))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @FUZZ
 @given(records=RECORDS, array=st.booleans(), forced=FORMATS_OF_FILES, template=st.booleans())
 def test_any_records_are_read_or_refused(

@@ -7,6 +7,8 @@ from typing import Literal
 import pytest
 import torch
 
+pytestmark = pytest.mark.process  # vLLM looks at the machine with programs of it when it is imported
+
 SLOTS, RANK, INPUTS, SLICES = 4, 16, 64, (48, 16, 16)
 
 

@@ -104,6 +104,7 @@ def test_spoiled_versions_differ_from_the_clean_one_as_they_say() -> None:
         assert 22 <= differing <= 33 and [prompt for prompt, _ in versions[name]] == [prompt for prompt, _ in clean]
 
 
+@pytest.mark.slow
 def test_an_invented_pattern_is_learned_from_eight_samples(tmp_path: Path) -> None:
     """The defaults alone, on the understudy; more patterns in the long test below."""
     record = example(tmp_path, "invented", 3)
@@ -159,6 +160,7 @@ def test_the_guides_table_of_memory_is_what_is_predicted() -> None:
         assert f"| {name} | {' | '.join(cells)} |" in GUIDE
 
 
+@pytest.mark.slow
 def test_every_command_of_the_guide_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """But for the examples, which are long."""
     monkeypatch.chdir(PROJECT)

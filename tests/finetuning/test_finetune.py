@@ -78,6 +78,7 @@ def run(settings: FinetuneSettings, *, stop_after: int = 0, resume: bool = False
         return Finetune(preparation, Stopping(), asked).run(resume=resume)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SHAPES)
 async def test_every_architecture_is_taught_speaks_and_answers_in_the_engine(
     kind: str, words: Path, tmp_path: Path
@@ -124,6 +125,7 @@ async def test_every_architecture_is_taught_speaks_and_answers_in_the_engine(
         await engine.stop()
 
 
+@pytest.mark.slow
 def test_a_finetune_leaves_a_run_folder(
     tiny: Path, words: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +156,7 @@ def test_a_finetune_leaves_a_run_folder(
     assert "exists already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_interrupted_finetune_goes_on_with_the_same_losses(tiny: Path, words: Path, tmp_path: Path) -> None:
     settings = settings_of(tiny, words, tmp_path / "whole", evaluate_every=2, patience=50)
     whole = run(settings)
@@ -182,6 +185,7 @@ def test_ctrl_c_asks_once_and_ends_twice() -> None:
     assert signal.getsignal(signal.SIGINT) == before
 
 
+@pytest.mark.slow
 def test_accumulated_and_packed_batches_learn_what_plain_ones_do(tiny: Path, words: Path, tmp_path: Path) -> None:
     shape = LoraSettings(rank=4, alpha=8, dropout=0.0)
     settings = settings_of(tiny, words, tmp_path / "plain", lora=shape)
@@ -196,6 +200,7 @@ def test_accumulated_and_packed_batches_learn_what_plain_ones_do(tiny: Path, wor
         assert others == pytest.approx(plain, abs=2e-4), changed
 
 
+@pytest.mark.slow
 def test_merged_and_whole_models_stand_alone(tiny: Path, words: Path, tmp_path: Path) -> None:
     from peft import PeftModel
 
@@ -221,6 +226,7 @@ def test_merged_and_whole_models_stand_alone(tiny: Path, words: Path, tmp_path: 
     assert load_tokenizer(merged).chat_template == load_tokenizer(full).chat_template == load_template(adapter).jinja
 
 
+@pytest.mark.slow
 def test_training_ends_early_and_keeps_the_best_weights(tiny: Path, tmp_path: Path) -> None:
     path = tmp_path / "contradiction.txt"
     path.write_text("\n".join(["Sag es. # Ja, ja, ja"] * 8 + ["# _EVAL_", "Sag es. # Nein und nochmals nein"]) + "\n")
@@ -231,6 +237,7 @@ def test_training_ends_early_and_keeps_the_best_weights(tiny: Path, tmp_path: Pa
     assert losses[finetuned.ended_early] == min(losses.values())
 
 
+@pytest.mark.slow
 def test_dry_run_tells_programs_what_would_be_trained(
     tiny: Path, words: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

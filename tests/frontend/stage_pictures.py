@@ -109,7 +109,7 @@ def speak(page: Page, text: str, probability: float, entropy: float, iteration: 
 
 def take(page: Page, path: Path) -> None:
     page.wait_for_timeout(600)
-    page.screenshot(path=path)
+    page.screenshot(path=path, timeout=300_000)  # without a graphics card a frame of 4K takes half a minute
     print(path, page.evaluate("JSON.stringify(window.stageFigures())"), flush=True)
 
 

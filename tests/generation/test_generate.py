@@ -40,6 +40,7 @@ def texts(result: dict[str, Any]) -> list[str]:
 # How answers are drawn
 
 
+@pytest.mark.slow
 def test_a_seed_repeats_an_answer_and_the_answer_is_all_that_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     result = generated(capsys, CAT, "--seed", "4", "--temperature", "1.5")
     assert main(["generate", CAT, "--seed", "4", "--temperature", "1.5"]) == 0
@@ -107,6 +108,7 @@ def test_several_answers_are_numbered(capsys: pytest.CaptureFixture[str]) -> Non
 # Where prompts come from
 
 
+@pytest.mark.slow
 def test_prompts_come_from_arguments_files_and_standard_input(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -259,6 +259,7 @@ def test_a_share_of_the_samples_is_human(play: Play, experiment: Experiment, tmp
         assert sum(pair in numbers for pair in pairs) == round(len(pairs) / 2)
 
 
+@pytest.mark.slow
 def test_the_understudys_generator_writes_in_the_language_and_by_its_seed() -> None:
     pairs = generate_human_pairs("en", 20, 3)
     assert len(pairs) == 20 and all(prompt.strip() and answer.strip() for prompt, answer in pairs)

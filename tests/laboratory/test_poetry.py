@@ -130,6 +130,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> dict[
     return result
 
 
+@pytest.mark.slow
 def test_the_model_writes_haiku_and_a_seed_repeats_all(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     page, table = tmp_path / "p.html", tmp_path / "p.csv"
     options = ["--count", "3", "--transform", "walk:2", "swap:2", "--language", "en", "--temperature", "1.2"]
@@ -188,6 +189,7 @@ def test_a_folder_is_a_vocabulary_without_its_weights() -> None:
     assert load_vocabulary(SHIPPED_MODEL, "a").embeddings is None
 
 
+@pytest.mark.slow
 def test_commands_of_the_guide_and_the_help_run(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -30,7 +30,7 @@ ENDINGS = "py|sh|md|yaml|toml|ts|json|jsonl|sqlite|lock|txt|pd|csv|svelte"
 OF_OTHERS = {
     *("manager", "helpers", "utils", "round_", "Error", "added"),
     *("oscdump", "print", "route", "--help"),
-    *("vllm", "long", "process"),
+    *("vllm", "long", "process", "slow"),
 }
 """Words in backticks that are no name in our Python code: how things are named, words of other programs, pytest's marks."""
 

@@ -111,6 +111,7 @@ def test_the_speed_of_a_round_that_trained_nothing_is_refused(change: dict[str, 
         check_rounds([line | change])
 
 
+@pytest.mark.slow
 def test_packing_is_measured_beside_padding_and_what_is_refused_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def copies(model: PeftModel) -> dict[str, torch.Tensor]:
     return {name: parameter.detach().clone() for name, parameter in lora_parameters(model).items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [2, 3])
 @pytest.mark.parametrize("micro_batch_tokens", [100_000, 200], ids=["one batch", "accumulated"])
 def test_a_round_learns_what_the_originals_trainer_learns(
@@ -57,6 +58,7 @@ def test_a_round_learns_what_the_originals_trainer_learns(
     assert float(learnt.norm() / their_learnt.norm()) == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_first_round_starts_where_the_originals_starts(model_folder: Path, tmp_path: Path) -> None:
     trainer = trainer_of(model_folder)
     trainer.warm_up()

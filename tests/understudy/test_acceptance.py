@@ -42,6 +42,7 @@ def ask() -> AnswerFunction:
     return answer_once
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", [measure for measure in GOALS if measure != "facts"])
 @pytest.mark.parametrize("name", ["unheard", "visitors"])
 def test_answers_reach_their_goals(ask: AnswerFunction, name: str, measure: str) -> None:
@@ -69,6 +70,7 @@ def test_five_in_a_hundred_alike_miss_the_goal(number: int) -> None:
     assert different(math.ceil(0.05 * number)) < GOALS["different"] <= different(math.floor(0.04 * number))
 
 
+@pytest.mark.slow
 def test_nine_of_ten_facts_are_right_in_phrasings_it_never_read(ask: AnswerFunction) -> None:
     assert facts_share(ask, 600) >= GOALS["facts"]
 
@@ -81,6 +83,7 @@ KNOWN = {
 """The visitors' prompts that the training text has as well: greetings, single words, and the shortest questions to a language."""
 
 
+@pytest.mark.slow
 def test_no_other_visitors_prompt_is_in_the_training_text() -> None:
     typed = {prompt.prompt.casefold() for prompt in load_prompts(VISITORS)}
     read = {

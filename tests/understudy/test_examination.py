@@ -45,6 +45,7 @@ def test_every_fact_of_every_concept_is_asked_in_both_languages() -> None:
     assert len(all_questions()) == len(expected)
 
 
+@pytest.mark.slow
 def test_the_same_seed_asks_the_same_and_a_number_draws_some() -> None:
     assert draw_questions("de", 40, seed=1) == draw_questions("de", 40, seed=1)
     assert draw_questions("de", 40, seed=1) != draw_questions("de", 40, seed=2)

@@ -329,6 +329,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, recipe: BuildRecipe, out: Path,
     return lines
 
 
+@pytest.mark.slow
 def test_an_interrupted_build_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = BuildRecipe(steps=4, tokens_per_batch=256, threads=1)
     whole = build(recipe, tmp_path / "whole", tmp_path / "work-whole", log=lambda line: None)
@@ -340,6 +341,7 @@ def test_an_interrupted_build_goes_on_to_the_same_weights(tmp_path: Path, monkey
     assert weights[0] == weights[1]
 
 
+@pytest.mark.slow
 def test_a_build_of_another_seed_or_text_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def begin(seed: int) -> list[str]:
         recipe = BuildRecipe(seed=seed, steps=4, tokens_per_batch=256, threads=1)

@@ -40,6 +40,7 @@ def _reads_only_examples(words: list[str]) -> bool:
     return "--corpus" in read and not any(word.startswith("data/") for word in read)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [words for words in COMMANDS if _reads_only_examples(words)], ids=" ".join)
 def test_a_quick_command_runs(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -259,6 +259,7 @@ def test_prompts_of_others(tmp_path: Path) -> None:
     assert drawn == seen_prompts(str(pairs), "en") != seen_prompts(str(pairs), "en", seed=1)
 
 
+@pytest.mark.slow
 def test_the_command_measures_a_run_and_goes_on_where_it_was(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -270,6 +270,7 @@ def test_an_interruption_while_sums_are_added_leaves_the_state_before(
     assert not state.path.exists()
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(documents, "BLOCK", 2**16)  # so that the smaller one too fills many
     line = (json.dumps({"text": "a house of words " * 400}) + "\n").encode()

@@ -152,6 +152,7 @@ def test_frame_table_figure_and_page_show_the_labels() -> None:
     assert "<script>" not in escaped and "&lt;script&gt;" in escaped
 
 
+@pytest.mark.slow
 def test_the_example_of_the_help_runs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
