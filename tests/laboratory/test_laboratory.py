@@ -378,6 +378,7 @@ def test_a_stations_conversation_is_seen_within_the_window(
     assert message_counts == [2, 4, 2, 2, 2, 2] + [2] * 6
 
 
+@pytest.mark.slow
 def test_measures_of_texts() -> None:
     def answer(text: str) -> GeneratedAnswer:
         return GeneratedAnswer(text, (1,), (2,), 0.5)

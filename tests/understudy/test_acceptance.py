@@ -53,6 +53,7 @@ def test_answers_reach_their_goals(ask: AnswerFunction, name: str, measure: str)
 
 
 # Phrasings of one question may be answered alike, and `unheard` has many of them.
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("unheard", 0.78), ("visitors", 0.92)])
 def test_hardly_an_answer_is_given_twice(ask: AnswerFunction, name: str, least: float) -> None:
     prompts = held_out_prompts() if name == "unheard" else load_prompts(VISITORS)
