@@ -237,7 +237,15 @@ class OwnerCluster:
         (folder / "adapter_model.safetensors").write_bytes(weights)
         return hashlib.sha256(weights).hexdigest()
 
-    def hand_in(self, job: dict[str, Any], sha256: str, path: str | None = None, **more: Any) -> httpx.Response:
+    def hand_in(
+        self,
+        job: dict[str, Any],
+        sha256: str,
+        path: str | None = None,
+        measures: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> httpx.Response:
+        """Hand in an adapter; where it is accepted, `measures` of the model follow, as a worker sends them."""
         body = {
             "path": path or job["folder"],
             "sha256": sha256,
@@ -247,7 +255,11 @@ class OwnerCluster:
             "loss_first": 2.0,
             "loss_last": 1.0,
         } | more
-        return self.work(f"rounds/{job['run']}/{job['iteration']}/{job['attempt']}/hand_in", body)
+        attempt = f"rounds/{job['run']}/{job['iteration']}/{job['attempt']}"
+        reply = self.work(f"{attempt}/hand_in", body)
+        if measures is not None and reply.status_code == 200 and reply.json()["accepted"]:
+            assert self.work(f"{attempt}/measures", measures).status_code == 200
+        return reply
 
     def train(self, job: dict[str, Any], **more: Any) -> dict[str, Any]:
         """Train a claimed round without a fault and hand it in, with more fields if given; returns the owner's reply."""

@@ -20,6 +20,7 @@ from wmkml.protocol.training import (
     Claim,
     HandIn,
     HandInReply,
+    ModelMeasures,
     RoundFailure,
     RoundJob,
     StepReply,
@@ -51,6 +52,7 @@ class OwnerStandIn:
         """Return to the first state, for the next test: no messages recorded, and everything is accepted."""
         self.steps: list[tuple[int, StepReport]] = []
         self.hand_ins: queue.Queue[HandIn] = queue.Queue()
+        self.measures: queue.Queue[ModelMeasures] = queue.Queue()
         self.failures: queue.Queue[str] = queue.Queue()
         self.uploads: queue.Queue[tuple[bytes, str]] = queue.Queue()
         self.proceed = True
@@ -122,6 +124,11 @@ class OwnerStandIn:
             upload = self.wants_upload and iteration not in self._uploaded
             accepted = self.accepts and not upload
             return HandInReply(accepted=accepted, upload=upload, reason="" if accepted else "not today")
+
+        @app.post("/worker/rounds/{run}/{iteration}/{attempt}/measures")
+        async def measures(message: ModelMeasures, x_key: str = Header("")) -> None:
+            checked(x_key)
+            self.measures.put(message)
 
         @app.put("/worker/rounds/{run}/{iteration}/{attempt}/adapter")
         async def adapter(iteration: int, request: Request, x_sha256: str = Header(), x_key: str = Header("")) -> None:

@@ -17,15 +17,19 @@ import torch
 from safetensors.torch import load_file
 
 from tests.training.tiny_model import PAIRS, make_tiny_model, trainer_of
+from tests.waiting import until
 from tests.worker.owner_stand_in import KEY, OwnerStandIn
 from tests.worker.worker_process import WorkerProcess, started_worker, wait_for
 from wmkml.adapters.archive import ArchiveBrokenError, pack, unpack
 from wmkml.adapters.files import CONFIG_FILE, WEIGHTS_FILE
 from wmkml.adapters.probe import PROBE_FILE
 from wmkml.measures.registry import TABLE
-from wmkml.protocol.training import AdapterPlace, RoundJob, Sample
+from wmkml.protocol.training import AdapterPlace, Claim, RoundJob, Sample
 from wmkml.training.loop import NullWatcher
+from wmkml.training.probing.model_probe import ModelReading
 from wmkml.training.rounds import PreviousAdapter, TrainingRound
+from wmkml.worker.owner_client import WorkerOwnerClient
+from wmkml.worker.round_runner import WorkerResources, run_round
 
 pytestmark = pytest.mark.process
 
@@ -156,16 +160,41 @@ def test_two_rounds_the_second_going_on_from_the_first(
     owner.offer(job(tmp_path, 1, previous=AdapterPlace(path=first.path, sha256=first.sha256, iteration=0)))
     wait_for(lambda: not owner.hand_ins.empty(), worker)
     assert alike(tmp_path / "iteration-1", expected(model_folder, tmp_path, 2))
-    assert first.measures is not None
-    assert set(first.measures.values) == PROBED | {"forgetting"}  # of which the owner makes life
-    assert all(value is not None and math.isfinite(value) for value in first.measures.values.values())
+    measured = owner.measures.get(timeout=60)
+    assert set(measured.values) == PROBED | {"forgetting"}  # of which the owner makes life
+    assert all(value is not None and math.isfinite(value) for value in measured.values.values())
     of_base = owner.claims[-1].base_measures
     assert of_base is not None
     assert (of_base.values["divergence"], of_base.values["lora_update"]) == (0.0, 0.0)
-    assert of_base.values["perplexity"] != first.measures.values["perplexity"]
-    assert len(first.measures.layers["lora_update"]) == 2
+    assert of_base.values["perplexity"] != measured.values["perplexity"]
+    assert len(measured.layers["lora_update"]) == 2
     assert len({claim.session for claim in owner.claims}) == 1
     assert all(claim.shares_folder for claim in owner.claims)
+
+
+async def test_the_swap_does_not_wait_for_what_is_measured(
+    own_owner: OwnerStandIn, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_of(model_folder, samples_per_step=4)
+    measure_model = trainer.measure_model
+
+    def measure_after_the_hand_in() -> ModelReading:
+        until(lambda: not own_owner.hand_ins.empty(), "the hand-in")
+        return measure_model()
+
+    monkeypatch.setattr(trainer, "measure_model", measure_after_the_hand_in)
+    claim = Claim(worker="of the test", session="only", shares_folder=True)
+    client = WorkerOwnerClient(f"http://127.0.0.1:{own_owner.port}", lambda: KEY, claim)
+    resources = WorkerResources(trainer, client, tmp_path / "own", shares_folder=True, nice=False, threads=0)
+    try:
+        await run_round(resources, job(tmp_path))
+        assert own_owner.measures.get_nowait().values["perplexity"]
+        own_owner.accepts = False
+        await run_round(resources, job(tmp_path, 1))
+        assert own_owner.measures.empty(), "of an adapter that is refused nothing is told"
+        assert own_owner.hand_ins.qsize() == 2 and own_owner.failures.empty()
+    finally:
+        await client.close()
 
 
 def test_after_a_refusal_the_round_begins_at_what_was_accepted(

@@ -1,4 +1,4 @@
-"""Messages between worker and owner: claim, step, hand in, failed, unable."""
+"""Messages between worker and owner: claim, step, hand in, measures, failed, unable."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from wmkml.protocol.base import Message
 
 
 class ModelMeasures(Message):
-    """What a worker measured of the model on its probe: a value, or one for each layer, by the measure's name.
+    """`POST …/measures`: what a worker measured of the model on its probe, with the adapter that it has handed in.
 
-    null: it could not be measured.
+    A value, or one for each layer, by the measure's name.  null: it could not be measured.
     """
 
     values: dict[str, FiniteFloat | None]
@@ -91,8 +91,6 @@ class HandIn(Message):
     seconds_since_last_step: float
     loss_first: float
     loss_last: float
-    measures: ModelMeasures | None = None
-    """Of the model with this adapter."""
 
 
 class HandInReply(Message):

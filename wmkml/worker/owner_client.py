@@ -22,6 +22,7 @@ from wmkml.protocol.training import (
     Claim,
     HandIn,
     HandInReply,
+    ModelMeasures,
     RoundFailure,
     RoundJob,
     StepReply,
@@ -108,6 +109,10 @@ class WorkerOwnerClient:
         return _parse_reply(
             HandInReply, await self._send_until_reachable("POST", f"{_round_path(job)}/hand_in", hand_in, timeout=120.0)
         )
+
+    async def report_measures(self, job: RoundJob, measures: ModelMeasures) -> None:
+        """Report what was measured of the model with the adapter that was accepted."""
+        await self._send_until_reachable("POST", f"{_round_path(job)}/measures", lambda: measures)
 
     async def report_failure(self, job: RoundJob, reason: str) -> None:
         """Report that the round failed, with a reason that holds no visitor's words."""

@@ -1,4 +1,4 @@
-"""Runs one claimed round, from the job to the owner's reply: fetch the previous adapter, train, write, hand in.
+"""Runs one claimed round: fetch the previous adapter, train, write, hand in and measure.
 
 A failure is reported with a reason that holds no visitor's words.  No round leaves anything in the worker's own folder,
 nor more on the GPU than the model.
@@ -84,12 +84,11 @@ class WorkerResources:
 
 @dataclass(frozen=True)
 class WrittenRound:
-    """A round whose adapter is in its folder, and what was measured of the model with it."""
+    """A round whose adapter is in its folder."""
 
     folder: Path
     sha256: str
     trained: TrainingResult
-    measures: ModelMeasures
 
 
 def measures_of(reading: ModelReading) -> ModelMeasures:
@@ -115,7 +114,7 @@ async def run_round(resources: WorkerResources, job: RoundJob) -> None:
     try:
         async with _reporting(resources, job) as reporter:
             written = await _train_and_write(resources, job, reporter)
-        await _hand_in(resources, job, written)
+        await _hand_in_and_measure(resources, job, written)
     except TrainingDroppedError:
         log.info("Round %d was dropped.", job.iteration)
     except OwnerRefusedError as refusal:
@@ -155,7 +154,7 @@ async def _reporting(resources: WorkerResources, job: RoundJob) -> AsyncIterator
 
 
 async def _train_and_write(resources: WorkerResources, job: RoundJob, reporter: ProgressReporter) -> WrittenRound:
-    """Train, write the adapter, and measure the model with it.
+    """Train, and write the adapter.
 
     Raises:
         TrainingDroppedError: the owner dropped the round, or the run is over.
@@ -187,12 +186,11 @@ async def _train_and_write(resources: WorkerResources, job: RoundJob, reporter: 
         sha256 = await _save_patiently(resources, folder, reporter, nice)
     except FolderGoneError:
         raise TrainingDroppedError("The run is over.") from None
-    reading = await run_in_thread(trainer.measure_model, nice=nice, threads=resources.threads)
     if not reporter.should_continue():
         if shared and folder.exists():  # it was not handed in, so nobody reads it
             shutil.rmtree(folder)
         raise TrainingDroppedError("The round was dropped.")
-    return WrittenRound(folder, sha256, trained, measures_of(reading))
+    return WrittenRound(folder, sha256, trained)
 
 
 async def _save_patiently(resources: WorkerResources, folder: Path, reporter: ProgressReporter, nice: int) -> str:
@@ -235,7 +233,29 @@ async def _fetch_previous(resources: WorkerResources, job: RoundJob) -> Previous
     return PreviousAdapter(folder, job.previous.sha256)
 
 
-async def _hand_in(resources: WorkerResources, job: RoundJob, written: WrittenRound) -> None:
+async def _hand_in_and_measure(resources: WorkerResources, job: RoundJob, written: WrittenRound) -> None:
+    """Hand the adapter in, and measure the model with it meanwhile, so that the swap does not wait for that."""
+    nice = LOWEST if resources.nice else 0
+    measuring = asyncio.create_task(
+        run_in_thread(resources.trainer.measure_model, nice=nice, threads=resources.threads)
+    )
+    handing_in = asyncio.create_task(_hand_in(resources, job, written))
+    try:
+        # Both, whatever the first brings: while its thread computes, nothing else may use the model.
+        await asyncio.wait([handing_in, measuring])
+    finally:
+        handing_in.cancel()
+        measuring.cancel()
+    unexpected = measuring.exception()  # taken out of the task, which would log its text
+    accepted = await handing_in
+    if unexpected is not None:
+        raise unexpected
+    if accepted:
+        await resources.owner.report_measures(job, measures_of(measuring.result()))
+
+
+async def _hand_in(resources: WorkerResources, job: RoundJob, written: WrittenRound) -> bool:
+    """Returns whether the adapter is accepted.  Raises OwnerRefusedError."""
     folder, sha256, trained = written.folder, written.sha256, written.trained
 
     def message() -> HandIn:
@@ -247,7 +267,6 @@ async def _hand_in(resources: WorkerResources, job: RoundJob, written: WrittenRo
             seconds_since_last_step=time.monotonic() - trained.last_step_at,
             loss_first=trained.losses[0],
             loss_last=trained.losses[-1],
-            measures=written.measures,
         )
 
     reply = await resources.owner.hand_in(job, message)
@@ -260,6 +279,7 @@ async def _hand_in(resources: WorkerResources, job: RoundJob, written: WrittenRo
         log.info("Round %d was accepted: %.1f s, %d tokens", job.iteration, trained.seconds, trained.tokens)
     else:
         log.warning("Round %d was not accepted: %s", job.iteration, reply.reason)
+    return reply.accepted
 
 
 async def _report_failure(resources: WorkerResources, job: RoundJob, reason: str) -> None:

@@ -18,7 +18,16 @@ from wmkml.owner.http.http_requests import read, require_key
 from wmkml.owner.rounds.hand_in import UndecidedError
 from wmkml.owner.rounds.scheduler import CLAIM_SECONDS, RoundScheduler
 from wmkml.protocol.base import RequestRefusedError
-from wmkml.protocol.training import Claim, HandIn, HandInReply, RoundFailure, StepReply, StepReport, WorkerUnable
+from wmkml.protocol.training import (
+    Claim,
+    HandIn,
+    HandInReply,
+    ModelMeasures,
+    RoundFailure,
+    StepReply,
+    StepReport,
+    WorkerUnable,
+)
 
 MESSAGE_BYTES = 64 * 1024
 PART_BYTES = 2**20
@@ -85,6 +94,15 @@ def add_worker(app: FastAPI, owner: OwnerContext) -> None:
                 return await scheduler.hand_in(iteration, attempt, message)
             except UndecidedError:
                 raise RequestRefusedError(503, "Inference is away; hand in again.") from None
+
+    @app.post(f"{ROUND}/measures")
+    async def measures(request: Request, run: str, iteration: int, attempt: int) -> dict[str, str]:
+        require_key_of_round(request)
+        message = await read(request, ModelMeasures, MESSAGE_BYTES)
+        scheduler = scheduler_of(run)
+        if scheduler is not None:
+            scheduler.measured(iteration, attempt, message)
+        return {"status": "success"}
 
     @app.post(f"{ROUND}/failed")
     async def failed(request: Request, run: str, iteration: int, attempt: int) -> StepReply:

@@ -1,9 +1,10 @@
 """The measures that are taken once of every iteration: written down when they come in, and told from when it answers.
 
-They come from two sides: the worker hands its measures of the model in with the adapter, before the iteration answers; what
-the owner measures itself may come later, and in parts.  `record_measures` takes both.  What it is given goes into the run's
-database at once; as soon as the iteration answers it goes into `measures.jsonl`, to OSC, to the event stream as `measures`,
-and into the state.  An iteration that never answers is not told of.
+They come from two sides: the worker measures the model while inference loads the adapter, so that its measures come shortly
+before the iteration answers or after; what the owner measures itself comes later, and in parts.  `record_measures` takes
+both.  What it is given goes into the run's database at once; as soon as the iteration answers it goes into
+`measures.jsonl`, to OSC, to the event stream as `measures`, and into the state.  An iteration that never answers is not
+told of.
 """
 
 from __future__ import annotations

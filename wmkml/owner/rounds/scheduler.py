@@ -33,7 +33,7 @@ from wmkml.owner.run.live_run import STORE_AGAIN_SECONDS, ChangeSignal, LiveRun
 from wmkml.owner.run.overrides import Overrides
 from wmkml.policy.round_states import FAILURES, RoundEvent, RoundState, after, allows, is_finished
 from wmkml.protocol.run_state import SwapEvent
-from wmkml.protocol.training import Claim, HandIn, HandInReply, RoundFailure, RoundJob, StepReport
+from wmkml.protocol.training import Claim, HandIn, HandInReply, ModelMeasures, RoundFailure, RoundJob, StepReport
 from wmkml.runs.database import NotStoredError
 from wmkml.runs.folder import adapter_folder, append_line
 from wmkml.runs.schema import AcceptedAdapter, Round
@@ -235,6 +235,12 @@ class RoundScheduler:
             self._publisher.step(round_)
         return True
 
+    def measured(self, iteration: int, attempt: int, measures: ModelMeasures) -> None:
+        """The worker has measured the model with the adapter that it handed in; of any other nothing is recorded."""
+        round_ = self._attempt(iteration, attempt)
+        if round_ is not None and round_.status in ("handed_in", "held", "accepted"):
+            self.measures.record_model(iteration, measures)
+
     def give_back(self, iteration: int, attempt: int, failure: RoundFailure) -> None:
         """The worker could not train the round."""
         round_ = self._attempt(iteration, attempt)
@@ -297,7 +303,6 @@ class RoundScheduler:
         round_.tokens, round_.train_seconds = message.tokens, message.train_seconds
         round_.since_last_step = message.seconds_since_last_step
         round_.loss_first, round_.loss_last = message.loss_first, message.loss_last
-        self.measures.record_model(iteration, message.measures)
         self._handed_in_at, self._verdict = received, HandInVerdict()
         self._apply(round_, RoundEvent.HANDED_IN)
         return None
