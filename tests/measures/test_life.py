@@ -13,7 +13,7 @@ MEASURED_FORGETTING = {
     "de talkative 1": (0.0, 0.2800, 0.5234, 0.6749, 1.1193, 1.6299, 2.1644, 2.9358, 3.4970),
     "en quiet 1": (0.0, 0.2946, 0.5324, 0.8519, 1.1102, 1.7313, 2.5342, 3.0800, 3.5988),
 }
-"""Of iterations −1 to 7 of lives of the understudy in the laboratory, as benchmarks/life.py reads them."""
+"""Of iterations −1 to 7 of lives of the understudy in the laboratory, in nats: those with which the rule was chosen (docs/life.md)."""
 
 
 @pytest.mark.parametrize(
