@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wmkml.laboratory.analysis.figures import COLOURS, MARKERS
 from wmkml.laboratory.measures import MEASURES
-from wmkml.laboratory.plotting import GRID, INK
+from wmkml.laboratory.plotting import GRID, INK, panel_title
 from wmkml.laboratory.reproductions.results import ReproductionResult
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def reproduction_figure(result: ReproductionResult) -> Figure:
             low = [value.mean if value.low is None else value.low for _, value in curve.points]
             high = [value.mean if value.high is None else value.high for _, value in curve.points]
             axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        meaning = MEASURES[measure].meaning if measure in MEASURES else ""
-        axes.set_title(f"{measure}: {meaning}" if meaning else measure, fontsize=8, color=INK, loc="left")
+        axes.set_title(panel_title(measure) if measure in MEASURES else measure, fontsize=7.5, color=INK, loc="left")
         axes.set_xlabel("generation", fontsize=8, color=INK)
         axes.tick_params(labelsize=7, colors=INK, length=2)
         axes.grid(color=GRID, linewidth=0.6)
