@@ -235,7 +235,8 @@ async def _fetch_previous(resources: WorkerResources, job: RoundJob) -> Previous
 
 async def _hand_in_and_measure(resources: WorkerResources, job: RoundJob, written: WrittenRound) -> None:
     """Hand the adapter in, and measure the model with it meanwhile, so that the swap does not wait for that."""
-    nice = LOWEST if resources.nice else 0
+    # Not at LOWEST: the next round waits for it, and what is shown of the language's life.
+    nice = LOW if resources.nice else 0
     measuring = asyncio.create_task(
         run_in_thread(resources.trainer.measure_model, nice=nice, threads=resources.threads)
     )
