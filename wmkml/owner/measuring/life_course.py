@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 
 EASE_SECONDS = 20.0
-"""How long life takes to the value of an iteration that has begun to answer."""
+"""How long life takes to the value of an iteration that answers, from when it is known."""
 
 STEP_SECONDS = 0.5
 """Between two values while it moves, and between two looks whether it should."""
