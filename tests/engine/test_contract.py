@@ -480,6 +480,18 @@ async def test_z_a_stopped_engine_says_so(harness: EngineHarness) -> None:
     await close(stream)
 
 
+def poisoned(model: Path, folder: Path, name: str, row: int) -> Path:
+    """A copy of the model with one row of these weights not finite; its output layer keeps the finite ones."""
+    shutil.copytree(model, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
+    weights[name][row] = float("nan")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = folder / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "tie_word_embeddings": False}))
+    return folder
+
+
 @pytest.mark.vllm
 async def test_zz_nobody_waits_for_what_vllm_compiles(
     setup: EngineSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -507,10 +519,7 @@ async def test_zz_nobody_waits_for_what_vllm_compiles(
 
 @pytest.mark.vllm
 async def test_zz_vllm_does_not_start_with_numbers_that_are_not_finite(setup: EngineSetup, tmp_path: Path) -> None:
-    model = Path(shutil.copytree(setup.model, tmp_path / "model"))
-    weights = load_file(model / "model.safetensors")
-    weights["model.norm.weight"][0] = float("nan")
-    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    model = poisoned(setup.model, tmp_path / "model", "model.norm.weight", 0)
     with not_started("vllm", replace(setup, model=model), tmp_path) as engine:
         with pytest.raises(EngineDiedError, match="first token"):
             await engine.start()
@@ -521,17 +530,11 @@ async def test_zz_vllm_does_not_start_with_numbers_that_are_not_finite(setup: En
 async def test_zz_an_engine_whose_numbers_are_not_finite_dies(
     setup: EngineSetup, tmp_path: Path, name: Literal["transformers", "remote", "vllm"]
 ) -> None:
-    model = Path(shutil.copytree(setup.model, tmp_path / "model"))
-    weights = load_file(model / "model.safetensors")
     if name == "vllm":
-        # It draws a token when it starts, so that the numbers must go wrong later: at a token of the prompt.
-        weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
-        weights["model.embed_tokens.weight"][PROMPTS[0][-1]] = float("nan")
-        config = model / "config.json"
-        config.write_text(json.dumps({**json.loads(config.read_text()), "tie_word_embeddings": False}))
+        # It reads a text when it starts, so that the numbers must go wrong later: at a token of the prompt.
+        model = poisoned(setup.model, tmp_path / "model", "model.embed_tokens.weight", PROMPTS[0][-1])
     else:
-        weights["model.norm.weight"][0] = float("nan")
-    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+        model = poisoned(setup.model, tmp_path / "model", "model.norm.weight", 0)
     with not_started(name, replace(setup, model=model), tmp_path / "server") as engine:
         if name == "remote":
             # It asks a question first, to learn what the deployment can do, and that finds the engine there dead.

@@ -149,42 +149,13 @@ class VllmEngine:
         """
         os.environ.update(vllm_environment(self._setup))
         self._llm = await asyncio.to_thread(self._create_llm)
-        from vllm.v1.engine.exceptions import EngineDeadError
-
         try:
-            await self._llm.check_health()
-            for rank in self._ranks():
-                await self._warm_up(rank)
-        except EngineDeadError as error:
+            # vLLM compiles what ranks a token among the others at the first request for log-probabilities, and nobody's answer
+            # goes on meanwhile: for some ten seconds on a CPU, for two or three where an earlier process has compiled it.
+            await self.log_probabilities((0, 0), None)
+        except EngineDiedError as error:
             await self.stop()
             raise EngineDiedError("vLLM's core has ended over its first token.") from error
-
-    def _ranks(self) -> list[int | None]:
-        """The data-parallel ranks, each of which has a core; None is the only one."""
-        return list(range(self._setup.replicas)) if self._setup.replicas > 1 else [None]
-
-    async def _warm_up(self, rank: int | None) -> None:
-        """Have a core draw a token with log-probabilities.
-
-        vLLM compiles what ranks a token among the others at the first request for them, and nobody's answer goes on
-        meanwhile: for some ten seconds on a CPU, for two or three where an earlier process has compiled it.
-        """
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        parameters = SamplingParams(
-            temperature=1.0,
-            max_tokens=1,
-            logprobs=TOP_LOGPROBS,
-            flat_logprobs=True,
-            ignore_eos=True,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-        )
-        async for _ in self._llm.generate(
-            {"prompt_token_ids": [0]}, parameters, f"warm-up-{uuid.uuid4().hex}", data_parallel_rank=rank
-        ):
-            pass
 
     def _create_llm(self) -> Any:
         from vllm.engine.arg_utils import AsyncEngineArgs
@@ -244,7 +215,8 @@ class VllmEngine:
         A request for the prompt's log-probabilities reads no prefix cache (`SamplingParams.skip_reading_prefix_cache`).
         """
         self._adapters.check_loaded(adapter)
-        return [await self._read(tokens, adapter, rank) for rank in self._ranks()]
+        ranks = range(self._setup.replicas) if self._setup.replicas > 1 else [None]
+        return [await self._read(tokens, adapter, rank) for rank in ranks]
 
     async def _read(self, tokens: Sequence[int], adapter: Adapter | None, rank: int | None) -> list[float]:
         from vllm import SamplingParams
