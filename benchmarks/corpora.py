@@ -106,7 +106,7 @@ def pack_here(path: Path) -> None:
     then on only anonymous memory is counted.
     """
     from wmkml.config.paths import SHIPPED_MODEL
-    from wmkml.finetuning.session import prepare
+    from wmkml.finetuning.preparation.prepare import prepare
     from wmkml.finetuning.settings import FinetuneSettings
     from wmkml.training.batching import StepPlan, packed_batches
 

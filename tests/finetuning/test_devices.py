@@ -13,11 +13,12 @@ from safetensors.torch import load_file
 from tests.finetuning.test_finetune import lines_of, run, settings_of, tiny, words  # noqa: F401 - fixtures
 from wmkml.__main__ import main
 from wmkml.adapters.files import WEIGHTS_FILE
-from wmkml.finetuning import estimate
 from wmkml.finetuning.checkpoint import CHECKPOINT_FILE
 from wmkml.finetuning.control import Interruption
 from wmkml.finetuning.devices import finetune_on_devices
-from wmkml.finetuning.session import Finetuned, begin_folder, prepare
+from wmkml.finetuning.preparation import estimate
+from wmkml.finetuning.preparation.prepare import begin_folder, prepare
+from wmkml.finetuning.session import Finetuned
 from wmkml.finetuning.settings import FinetuneRefusedError, FinetuneSettings, LoraSettings
 
 WITHOUT_DROPOUT = LoraSettings(rank=4, alpha=8, dropout=0.0)

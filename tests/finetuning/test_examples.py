@@ -14,8 +14,6 @@ from transformers import AutoConfig
 from wmkml.__main__ import main
 from wmkml.config.paths import PROJECT
 from wmkml.corpora import read, read_dataset
-from wmkml.finetuning.architecture import architecture_of_config
-from wmkml.finetuning.estimate import GIB, Variant, memory_of
 from wmkml.finetuning.examples.patterns import (
     ARRAY,
     IMPERATIVE,
@@ -27,6 +25,8 @@ from wmkml.finetuning.examples.patterns import (
 )
 from wmkml.finetuning.examples.quality import versions_of
 from wmkml.finetuning.examples.running import EXERCISE_FILE
+from wmkml.finetuning.preparation.architecture import architecture_of_config
+from wmkml.finetuning.preparation.estimate import GIB, Variant, memory_of
 from wmkml.training.base_model import WeightPrecision
 
 GUIDE = (PROJECT / "docs" / "finetuning.md").read_text(encoding="utf-8")

@@ -23,11 +23,12 @@ from wmkml.dialogue.templates import load_template, use_template
 from wmkml.engine.protocol import Adapter, Generation, Sampling
 from wmkml.engine.setup import EngineSetup
 from wmkml.engine.transformers_engine import TransformersEngine
-from wmkml.finetuning import estimate
 from wmkml.finetuning.checkpoint import CHECKPOINT_FILE
 from wmkml.finetuning.control import Interruption, interruption
+from wmkml.finetuning.preparation import estimate
+from wmkml.finetuning.preparation.prepare import begin_folder, prepare
 from wmkml.finetuning.progress import LiveLine
-from wmkml.finetuning.session import Finetune, Finetuned, begin_folder, prepare
+from wmkml.finetuning.session import Finetune, Finetuned
 from wmkml.finetuning.settings import FinetuneSettings, LoraSettings
 from wmkml.generation.answering import answer
 from wmkml.generation.decoding import Decoding

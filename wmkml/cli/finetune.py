@@ -27,7 +27,7 @@ from wmkml.corpora.recognition import FORMATS
 from wmkml.models.devices import add_device_argument
 
 if TYPE_CHECKING:
-    from wmkml.finetuning.session import Preparation
+    from wmkml.finetuning.preparation.prepare import Preparation
     from wmkml.finetuning.settings import FinetuneSettings
 
 EXAMPLES = ("spells", "exercise", "invented", "quality")
@@ -273,10 +273,10 @@ def settings_from(arguments: argparse.Namespace) -> FinetuneSettings:
 
 def finetune(settings: FinetuneSettings, arguments: argparse.Namespace) -> int:
     """Prepare, show, train, and show what came of it; see `main` for the exit status."""
-    from wmkml.finetuning.architecture import ModelUnknownError
-    from wmkml.finetuning.session import prepare
+    from wmkml.finetuning.preparation.architecture import ModelUnknownError
+    from wmkml.finetuning.preparation.prepare import prepare
+    from wmkml.finetuning.preparation.words import NothingToLearnError
     from wmkml.finetuning.settings import FinetuneRefusedError
-    from wmkml.finetuning.words import NothingToLearnError
     from wmkml.training.base_model import BaseMissingError
     from wmkml.training.kernels.choice import PackingImpossibleError
 
@@ -322,8 +322,9 @@ def _carry_out(preparation: Preparation, arguments: argparse.Namespace) -> int:
     from wmkml.finetuning import report
     from wmkml.finetuning.control import interruption
     from wmkml.finetuning.devices import devices_of, finetune_on_devices
+    from wmkml.finetuning.preparation.prepare import begin_folder
     from wmkml.finetuning.progress import LiveLine
-    from wmkml.finetuning.session import Finetune, begin_folder
+    from wmkml.finetuning.session import Finetune
     from wmkml.training.loop import MemoryExhaustedError, TrainingSpoiledError
     from wmkml.training.ranks.pool import RankLostError
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from wmkml.corpora import Pair
 from wmkml.finetuning.answering import ModelAnswers
-from wmkml.finetuning.words import messages_of
+from wmkml.finetuning.preparation.words import messages_of
 from wmkml.measures.diversity_table import DIVERSITY
 from wmkml.measures.registry import TABLE, function_of
 

@@ -14,8 +14,9 @@ from typing import TextIO
 import torch
 
 from wmkml.finetuning.control import Interruption
+from wmkml.finetuning.preparation.prepare import Preparation, prepare
 from wmkml.finetuning.progress import LiveLine
-from wmkml.finetuning.session import Finetune, Finetuned, Preparation, prepare
+from wmkml.finetuning.session import Finetune, Finetuned
 from wmkml.finetuning.settings import FinetuneRefusedError, FinetuneSettings
 from wmkml.training.base_model import BaseMissingError
 from wmkml.training.kernels.choice import PackingImpossibleError

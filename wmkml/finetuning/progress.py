@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from wmkml.finetuning.checkpoint import HeldOut
-from wmkml.finetuning.preview import duration
+from wmkml.finetuning.preparation.preview import duration
 from wmkml.training.loop import OptimizerStep
 
 OVERWRITTEN_EVERY = 0.1

@@ -8,10 +8,11 @@ from rich.console import Console
 
 from wmkml.finetuning import output
 from wmkml.finetuning.comparison import answers_table, diversity_lines
-from wmkml.finetuning.estimate import GIB, Prediction
-from wmkml.finetuning.preview import coloured_sample, duration, prediction_lines, sample_record
+from wmkml.finetuning.preparation.estimate import GIB, Prediction
+from wmkml.finetuning.preparation.prepare import Preparation
+from wmkml.finetuning.preparation.preview import coloured_sample, duration, prediction_lines, sample_record
 from wmkml.finetuning.progress import terminal_plot
-from wmkml.finetuning.session import Finetuned, Preparation
+from wmkml.finetuning.session import Finetuned
 
 SHOWN_TOKENS = 20
 """Tokens that the base never learned, of which so many are named."""

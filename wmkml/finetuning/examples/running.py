@@ -31,8 +31,9 @@ from wmkml.finetuning.examples.patterns import (
     score,
 )
 from wmkml.finetuning.examples.quality import QualityResult, plot_quality, versions_of
+from wmkml.finetuning.preparation.prepare import begin_folder, prepare
 from wmkml.finetuning.progress import LiveLine
-from wmkml.finetuning.session import Finetune, begin_folder, prepare
+from wmkml.finetuning.session import Finetune
 from wmkml.finetuning.settings import FinetuneSettings, chosen_epochs
 
 EXERCISE_FILE = Path(__file__).with_name("muster.txt")

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from wmkml.finetuning.architecture import Architecture, shortened
+from wmkml.finetuning.preparation.architecture import Architecture, shortened
 from wmkml.system.memory import available_gib, memory_gib, peak_memory, used_memory
 from wmkml.training.base_model import WeightPrecision
 from wmkml.training.loop import NullWatcher, OptimizerStep, Recipe, train

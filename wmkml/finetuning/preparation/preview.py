@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from wmkml.finetuning.estimate import GIB, Prediction
+from wmkml.finetuning.preparation.estimate import GIB, Prediction
 from wmkml.training.samples import IGNORED, TokenizedSample
 
 if TYPE_CHECKING:
