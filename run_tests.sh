@@ -68,14 +68,20 @@ workers=$(($(nproc) + 1))
 # named at the end as unstable, which is a defect to mend.  More of them than this are a failure.
 unstable_allowed=3
 
-# Status 5 says that no test was selected, as when the arguments name one of the other kind.
+# Leaves pytest's status in `status`.  5 says that no test was selected, as when the arguments name one of the other kind.
 selected=0
 run_pytest() {
     env/bin/python -m pytest "$@" ${arguments[@]+"${arguments[@]}"}
-    local status=$?
+    status=$?
     [[ $status == 5 ]] && return
     selected=1
     [[ $status == 0 ]] || failed+=("pytest $1 $2")
+}
+
+# Whether pytest went on to its last test: one that stops early (-x) leaves tests out, and so does one that was interrupted.
+ran_to_its_end() {
+    [[ $status == 1 && " ${arguments[*]} " != *" -x "* && " ${arguments[*]} " != *" --maxfail"* &&
+        " ${arguments[*]} " != *" --exitfirst "* && " ${arguments[*]} " != *" --s"[tw]* ]]
 }
 
 # The tests that failed in the last run of pytest, one a line.
@@ -89,7 +95,7 @@ scripts/check || failed+=(scripts/check)
 report "Tests, $workers at a time"
 # Threads of one process that wait for those of another cost more than they bring.
 OMP_NUM_THREADS=1 run_pytest -m "not alone and ($marker)" -n "$workers" --cache-clear
-if ((${#failed[@]})) && [[ ${failed[-1]} == pytest* ]]; then
+if ran_to_its_end; then
     mapfile -t once_failed < <(failed_tests)
     if ((${#once_failed[@]} > 0 && ${#once_failed[@]} <= unstable_allowed)); then
         report "Once more, alone: ${once_failed[*]}"

@@ -126,22 +126,51 @@ def test_a_hold_still_keeps_an_adapter_back(desk: DeskClient) -> None:
     assert desk.state()["holding"] is False, "a hold ends with its run"
 
 
-@pytest.mark.parametrize("content", [b"", b'{"blank": tr', b'{"blank": true, "requested": {"temperature": 9}}', b"[]"])
-def test_a_damaged_file_is_a_notice(desk: DeskClient, content: bytes) -> None:
-    desk.press("stage", {"blank": True})
+def damage(desk: DeskClient, content: bytes) -> str:
+    """Start the owner anew with this as its file; what its notice says of it."""
+    desk.press("dials", DIALS)
     desk.owner.kill()
     path = desk.owner.cluster.paths.desk
     assert path.is_file()
     path.write_bytes(content)
     desk.owner.start()
     desk.login()
-    state = desk.state()
-    assert [notice["text"] for notice in state["notices"] if str(path) in notice["text"]]
-    assert state["blank"] is False and set(state["dials_turned"].values()) == {None}
+    [notice] = [notice["text"] for notice in desk.state()["notices"] if str(path) in notice["text"]]
+    return str(notice)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"blank": fal', b"[]", b"\xff\xfe"])
+def test_a_damaged_file_is_a_notice_and_a_dark_stage(desk: DeskClient, content: bytes) -> None:
+    assert "the stage is dark" in damage(desk, content)
+    path, state = desk.owner.cluster.paths.desk, desk.state()
+    assert state["blank"] is True and set(state["dials_turned"].values()) == {None}
     desk.press("dials", DIALS)
     restart(desk)
     assert desk.state()["dials_turned"] == DIALS
     assert not [notice for notice in desk.state()["notices"] if str(path) in notice["text"]]
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "value", "word"),
+    [
+        ("requested", {"temperature": 9}, "next round"),
+        ("opening", {"decision": "perhaps", "panic": False}, "panic"),
+        ("blank", 0, "stage"),
+    ],
+)
+def test_of_a_damaged_file_what_is_whole_counts(desk: DeskClient, spoiled: str, value: object, word: str) -> None:
+    whole: dict[str, object] = {
+        "blank": True,
+        "opening": {"decision": "hours", "until": None, "panic": True},
+        "requested": DIALS,
+    }
+    notice = damage(desk, json.dumps(whole | {spoiled: value}).encode())
+    assert word in notice
+    state = desk.state()
+    assert state["blank"] is True, "the stage stays dark where that was lost, too"
+    assert desk.owner.get("/state")["opening"]["panic"] is (spoiled != "opening")
+    assert state["dials_turned"] == (dict.fromkeys(DIALS) if spoiled == "requested" else DIALS)
+    desk.press("panic", {"on": False})
 
 
 def test_a_folder_that_takes_no_file_is_a_notice(desk: DeskClient) -> None:

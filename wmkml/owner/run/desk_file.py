@@ -7,8 +7,10 @@ The hold is not among it: it belongs to one run, and is in that run's database.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
 
@@ -47,7 +49,9 @@ class DeskFile:
     """The record, in memory and on the disk."""
 
     def __init__(self, path: Path, on_problem: Callable[[str], None]) -> None:
-        """Read the file; without one, or with a damaged one, everything is as the settings say.
+        """Read the file; without one everything is as the settings say.
+
+        Of a damaged one what is whole counts; where nothing is, the stage stays dark: somebody may have had a reason.
 
         Args:
             on_problem: called with a sentence for the operator where the file cannot be read or written.
@@ -55,8 +59,8 @@ class DeskFile:
         self._path, self._on_problem = path, on_problem
         self._writing = asyncio.Lock()
         self._writes: set[asyncio.Task[None]] = set()
-        self._on_disk = self._read()
-        self.record = self._on_disk or DeskRecord()
+        self._on_disk: DeskRecord | None = None
+        self.record = self._read()
 
     def change(
         self,
@@ -94,15 +98,47 @@ class DeskFile:
                     "what the desk sets now is forgotten when the owner is started again."
                 )
 
-    def _read(self) -> DeskRecord | None:
-        """The file's content; None where there is no file, or a damaged one."""
+    def _read(self) -> DeskRecord:
         try:
-            return DeskRecord.model_validate_json(self._path.read_bytes())
+            fields = json.loads(self._path.read_bytes())
         except FileNotFoundError:
-            return None
-        except (ValidationError, OSError):
+            return DeskRecord()
+        except (ValueError, OSError):
+            fields = None
+        if not isinstance(fields, dict):
             self._on_problem(
-                f"{self._path} is damaged: the stage is shown, and the next rounds take the values of the settings. "
-                "Blank the stage and set the values again at the desk, where they are wanted."
+                f"{self._path} is damaged: the stage is dark until the desk lights it, the opening hours hold, a panic is "
+                "over, and the next rounds take the values of the settings. Set at the desk what is wanted."
             )
-            return None
+            return DeskRecord(blank=True)
+        record, lost = _whole_fields(fields)
+        if lost:
+            self._on_problem(
+                f"{self._path} is damaged; lost: {', '.join(_MEANINGS[name] for name in lost)}. These are as the settings "
+                "say, all else is as it was. Set at the desk what is wanted."
+            )
+        else:
+            self._on_disk = record
+        return record
+
+
+_MEANINGS = {
+    "blank": "whether the stage is dark (it is, until the desk lights it)",
+    "opening": "what was decided about opening, and whether there was panic",
+    "requested": "the values set for the next round",
+    "in_force": "the values of the last round",
+}
+
+
+def _whole_fields(fields: dict[str, Any]) -> tuple[DeskRecord, list[str]]:
+    """The record of those fields that are valid, and the names of the others."""
+    lost: list[str] = []
+    for name in DeskRecord.model_fields.keys() & fields.keys():
+        try:
+            DeskRecord.model_validate_json(json.dumps({name: fields[name]}))
+        except ValidationError:
+            lost.append(name)
+    kept = {name: value for name, value in fields.items() if name not in lost}
+    if "blank" in lost:
+        kept["blank"] = True
+    return DeskRecord.model_validate_json(json.dumps(kept)), sorted(lost)
