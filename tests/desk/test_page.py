@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect
 
-from tests.frontend.visiting import chromium, stop_clock, violations
+from tests.frontend.visiting import OWNER_AWAY, chromium, stop_clock, violations, watched
 from tests.owner.played_owner import KEPT_ANSWER, PlayedOwner, played_owner
 from tests.waiting import until
 from wmkml.access.pin import load_pin
@@ -21,6 +21,7 @@ from wmkml.measures.registry import measured_once
 pytestmark = pytest.mark.process
 
 NASTY = "<img src=x onerror=alert(1)> <script>alert(2)</script> \u202eRTL 🜁"
+REFUSED = "status of 401"
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
@@ -44,21 +45,19 @@ def requested() -> list[str]:
 
 
 @pytest.fixture
-def operator(browser: Browser, owner: PlayedOwner, requested: list[str]) -> Iterator[BrowserContext]:
+def failing_loads() -> set[str]:
+    """What the loads that must fail are known by."""
+    return set()
+
+
+@pytest.fixture
+def operator(
+    browser: Browser, owner: PlayedOwner, requested: list[str], failing_loads: set[str]
+) -> Iterator[BrowserContext]:
     """The operator's browser, which must see no error and no other host."""
-    context = browser.new_context(locale="de-DE")
-    context.set_default_timeout(90_000)
-    troubles: list[str] = []
-    context.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
-    context.on("weberror", lambda error: troubles.append(str(error.error)))
-    context.on("dialog", lambda dialog: troubles.append(f"dialog: {dialog.message}"))
-    context.on("request", lambda request: requested.append(request.url))
-    yield context
-    context.close()
-    # The browser itself reports an owner that is away or refuses; that is no fault of the page.
-    assert not [text for text in troubles if "net::ERR_" not in text and "Failed to load resource" not in text]
-    assert requested
-    assert all(url.startswith(owner.address) for url in requested)
+    with watched(browser, owner.address, failing_loads, locale="de-DE") as context:
+        context.on("request", lambda request: requested.append(request.url))
+        yield context
 
 
 def opened(context: BrowserContext, owner: PlayedOwner) -> Page:
@@ -80,7 +79,10 @@ def light(page: Page, name: str, shows: str) -> None:
     expect(page.locator(f"[data-light={name}][data-shows={shows}]")).to_be_visible()
 
 
-def test_the_pin_opens_the_desk_by_keyboard_alone(operator: BrowserContext, owner: PlayedOwner) -> None:
+def test_the_pin_opens_the_desk_by_keyboard_alone(
+    operator: BrowserContext, owner: PlayedOwner, failing_loads: set[str]
+) -> None:
+    failing_loads.add(REFUSED)  # the wrong PIN
     page = operator.new_page()
     page.goto(owner.address + "/desk")
     expect(page.get_by_label("PIN")).to_be_focused()
@@ -302,7 +304,10 @@ def test_words_stay_hidden_until_asked_for(operator: BrowserContext, owner: Play
     expect(page.locator(".exchange")).to_have_count(0)
 
 
-def test_the_owner_is_killed_and_comes_back(operator: BrowserContext, owner: PlayedOwner) -> None:
+def test_the_owner_is_killed_and_comes_back(
+    operator: BrowserContext, owner: PlayedOwner, failing_loads: set[str]
+) -> None:
+    failing_loads.update({OWNER_AWAY, REFUSED})  # sessions end with their owner
     owner.begin("de")
     page = opened(operator, owner)
     owner.kill()
@@ -322,15 +327,14 @@ def test_the_owner_is_killed_and_comes_back(operator: BrowserContext, owner: Pla
 
 def test_trouble_is_told_with_what_to_do(browser: Browser, tmp_path: Path) -> None:
     with played_owner(tmp_path, **{"general.osc_ip": "no-such-host.invalid"}) as owner:
-        context = browser.new_context(locale="en-GB")
-        page = opened(context, owner)
-        expect(page.get_by_role("heading", name="What to do now")).to_be_visible()
-        expect(page.get_by_role("alert")).to_contain_text("no-such-host.invalid")
-        expect(page.get_by_role("alert")).to_contain_text("in the same network?")
-        expect(page.get_by_role("banner")).to_contain_text("Please look: 1 problem.")
-        assert page.title().startswith("▲")
-        assert violations(page) == []
-        context.close()
+        with watched(browser, owner.address, locale="en-GB") as context:
+            page = opened(context, owner)
+            expect(page.get_by_role("heading", name="What to do now")).to_be_visible()
+            expect(page.get_by_role("alert")).to_contain_text("no-such-host.invalid")
+            expect(page.get_by_role("alert")).to_contain_text("in the same network?")
+            expect(page.get_by_role("banner")).to_contain_text("Please look: 1 problem.")
+            assert page.title().startswith("▲")
+            assert violations(page) == []
 
 
 def loaded_by(page: str) -> str:
