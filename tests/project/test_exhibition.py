@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from tests.frontend.stage_pictures import SOFTWARE
 from tests.frontend.visiting import OWNER_AWAY, begin, begin_by_keyboard, chromium, settled, violations, watched
@@ -23,6 +23,9 @@ PICTURES = PROJECT / "data" / "pictures"
 ROUNDS = 3
 HOLD_SECONDS = 15.0
 """Seconds for which each iteration answers at least; the desk's hold must be pressed before the second round is over."""
+
+ROOM: ViewportSize = {"width": 1280, "height": 800}
+SMALL: ViewportSize = {"width": 320, "height": 180}
 
 IDLE_SECONDS = 3600.0
 """Longer than these tests take; where a visitor shall have been away for so long, the page's clock is put forward."""
@@ -54,9 +57,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
         yield cluster
 
 
-def open_page(browser: Browser, address: str, troubles: list[str], **options: Any) -> Page:
+def open_page(
+    browser: Browser, address: str, troubles: list[str], viewport: ViewportSize = ROOM, **options: Any
+) -> Page:
     """A page in a browser of its own, which must see no error and no other host."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, **options)
+    context = browser.new_context(viewport=viewport, **options)
     context.set_default_timeout(120_000)
     host = address.split("/", 3)[2]
     context.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
@@ -72,12 +77,18 @@ def open_page(browser: Browser, address: str, troubles: list[str], **options: An
     return page
 
 
+def open_stage(browser: Browser, cluster: ServiceProcesses, troubles: list[str]) -> Page:
+    """The stage; small, for without a graphics card it is drawn by the cores that the language needs."""
+    address = f"{cluster.owner}/stage?key={cluster.keys.stage}&tier=low&mute=1"
+    return open_page(browser, address, troubles, SMALL)
+
+
 def test_a_run_is_lived_through_on_all_three_pages(browser: Browser, cluster: ServiceProcesses) -> None:
     expect.set_options(timeout=180_000)
     troubles: list[str] = []
     visitor = open_page(browser, cluster.owner + "/", troubles, reduced_motion="reduce")
     english = open_page(browser, cluster.owner + "/", troubles, reduced_motion="reduce")
-    stage = open_page(browser, f"{cluster.owner}/stage?key={cluster.keys.stage}&tier=low&mute=1", troubles)
+    stage = open_stage(browser, cluster, troubles)
     desk = open_page(browser, cluster.owner + "/desk", troubles, locale="de-DE")
     desk.get_by_label("PIN").fill(load_pin(cluster.paths))
     desk.keyboard.press("Enter")
@@ -163,7 +174,7 @@ def test_a_visit_by_keyboard_alone_survives_what_happens_in_a_room(
 def test_the_desks_buttons_lead_the_real_services(browser: Browser, cluster: ServiceProcesses) -> None:
     expect.set_options(timeout=180_000)
     troubles: list[str] = []
-    stage = open_page(browser, f"{cluster.owner}/stage?key={cluster.keys.stage}&tier=low&mute=1", troubles)
+    stage = open_stage(browser, cluster, troubles)
     desk = open_page(browser, cluster.owner + "/desk", troubles, locale="de-DE")
     desk.get_by_label("PIN").fill(load_pin(cluster.paths))
     desk.keyboard.press("Enter")
@@ -215,7 +226,9 @@ def confirm(desk: Page, button: str, yes: str) -> None:
 def pictures(name: str, visitor: Page, stage: Page, desk: Page) -> None:
     """Save a screenshot of each of the three pages."""
     PICTURES.mkdir(parents=True, exist_ok=True)
+    stage.set_viewport_size(ROOM)
     for page, what in ((visitor, "visitor"), (stage, "stage"), (desk, "desk")):
         path: Path = PICTURES / f"{what}-{name}.png"
         page.screenshot(path=path, timeout=120_000)
         assert path.stat().st_size > 10_000
+    stage.set_viewport_size(SMALL)
