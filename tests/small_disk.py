@@ -20,8 +20,8 @@ class SmallDisk:
         self.folder = folder
         self._ballast = folder / "ballast"
 
-    def fill(self) -> None:
-        """Fill it to the last byte."""
+    def fill(self, leaving: int = 0) -> None:
+        """Fill it to the last byte, or to this many before it."""
         descriptor = os.open(self._ballast, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         for size in (2**20, 4096, 1):
             try:
@@ -29,6 +29,7 @@ class SmallDisk:
                     os.write(descriptor, b"x" * size)
             except OSError:
                 continue
+        os.ftruncate(descriptor, max(0, os.fstat(descriptor).st_size - leaving))
         os.close(descriptor)
 
     def free(self) -> None:

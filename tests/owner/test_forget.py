@@ -17,11 +17,15 @@ from pathlib import Path
 import pytest
 
 from tests.owner.owner_cluster import ROOT, OwnerCluster, started_cluster
+from tests.small_disk import small_disk
 from tests.waiting import until
 
 pytestmark = pytest.mark.process
 
 CANARY = "Xylophonquappe"
+
+FREE_BYTES = 500_000
+"""Room for the deletion of the pairs of `test_a_disk_that_takes_the_deletion…`, and none for emptying the log into the file."""
 
 
 def files_with(cluster: OwnerCluster, word: str) -> list[str]:
@@ -68,6 +72,30 @@ def test_words_are_deleted_from_everywhere_and_from_the_round_that_nobody_has_cl
     assert cluster.train(job)["accepted"]
     cluster.until_iteration(1)
     assert forget(cluster, "nobody") == {"pairs": 0, "learned": False}
+
+
+def test_a_disk_that_takes_the_deletion_and_no_more_keeps_the_words_from_nobody_but_the_file(tmp_path: Path) -> None:
+    settings = {"inference.num_generated_responses": 1}  # few commits: each fills the log, which is emptied at 4 MB
+    with small_disk(tmp_path / "disk") as disk, started_cluster(disk.folder, **settings) as cluster:
+        cluster.behave(words=[CANARY, "x" * 5000])
+        cluster.begin()
+        first = cluster.claim()
+        for number in range(30):
+            cluster.chat(f"{CANARY} {number}", station="a")
+        until(lambda: cluster.counts()["echo"] == 30, "echoes")
+        assert cluster.train(first)["accepted"]
+        until(lambda: len(cluster.state()["rounds"]) == 2, "round 1, which nobody has claimed")
+        events = cluster.events()
+        next(events)
+
+        disk.fill(leaving=FREE_BYTES)
+        assert forget(cluster, "a") == {"pairs": 60, "learned": False}
+        assert files_with(cluster, CANARY), "the log could be emptied: FREE_BYTES does not provoke what it should"
+        assert next(event.data for event in events if event.event == "forgotten") == '{"station":"a"}'
+        disk.free()
+        assert not any(CANARY in sample["prompt"] for sample in cluster.claim()["samples"])
+        until(lambda: not files_with(cluster, CANARY), "the words to be gone from the files")
+        assert CANARY not in cluster.log.read_text()
 
 
 def test_the_words_of_several_visitors_are_deleted_by_the_operator_alone(cluster: OwnerCluster) -> None:

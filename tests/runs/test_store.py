@@ -347,3 +347,20 @@ def test_a_stations_language_is_on_the_disk_with_its_pairs(runs: Path) -> None:
     with closing(sqlite3.connect(f"file:{folder / 'run.sqlite'}?mode=ro", uri=True)) as other:
         assert other.execute("SELECT station, language FROM stations").fetchall() == [("a", "de")]
     store.close()
+
+
+def test_a_foreign_reader_only_delays_that_deleted_words_are_gone(runs: Path) -> None:
+    folder, store = create_run(runs, "r", "de", SETTINGS)
+    with closing(store):
+        store.add_pairs([pair(CANARY, station="a")])
+        with closing(sqlite3.connect(folder / "run.sqlite")) as backup:
+            backup.execute("BEGIN")
+            assert backup.execute("SELECT count(*) FROM pairs").fetchone() == (1,)
+            assert len(store.forget("a")) == 1
+            store.add_pairs([pair("danach")])
+            assert CANARY.encode() in all_bytes(runs)
+        deadline = time.monotonic() + PATIENCE
+        while CANARY.encode() in all_bytes(runs) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert CANARY.encode() not in all_bytes(runs)
+        assert [row["prompt"] for row in store.all_pairs()] == ["danach"]

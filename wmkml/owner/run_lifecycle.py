@@ -91,10 +91,9 @@ class RunLifecycle:
             NotStoredError: the disk takes no deletion either.
         """
         run = self.run
-        reply = await self._forget(functools.partial(run.store.forget, station))
+        reply = await self._forget(station, run.store.spoken_pairs(station), functools.partial(run.store.forget, station))
         run.languages.pop(station, None)
         run.stations.discard(station)
-        self._publisher.forgotten(station)
         return reply
 
     async def remove_pair(self, pair: int) -> ForgetReply | None:
@@ -107,18 +106,30 @@ class RunLifecycle:
         spoken = run.store.prompt_of(pair)
         if spoken is None:
             return None
-        reply = await self._forget(functools.partial(run.store.forget_prompt, *spoken))
-        self._publisher.forgotten(spoken[0])
-        return reply
+        pairs = run.store.spoken_pairs(*spoken)
+        return await self._forget(spoken[0], pairs, functools.partial(run.store.forget_prompt, *spoken))
 
-    async def _forget(self, delete: Callable[[], list[int]]) -> ForgetReply:
-        """Have the store delete pairs, whose numbers `delete` returns, and neither echo them nor train on them."""
-        pairs = set(await asyncio.to_thread(delete))
+    async def _forget(self, station: str, pairs: set[int], delete: Callable[[], list[int]]) -> ForgetReply:
+        """Neither echo a station's pairs nor train on them nor show them, and have the store delete them.
+
+        A disk that takes no deletion keeps nothing in memory: what `pairs` names is forgotten there all the same.
+
+        Args:
+            pairs: those that are stored.
+            delete: deletes them, and returns the numbers of what it deleted.
+        """
         self.echoes.forget(pairs)
         learned = self.scheduler.forget(pairs)
-        # An echo that was being stored while its prompt was deleted.
-        pairs |= set(await asyncio.to_thread(delete))
-        return ForgetReply(pairs=len(pairs), learned=learned)
+        deleted: set[int] = set()
+        try:
+            for _ in range(2):  # the second time an echo that was being stored while its prompt was deleted
+                more = set(await asyncio.to_thread(delete))
+                self.echoes.forget(more)
+                learned = self.scheduler.forget(more - pairs) or learned
+                deleted |= more
+        finally:
+            self._publisher.forgotten(station)
+        return ForgetReply(pairs=len(deleted), learned=learned)
 
     def time_left(self) -> float:
         """Seconds until the run ends; less if its rounds are done before its time is up."""

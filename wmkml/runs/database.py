@@ -7,11 +7,15 @@ Methods may be called from any thread.
 
 A disk that takes nothing (it is full, or has become read only) harms no database: a write raises `NotStoredError` and has
 changed nothing, and what is written behind is tried again until the disk takes it.
+
+What is deleted stays in the write-ahead log until that is emptied.  A disk that is nearly full takes the deletion and not
+the emptying, and a foreign reader (a backup) holds the log open: then a thread of its own tries again until it succeeds.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -21,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from wmkml.runs.schema import ADDED_COLUMNS, TABLES
+
+log = logging.getLogger(__name__)
 
 
 class NotStoredError(RuntimeError):
@@ -43,11 +49,20 @@ DISK_TROUBLES = {
 }
 """SQLite's primary result codes that a disk causes, and may stop causing.  Source: sqlite.org/rescode.html."""
 
+IN_USE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+"""SQLite's primary result codes where somebody else has the file in use."""
+
 RETRY_SECONDS = 0.5
-"""How long what is written behind waits before it is tried again on a disk that took nothing."""
+"""How long what is written behind, or to be emptied, waits before it is tried again on a disk that took nothing."""
 
 POLL_SECONDS = 0.05
 """How often `flush` looks whether the disk takes what it waits for."""
+
+BUSY_MILLISECONDS = 5000
+"""How long a write waits for another process that writes."""
+
+EMPTYING_MILLISECONDS = 100
+"""How long emptying the log waits for readers: writers wait for it meanwhile, and visitors for them."""
 
 
 def not_stored(error: OSError | sqlite3.Error) -> NotStoredError | None:
@@ -82,6 +97,7 @@ class Database:
             sqlite3.DatabaseError: the file is not an SQLite database, or is damaged.
         """
         self._closed = False
+        self._name = f"{path.parent.name}/{path.name}"
         self._writer_lock, self._reader_lock = threading.Lock(), threading.Lock()
         with closing(_connect(path)) as connection:  # a damaged file raises here, before any connection stays open
             connection.execute("PRAGMA journal_mode=WAL")
@@ -97,6 +113,10 @@ class Database:
         self._stalled: NotStoredError | None = None
         """Why what is written behind waits at the moment."""
         self._closing = threading.Event()
+        self._emptying_lock = threading.Lock()
+        self._emptying: threading.Thread | None = None
+        """Tries again to empty the log; None while nothing waits for that."""
+        self._empty_log()  # an earlier process may have ended before it could
 
     def close(self) -> None:
         """Finish all writes and close the file; its `-wal` and `-shm` files are gone afterwards.
@@ -108,6 +128,10 @@ class Database:
             return
         self._closing.set()
         self._write_thread.shutdown(wait=True)
+        with self._emptying_lock:
+            emptying = self._emptying
+        if emptying is not None:
+            emptying.join()
         with self._writer_lock, self._reader_lock:
             self._closed = True
             self._reader.close()
@@ -174,6 +198,47 @@ class Database:
         if self._last_write is not None and not self._last_write.done() and self._stalled is not None:
             raise self._stalled
         self._raise_write_error()
+
+    def _empty_log(self) -> None:
+        """Empty the write-ahead log, which holds what was deleted: now, or as soon as disk and readers let it."""
+        with self._emptying_lock:
+            if self._emptying is not None or self._closing.is_set():
+                return
+            if (hindrance := self._hindrance()) is None:
+                return
+            log.warning("What was deleted is not gone from %s yet (%s): tried again until it is.", self._name, hindrance)
+            self._emptying = threading.Thread(target=self._keep_emptying, name="emptying", daemon=True)
+            self._emptying.start()
+
+    def _keep_emptying(self) -> None:
+        while not self._closing.wait(RETRY_SECONDS):
+            with self._emptying_lock:
+                try:
+                    if self._hindrance() is not None:
+                        continue
+                    log.info("What was deleted is gone from %s.", self._name)
+                except sqlite3.Error as error:
+                    self._write_error = error  # raised by the next call, as that of a write behind
+                self._emptying = None
+                return
+
+    def _hindrance(self) -> str | None:
+        """Try once to empty the log: what kept it from being emptied, None if nothing did."""
+        with self._writer_lock:
+            if self._closed:
+                return None
+            try:
+                self._writer.execute(f"PRAGMA busy_timeout={EMPTYING_MILLISECONDS}")
+                [(busy, _, _)] = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error as error:
+                if (trouble := not_stored(error)) is not None:
+                    return trouble.reason
+                if ((getattr(error, "sqlite_errorcode", None) or 0) & 0xFF) not in IN_USE:
+                    raise
+                busy = 1
+            finally:
+                self._writer.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+            return "another process reads it" if busy else None
 
     def _settle(self) -> None:
         """Wait until all write-behinds are done, or wait for a disk that takes nothing: a read must not wait for that."""

@@ -116,7 +116,8 @@ class RunStore(Database):
     def forget(self, station: str) -> list[int]:
         """Delete a station's pairs and their echoes, and their tokens, in this run and from the file; their numbers.
 
-        Pages are overwritten (`secure_delete`), and the write-ahead log, which holds them too, is emptied.
+        Pages are overwritten (`secure_delete`), and the write-ahead log, which holds them too, is emptied: later, where disk
+        or readers keep it from being emptied now.
         """
         self._settle()  # a language written behind would come back after the deletion
         with self._transaction() as connection:
@@ -132,18 +133,21 @@ class RunStore(Database):
         self._empty_log()
         return numbers
 
+    def spoken_pairs(self, station: str, prompt: str | None = None) -> set[int]:
+        """The numbers of a station's pairs and their echoes; with `prompt`, of those to this prompt alone."""
+        rows = self._rows(
+            "SELECT pair FROM pairs WHERE source IN ('visitor', 'echo') AND station = ?1 AND (?2 IS NULL OR prompt = ?2)",
+            station,
+            prompt,
+        )
+        return {row["pair"] for row in rows}
+
     def prompt_of(self, pair: int) -> tuple[str, str] | None:
         """Station and prompt of a visitor's pair; None if there is none of this number."""
         rows = self._rows(
             "SELECT coalesce(station, '') station, prompt FROM pairs WHERE pair = ? AND source = 'visitor'", pair
         )
         return (rows[0]["station"], rows[0]["prompt"]) if rows else None
-
-    def _empty_log(self) -> None:
-        """Empty the write-ahead log, which holds what was deleted."""
-        with self._writer_lock:
-            if not self._closed:
-                self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def pair_counts(self, *, carried: bool = True) -> dict[Source, int]:
         """The number of pairs of each source, zeros included; `carried`: with those taken over from the run before."""
