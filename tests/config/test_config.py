@@ -281,6 +281,17 @@ def test_a_secret_on_the_command_line_is_not_repeated() -> None:
     assert "hf_secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("key", ["alert_url", "heartbeat_url"])
+@pytest.mark.parametrize(
+    "address", ["http://s3cret.org:99999/", "http://s3cret.org:65536", "http://s3cret.org:-1/", "s3cret.org"]
+)
+def test_an_address_that_cannot_be_called_is_refused_and_not_repeated(tmp_path: Path, key: str, address: str) -> None:
+    with pytest.raises(ConfigError, match=f"general.{key}: the value is not allowed; allowed: an address") as caught:
+        load_settings(write_config(tmp_path, f"general: {{{key}: '{address}'}}"))
+    assert "s3cret" not in str(caught.value)
+    load_settings(write_config(tmp_path, f"general: {{{key}: 'https://s3cret.org:8443/token'}}"))
+
+
 # --- what the processes read -----------------------------------------------------------------------------------------
 
 

@@ -13,10 +13,11 @@ from typing import Annotated, Any, Literal
 
 import annotated_types
 import yaml
-from pydantic import SecretStr, ValidationError
+from pydantic import AfterValidator, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from wmkml.config.schema import Settings, sections
+from wmkml.config.sections.declaring import web_address
 from wmkml.config.sections.general import General
 
 UNDERSTUDY = "understudy"
@@ -65,6 +66,8 @@ def _describe_type(annotation: Any, metadata: Sequence[Any]) -> str:
                 bounds.append(f"at most {high}")
             case annotated_types.Lt(lt=high):
                 bounds.append(f"below {high}")
+            case AfterValidator(func=check) if check is web_address:
+                word = "an address, as https://example.org/path or with a port up to 65535, or nothing"
             case _:
                 pass
     return " ".join([word, " and ".join(bounds)]).strip()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.owner.owner_cluster import OwnerCluster, started_cluster
 from tests.waiting import until
-from wmkml.owner.problems.calls import ProblemAlert
+from wmkml.owner.problems.calls import ProblemAlert, _failure_of
 from wmkml.protocol.desk import ProblemList
 
 pytestmark = pytest.mark.process
@@ -133,3 +136,36 @@ def test_the_heart_beats_while_the_owner_lives_and_its_loss_is_a_problem(
     until(lambda: "heartbeat_unreachable" not in codes(cluster), "the heartbeat to arrive again")
     assert "secret-token" not in cluster.log.read_text(), "the address may hold a secret"
     assert "secret-token" not in json.dumps(cluster.state())
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://127.0.0.1:99999/",
+        "http://127.0.0.1:65536/",
+        "http://127.0.0.1:-1/",
+        "http://xn--a/",
+        "http://[::1",
+        "none",
+    ],
+)
+def test_an_address_that_cannot_be_is_a_failure_and_no_error(address: str) -> None:
+    """The settings refuse what they can tell; a name that cannot be resolved and a port that cannot be are met here."""
+
+    async def call() -> str:
+        async with httpx.AsyncClient(timeout=5) as http:
+            return await _failure_of(http, "GET", address, None)
+
+    failure = asyncio.run(call())
+    assert failure and address not in failure
+
+
+def test_the_owner_lives_with_an_address_whose_name_cannot_be(tmp_path: Path) -> None:
+    calls = {
+        "general.alert_url": "http://xn--a/",
+        "general.heartbeat_url": "http://xn--a/",
+        "general.heartbeat_seconds": 1.0,
+    }
+    with started_cluster(tmp_path, **calls) as cluster:
+        until(lambda: "heartbeat_unreachable" in codes(cluster), "the failure to be seen")
+        assert cluster.owner_process is not None and cluster.owner_process.poll() is None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
 
 
 def _number(value: Any) -> Any:
@@ -22,6 +23,18 @@ def none_is_empty(value: Any) -> Any:
     return "" if value is None else value
 
 
+def web_address(value: SecretStr) -> SecretStr:
+    """For an address that is called; nothing is none.
+
+    Raises:
+        ValueError: it has no scheme, no host, or a port that cannot be.
+    """
+    parts = urlsplit(value.get_secret_value())
+    if parts.geturl() and (parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0):
+        raise ValueError("no address")
+    return value
+
+
 Number = Annotated[float, BeforeValidator(_number)]
 Positive = Annotated[Number, Field(gt=0)]
 Seconds = Annotated[Number, Field(ge=0)]
@@ -29,6 +42,8 @@ Share = Annotated[Number, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+SecretAddress = Annotated[SecretStr, BeforeValidator(none_is_empty), AfterValidator(web_address)]
+"""The address of a web server, which may hold a secret; empty: none."""
 
 
 def original(default: Any, description: str, **more: Any) -> Any:

@@ -12,6 +12,7 @@ from wmkml.config.sections.declaring import (
     Number,
     Port,
     Seconds,
+    SecretAddress,
     Section,
     added,
     none_is_empty,
@@ -156,13 +157,13 @@ class General(Section):
         "lower is a problem. Its kiosk looks (docs/exhibition.md). 0: nothing is expected, as where OSC makes the music.",
     )
     installation_name: str = added("", "This installation's name in alerts. Empty: the machine's.")
-    alert_url: Annotated[SecretStr, BeforeValidator(none_is_empty)] = added(
+    alert_url: SecretAddress = added(
         SecretStr(""),
         "An address that gets each problem as JSON when it appears and when it goes (POST). Empty: none. Never shown, never "
         "logged. See docs/exhibition.md.",
         strict=False,
     )
-    heartbeat_url: Annotated[SecretStr, BeforeValidator(none_is_empty)] = added(
+    heartbeat_url: SecretAddress = added(
         SecretStr(""),
         "An address that is called (GET) every `heartbeat_seconds` while the owner lives; who answers there can tell when "
         "it is dead. Empty: none. Never shown, never logged.",

@@ -141,6 +141,8 @@ async def _failure_of(http: httpx.AsyncClient, method: str, url: str, message: M
         return "the address is none"
     except httpx.TimeoutException:
         return "no answer in time"
-    except httpx.HTTPError as error:
+    except Exception as error:  # noqa: BLE001
+        # Whatever it is, the owner lives on: not all that an address can cause is an error of httpx (a group of errors, one of the
+        # library for names), and a text of theirs may quote the address.
         return type(error).__name__
     return "" if reply.is_success else f"status {reply.status_code}"
