@@ -326,15 +326,17 @@ def test_the_owner_is_killed_and_comes_back(
 
 
 def test_trouble_is_told_with_what_to_do(browser: Browser, tmp_path: Path) -> None:
-    with played_owner(tmp_path, **{"general.osc_ip": "no-such-host.invalid"}) as owner:
-        with watched(browser, owner.address, locale="en-GB") as context:
-            page = opened(context, owner)
-            expect(page.get_by_role("heading", name="What to do now")).to_be_visible()
-            expect(page.get_by_role("alert")).to_contain_text("no-such-host.invalid")
-            expect(page.get_by_role("alert")).to_contain_text("in the same network?")
-            expect(page.get_by_role("banner")).to_contain_text("Please look: 1 problem.")
-            assert page.title().startswith("▲")
-            assert violations(page) == []
+    with (
+        played_owner(tmp_path, **{"general.osc_ip": "no-such-host.invalid"}) as owner,
+        watched(browser, owner.address, locale="en-GB") as context,
+    ):
+        page = opened(context, owner)
+        expect(page.get_by_role("heading", name="What to do now")).to_be_visible()
+        expect(page.get_by_role("alert")).to_contain_text("no-such-host.invalid")
+        expect(page.get_by_role("alert")).to_contain_text("in the same network?")
+        expect(page.get_by_role("banner")).to_contain_text("Please look: 1 problem.")
+        assert page.title().startswith("▲")
+        assert violations(page) == []
 
 
 def loaded_by(page: str) -> str:

@@ -41,7 +41,8 @@ def start(arguments: Sequence[str], data: Path, logs: Path) -> int:
         logs.mkdir(parents=True, exist_ok=True)
         log.touch(mode=0o600)
         log.chmod(0o600)  # It contains the stage's address with its key.
-        output = log.open("wb")
+        log.write_bytes(b"")
+        output = log.open("ab")  # where room is made on a nearly full disk, the launcher goes on at the new end
     except OSError as error:
         print(
             f"general.data_folder: {logs} cannot be written ({error.strerror}). Name another folder.", file=sys.stderr

@@ -209,24 +209,33 @@ def _launch_locked(
 def _watch(plan: Plan, cluster: Cluster, settings_file: Path, make: MakePlan) -> None:
     """Keep everything running until a signal ends it; plan anew when a graphics card has gone, and when it is back."""
     services = services_of(plan, settings_file)
+    waiting: Plan | None = None  # made anew, and not written yet
     gpus = GpuWatch(() if plan.machine.gpus_pretended else plan.machine.gpus)
     try:
         while not cluster.wait(WATCH_SECONDS):
             cluster.restart_failed()
-            if (present := gpus.look()) is None:
+            if (present := gpus.look()) is not None:
+                numbers = ", ".join(str(gpu.index) for gpu in present)
+                try:
+                    waiting = plan_anew(replace(plan, machine=replace(plan.machine, gpus=present)), make)
+                except CannotStartError as error:
+                    waiting = None
+                    report(f"  Of the GPUs only {numbers} can be used, and that is not enough: {error}")
+                    continue
+                report(f"  GPUs that can be used now: {numbers}. What computes is started again on them.")
+            elif waiting is None:
                 continue
-            numbers = ", ".join(str(gpu.index) for gpu in present)
             try:
-                anew = plan_anew(replace(plan, machine=replace(plan.machine, gpus=present)), make)
-            except CannotStartError as error:
-                report(f"  Of the GPUs only {numbers} can be used, and that is not enough: {error}")
-                continue
-            report(f"  GPUs that can be used now: {numbers}. What computes is started again on them.")
-            write_settings(anew.settings, anew.paths)
-            planned = services_of(anew, settings_file)
-            # The owner goes on: it holds the visitors, computes on no card, and shall miss those of the first plan.
-            kept = {service.program.name: service for service in services if service.program.name == "owner"}
-            cluster.replace([kept.get(service.program.name, service) for service in planned])
+                write_settings(waiting.settings, waiting.paths)
+                planned = services_of(waiting, settings_file)
+                # The owner goes on: it holds the visitors, computes on no card, and shall miss those of the first plan.
+                kept = {service.program.name: service for service in services if service.program.name == "owner"}
+                cluster.replace([kept.get(service.program.name, service) for service in planned])
+            except OSError as error:
+                if present is not None:  # at each look after that it is tried again
+                    report(f"  The plan for them cannot be written ({error}); it is tried again.")
+            else:
+                waiting = None
     finally:
         gpus.close()
 

@@ -7,6 +7,8 @@ nothing of the one before it, in memory or on disk.
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 import logging
 import shutil
 import sqlite3
@@ -39,6 +41,9 @@ DUPLICATE_START_SECONDS = 10.0
 
 FOLDER_SECONDS = 0.5
 """How often it is looked whether the run's folder is still there."""
+
+LOOKS_BEFORE_DELETING = 10
+"""After so many looks a deletion is tried again that the disk did not take; each leaves a line in the log."""
 
 
 class UnknownLanguageError(ValueError):
@@ -78,8 +83,12 @@ class Installation:
         """Held while a run is started or ended."""
         self.folder_gone = ""
         """The name of the last run, if it ended because somebody deleted its folder; until the next one begins."""
+        self._copies_kept = False
+        """Whether a disk that is read only keeps inference's copies, which is logged once."""
         self.damaged = ""
         """What kept earlier runs from going on, as sentences; until the next one begins."""
+        self._undone: list[Callable[[], bool]] = []
+        """Deletions that a read-only disk has kept from being done; each is tried again until it returns True."""
         self._last_start: tuple[str, str, float] | None = None
         """Language, `via` and monotonic time of the last start."""
 
@@ -158,12 +167,14 @@ class Installation:
                 await self._end_run(self.run)
 
     async def watch_run_folder(self) -> None:
-        """End a run whose folder somebody has deleted, and say so; never returns.
+        """End a run whose folder somebody has deleted, and say so, and finish deletions; never returns.
 
         Its database can still be written, and nobody would find again what is.
         """
-        while True:
+        for look in itertools.count(1):
             await asyncio.sleep(FOLDER_SECONDS)
+            if look % LOOKS_BEFORE_DELETING == 0:
+                self._undone = [delete for delete in self._undone if not delete()]
             run = self.run
             if run is not None and not run.over and not (run.folder / "run.sqlite").exists():
                 self._publisher.notice(
@@ -205,7 +216,18 @@ class Installation:
         """No inference process holds adapters open: delete those of ended runs, and inference's copies."""
         run_folder.delete_marked(self._runs)
         if self._copies.is_dir():
-            shutil.rmtree(self._copies)
+            try:
+                shutil.rmtree(self._copies)
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                if not_stored(error) is None:
+                    raise
+                if not self._copies_kept:  # it is called at every look
+                    log.warning("%s cannot be deleted yet (%s).", self._copies, error.strerror)
+                self._copies_kept = True
+            else:
+                self._copies_kept = False
 
     async def _load_adapters(self, run: LiveRun) -> None:
         """Load the run's adapters, the one that answers first; withdraw or leave out those that crash inference."""
@@ -298,9 +320,10 @@ class Installation:
         run.store.close()
         self._publisher.run_ends(run.name, run.language)
         if delete_words:
-            run_folder.delete_all_but_adapters(run.folder)
+            self._delete(functools.partial(run_folder.delete_all_but_adapters, run.folder))
         elif not general.keep_runs:
-            run_folder.mark_adapters_over(run.folder)  # the next run takes the words over
+            # The next run takes the words over.
+            self._delete(functools.partial(run_folder.mark_adapters_over, run.folder))
         self._watch.require_restore()  # has inference unload the adapters, after which they are deleted
         self._publisher.restart_requested()
         self._publisher.language_awaited()
@@ -320,7 +343,15 @@ class Installation:
         new.add_pairs(NewPair(**{**row, "carried": True}) for row in rows)
         old.close()
         if not self._settings.general.keep_runs:
-            run_folder.delete_all_but_adapters(folder)
+            self._delete(functools.partial(run_folder.delete_all_but_adapters, folder))
+
+    def _delete(self, delete: Callable[[], bool]) -> None:
+        """Delete now, or else as soon as the disk lets it, and tell the operator."""
+        if not delete():
+            self._undone.append(delete)
+            self._publisher.notice(
+                "The disk is read only: what is left of the run that is over cannot be deleted yet. It is tried again."
+            )
 
     def _is_duplicate_start(self, language: str, via: str) -> bool:
         """Whether the last start came from the other service's `/language`, just before; a start has one duplicate."""

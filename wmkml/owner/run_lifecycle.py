@@ -91,7 +91,9 @@ class RunLifecycle:
             NotStoredError: the disk takes no deletion either.
         """
         run = self.run
-        reply = await self._forget(station, run.store.spoken_pairs(station), functools.partial(run.store.forget, station))
+        reply = await self._forget(
+            station, run.store.spoken_pairs(station), functools.partial(run.store.forget, station)
+        )
         run.languages.pop(station, None)
         run.stations.discard(station)
         return reply

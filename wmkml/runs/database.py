@@ -206,7 +206,9 @@ class Database:
                 return
             if (hindrance := self._hindrance()) is None:
                 return
-            log.warning("What was deleted is not gone from %s yet (%s): tried again until it is.", self._name, hindrance)
+            log.warning(
+                "What was deleted is not gone from %s yet (%s): tried again until it is.", self._name, hindrance
+            )
             self._emptying = threading.Thread(target=self._keep_emptying, name="emptying", daemon=True)
             self._emptying.start()
 

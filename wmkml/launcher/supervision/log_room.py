@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 WANTED_SHARE = 0.1
@@ -27,15 +28,17 @@ def make_room(logs: Path) -> list[str]:
         return gone
     rotated = [path for path in logs.glob("*.log.*") if path.is_file()]
     for path in sorted(rotated, key=_modified):
-        path.unlink(missing_ok=True)
-        gone.append(path.name)
+        with suppress(OSError):  # the disk is read only now: tried again at the next look
+            path.unlink()
+            gone.append(path.name)
         if _has_room(logs):
             return gone
     for path in logs.glob("*.log"):
         # They are opened to be appended to, so that what comes next is written at the new end.
         if _size(path) > KEPT_BYTES:
-            os.truncate(path, 0)
-            gone.append(path.name)
+            with suppress(OSError):  # or supervisord has renamed it this moment
+                os.truncate(path, 0)
+                gone.append(path.name)
     return gone
 
 

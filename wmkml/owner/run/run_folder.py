@@ -99,37 +99,53 @@ def _damage(folder: Path) -> str:
         return str(damage)
 
 
+@contextmanager
+def _tried_again_later(folder: Path, act: str) -> Iterator[None]:
+    """Log what a disk that takes nothing keeps from being done to a folder; it is done by `delete_marked` or at the next start."""
+    try:
+        yield
+    except FileNotFoundError:
+        return  # somebody has deleted it
+    except OSError as error:
+        if not_stored(error) is None:
+            raise
+        log.warning("%s cannot be %s yet (%s); it is tried again.", folder, act, error.strerror)
+
+
 def mark_over(folder: Path) -> None:
     """Mark a run for deletion, durably against a crash; its database may still be open.
 
     On a disk that takes no new name it is marked once its files are deleted.
     """
-    try:
+    with _tried_again_later(folder, "marked for deletion"):
         (folder / OVER_MARKER).touch()
-    except FileNotFoundError:
-        return  # somebody has deleted the folder
-    except OSError as error:
-        if not_stored(error) is None:
-            raise
-        log.warning("%s cannot be marked for deletion yet (%s).", folder, error.strerror)
 
 
-def delete_all_but_adapters(folder: Path) -> None:
-    """Mark a run for deletion and delete everything but its adapters; its database must be closed."""
+def delete_all_but_adapters(folder: Path) -> bool:
+    """Mark a run for deletion and delete everything but its adapters; its database must be closed.
+
+    Returns:
+        False where a disk that has become read only keeps it, which is logged: to be called again.
+    """
     mark_over(folder)
     if not folder.is_dir():
-        return
-    for path in folder.iterdir():
-        if path.name not in ("adapters", OVER_MARKER):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return True
+    with _tried_again_later(folder, "deleted"):
+        for path in folder.iterdir():
+            if path.name not in ("adapters", OVER_MARKER):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
     if not (folder / OVER_MARKER).exists():
         mark_over(folder)
+    return not any(folder.glob("run.*")) and (folder / OVER_MARKER).exists()
 
 
-def mark_adapters_over(folder: Path) -> None:
-    """Mark a run's adapters for deletion; its database stays."""
+def mark_adapters_over(folder: Path) -> bool:
+    """Mark a run's adapters for deletion; its database stays.  False where the disk does not let it, as above."""
     if (folder / "adapters").is_dir():
-        (folder / "adapters" / OVER_MARKER).touch()
+        with _tried_again_later(folder / "adapters", "marked for deletion"):
+            (folder / "adapters" / OVER_MARKER).touch()
+        return (folder / "adapters" / OVER_MARKER).exists()
+    return True
 
 
 def discard_damaged_runs(runs: Path, *, keep: bool) -> list[str]:
@@ -155,7 +171,8 @@ def finish_interrupted(runs: Path) -> None:
     """Finish what a crash interrupted: delete half-created and half-deleted folders, and the words of marked runs."""
     for pattern in (f"{UNFINISHED_PREFIX}*", f"{DELETING_PREFIX}*"):
         for leftover in runs.glob(pattern):
-            shutil.rmtree(leftover)
+            with _tried_again_later(leftover, "deleted"):
+                shutil.rmtree(leftover)
     for marker in runs.glob(f"*/{OVER_MARKER}"):
         delete_all_but_adapters(marker.parent)
 
@@ -164,5 +181,6 @@ def delete_marked(runs: Path) -> None:
     """Delete all folders marked for deletion; call it only once inference has unloaded the adapters, or is gone."""
     for marker in [*runs.glob(f"*/adapters/{OVER_MARKER}"), *runs.glob(f"*/{OVER_MARKER}")]:
         deleting = runs / f"{DELETING_PREFIX}{secrets.token_hex(4)}"
-        marker.parent.rename(deleting)  # it vanishes at once; an interrupted rmtree is finished at the next start
-        shutil.rmtree(deleting)
+        with _tried_again_later(marker.parent, "deleted"):
+            marker.parent.rename(deleting)  # it vanishes at once; an interrupted rmtree is finished at the next start
+            shutil.rmtree(deleting)
