@@ -62,7 +62,42 @@ def test_unequal_bases_are_compared_by_what_the_adapter_changes() -> None:
     assert proof.noise is not None
     assert proof.noise > proof.moved
     still_on_previous = judge(PROBE, added(BASE, of_engine), rounded(added(PREVIOUS, of_engine), 5))
-    assert still_on_previous.verdict != "proved"
+    assert (still_on_previous.verdict, still_on_previous.compared) == ("failed", "changes")
+    assert "does not use this adapter" in still_on_previous.sentence()
+
+
+@pytest.mark.parametrize("bases", ["equal", "unequal"])
+def test_in_every_round_an_engine_that_stayed_where_it_was_fails(bases: str) -> None:
+    """It answers without any adapter, or with the one before, in each of six rounds."""
+    of_engine = numbers(6, 0.1, 0.4) if bases == "unequal" else (0.0,) * COUNT
+    adapters = [BASE]
+    for round_ in range(6):
+        adapters.append(added(adapters[-1], numbers(20 + round_, -0.1, 0.2)))
+        *_, previous, adapter = adapters
+        probe = replace(PROBE, previous=previous, adapter=adapter)
+
+        def verdict(used: tuple[float, ...], probe: Probe = probe) -> str:
+            return judge(probe, rounded(added(BASE, of_engine), 4), rounded(added(used, of_engine), 5)).verdict
+
+        assert [verdict(used) for used in (adapter, previous, BASE)] == ["proved", "failed", "failed"], round_
+
+
+def test_what_rounding_swallows_of_a_round_refuses_nothing() -> None:
+    probe = replace(PROBE, previous=BASE, adapter=added(BASE, numbers(3, 0, 0.008)))
+    of_engine = added(BASE, numbers(6, 0.1, 0.4))
+    assert judge(probe, of_engine, of_engine).verdict == "unproved"
+    probe = replace(probe, adapter=added(BASE, numbers(3, 0, 0.08)))
+    assert judge(probe, of_engine, of_engine).verdict == "failed"
+
+
+def test_a_probe_of_fewer_tokens_proves_nothing() -> None:
+    def first(tokens: int) -> Probe:
+        return Probe(PROBE.tokens[:tokens], BASE[: tokens - 1], PREVIOUS[: tokens - 1], ADAPTER[: tokens - 1])
+
+    for used in (ADAPTER, PREVIOUS):
+        assert judge(first(199), BASE[:198], used[:198]).verdict == "unproved"
+    assert "too short" in judge(first(199), BASE[:198], ADAPTER[:198]).sentence()
+    assert [judge(first(200), BASE[:199], used[:199]).verdict for used in (ADAPTER, PREVIOUS)] == ["proved", "failed"]
 
 
 def test_a_round_that_moved_less_than_the_noise_is_unproved() -> None:

@@ -23,8 +23,8 @@ PROBE_FILE = "probe.json"
 FILES_WITH_PROBE = (*ADAPTER_FILES, PROBE_FILE)
 """What is copied and sent of an adapter; the last of them may be missing."""
 
-MIN_TOKENS = 2
-"""The first token of the text is context alone."""
+MIN_TOKENS = 200
+"""A shorter probe proves nothing: over fewer tokens the mean differences of two engines do not repeat."""
 
 NEAR = 0.5
 """An adapter has proved itself when the engine is at most this much as far from it as from the one before and from none."""
@@ -33,8 +33,12 @@ NOISE_FACTOR = 2.0
 """A round that moved less than this many times the difference of trainer and engine over the base model is too small to be
 told from the one before."""
 
+LEAST_MOVE = 0.01
+"""Nats a token.  Only from another that is further than this from the adapter can an engine be told: what rounding to bfloat16
+swallows of a round that moved less, may leave the engine where it was, though it uses the adapter."""
+
 Verdict = Literal["proved", "unproved", "failed"]
-"""Whether the engine uses the adapter: it does; the round moved too little to tell; it does not."""
+"""Whether the engine uses the adapter: it does; the round moved too little, or the probe is too short, to tell; it does not."""
 
 
 class ProbeBrokenError(ValueError):
@@ -87,7 +91,7 @@ class Proof:
             return "whether the engine uses this adapter is not proved: it does not tell what it gives to a text"
         reasons = {
             "proved": "the engine uses this adapter",
-            "unproved": "the round moved too little to tell whether the engine uses its adapter",
+            "unproved": "the round moved too little, or its probe is too short, to tell whether the engine uses its adapter",
             "failed": "the engine does not use this adapter",
         }
         return (
@@ -107,14 +111,20 @@ def judge(probe: Probe, engine_base: Sequence[float], engine_adapter: Sequence[f
     values = _Distances(engine_adapter, probe.adapter, probe.previous, probe.base)
     of_trainer = [_difference(weights, probe.base) for weights in (probe.adapter, probe.previous, probe.base)]
     changes = _Distances(_difference(engine_adapter, engine_base), *of_trainer)
-    nearer: Literal["values", "changes"] = "values" if values.ratio <= changes.ratio else "changes"
-    distances = values if nearer == "values" else changes
+    compared: Literal["values", "changes"] = "values" if values.ratio <= changes.ratio else "changes"
     verdict: Verdict = "failed"
-    if distances.ratio <= NEAR:
+    if len(probe.tokens) < MIN_TOKENS:
+        verdict = "unproved"
+    elif min(values.ratio, changes.ratio) <= NEAR:
         verdict = "proved"
+    # Where the base models differ by more than a round moves, that difference excuses nothing: an engine whose change is that
+    # of another adapter, or none, is seen there.
+    elif changes.is_elsewhere or values.is_elsewhere:
+        compared = "changes" if changes.is_elsewhere else "values"
     elif moved < NOISE_FACTOR * noise or moved == 0:
         verdict = "unproved"
-    return Proof(verdict, nearer, distances.to_adapter, distances.to_previous, distances.to_base, moved, noise)
+    distances = values if compared == "values" else changes
+    return Proof(verdict, compared, distances.to_adapter, distances.to_previous, distances.to_base, moved, noise)
 
 
 def unread(probe: Probe) -> Proof:
@@ -134,6 +144,12 @@ class _Distances:
         self.to_base = _mean_distance(engine, base)
         nearest_other = min(self.to_previous, self.to_base)
         self.ratio = self.to_adapter / nearest_other if nearest_other > 0 else math.inf
+        others = ((self.to_previous, previous), (self.to_base, base))
+        self.is_elsewhere = any(
+            distance <= NEAR * self.to_adapter and _mean_distance(adapter, other) >= LEAST_MOVE
+            for distance, other in others
+        )
+        """Whether the engine is at most NEAR as far from the one before, or from none, as from the adapter."""
 
 
 def weakest(proofs: Sequence[Proof]) -> Proof:
@@ -167,7 +183,8 @@ def read_probe(folder: Path) -> Probe | None:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ProbeBrokenError(f"{PROBE_FILE} is no probe ({type(error).__name__}).") from None
     lengths = {len(probe.tokens) - 1, len(probe.base), len(probe.previous), len(probe.adapter)}
-    if len(probe.tokens) < MIN_TOKENS or len(lengths) > 1 or min(probe.tokens) < 0:
+    # The first token is context alone.
+    if len(probe.tokens) < 2 or len(lengths) > 1 or min(probe.tokens) < 0:
         raise ProbeBrokenError(f"{PROBE_FILE} does not hold one log-probability for each token after the first.")
     return probe
 

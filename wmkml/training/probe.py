@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 PROBE_TOKENS = 256
-"""At most so many tokens of the text are read.  Over 200 tokens the mean difference of two engines repeats to a hundredth."""
+"""At most so many tokens of the text are read; a large vocabulary makes some 20 of a sentence.
+
+Over 200 tokens the mean difference of two engines repeats to a hundredth."""
 
 PROBE_TEXT = (
     "Am Morgen geht ein alter Mann mit seinem Hund durch die Stadt und kauft frisches Brot. "
@@ -28,7 +30,11 @@ PROBE_TEXT = (
     "Die Lehrerin erklärt geduldig, warum zwei und zwei vier ergeben und nicht fünf. "
     "Nobody remembers who painted the door blue, but everyone would miss it if it were green. "
     "Wenn die Musik aufhört, hört man erst, wie leise es im Saal geworden ist. "
-    "After the storm the fishermen sat together, mended their nets, and told the old stories again."
+    "After the storm the fishermen sat together, mended their nets, and told the old stories again. "
+    "Auf dem Tisch liegt ein Schlüssel, von dem keiner weiß, zu welcher Tür er gehört. "
+    "On Sundays my grandfather wound the clock in the hall and asked us what we had learned. "
+    "Der Zug hält hier nur, wenn jemand aussteigen will, und heute will es niemand. "
+    "She planted beans along the fence, and by August nobody could see the road any more."
 )
 """Ordinary sentences in German and English by turns, written for this; nobody's answers, and no training text."""
 
