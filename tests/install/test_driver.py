@@ -135,12 +135,13 @@ def test_gpus_that_are_away_keep_their_environment(flavour: steps.Flavour) -> No
     assert kept.is_installed(stamp, "x")
 
 
-def test_an_environment_without_the_compatibility_that_is_now_needed_is_not_finished() -> None:
+def test_an_environment_without_the_compatibility_that_is_now_needed_is_not_finished(tmp_path: Path) -> None:
     stamp = {"flavour": "cuda12", "digest": "x", "tests": False}
     wanted = decide("linux", cards("550.54.15", H100), stamp)
     assert not wanted.is_installed(stamp, "x")
-    assert wanted.is_installed({**stamp, "library_path": str(wanted.library_path)}, "x")
-    assert not wanted.is_installed({**stamp, "library_path": str(wanted.library_path)}, "y")
+    assert wanted.is_installed({**stamp, "library_path": str(tmp_path)}, "x")
+    assert not wanted.is_installed({**stamp, "library_path": str(tmp_path)}, "y")
+    assert not wanted.is_installed({**stamp, "library_path": str(tmp_path / "gone")}, "x"), "a fresh container"
 
 
 def test_a_stamp_from_before_there_was_a_choice_is_what_is_wanted_now() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from wmkml.install import decision, free_space, installer, toolchain
+from wmkml.config.paths import PROJECT as ROOT
+from wmkml.install import decision, free_space, installer, steps, toolchain
 from wmkml.install.decision import Decision
-from wmkml.install.driver import COMPATIBILITY_PACKAGE
+from wmkml.install.driver import COMPATIBILITY_PACKAGE, Card
 from wmkml.install.gpu_check import GpusNotReachedError, check_gpus
 from wmkml.system.gpu_environment import find_nvcc, gpu_environment, with_folder
 
@@ -184,6 +186,73 @@ def test_nothing_is_finished_until_torch_reaches_every_gpu(tmp_path: Path, monke
     stamp = installer.read_stamp(tmp_path)
     assert stamp is not None
     assert (stamp["flavour"], stamp["library_path"]) == ("cuda12", "/usr/local/cuda-12.9/compat")
+
+
+@pytest.fixture
+def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished environment of an H100 with driver 550, kept beside a container whose programs are those of now."""
+    env = tmp_path / "env"
+    # A stand-in for a Python whose torch reaches two GPUs.
+    program(env / "bin" / "python", '#!/bin/sh\necho \'{"count": 2, "problem": null}\'\n')
+    compat = tmp_path / "compat"
+    compat.mkdir()
+    monkeypatch.setattr(decision, "COMPATIBILITY_FOLDER", compat)
+    monkeypatch.setattr(toolchain, "packages_missing_here", lambda **_: {})
+    monkeypatch.setattr(installer, "_pip", lambda *_: pytest.fail("pip was called"))
+    digest = steps.digest(ROOT, "cuda12", tests=False)
+    stamp = {"digest": digest, "flavour": "cuda12", "tests": False, "gpus": 2, "driver": "550.54"}
+    (env / "installed.json").write_text(json.dumps(stamp | {"library_path": str(compat)}), encoding="utf-8")
+    return env
+
+
+def machine_with(monkeypatch: pytest.MonkeyPatch, driver: tuple[int, int], gpus: int) -> None:
+    cards = tuple(Card("NVIDIA H100 80GB HBM3", driver, (9, 0)) for _ in range(gpus))
+    monkeypatch.setattr(installer, "usable_cards", lambda _: cards)
+
+
+@pytest.mark.process
+def test_an_environment_that_is_kept_is_checked_on_another_machine_and_not_on_its_own(
+    kept: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine_with(monkeypatch, (550, 54), 2)
+    installer.install(kept, tests=False)
+    assert capsys.readouterr().out == "", "nothing to do"
+    machine_with(monkeypatch, (550, 54), 3)
+    for _ in range(2):
+        with pytest.raises(GpusNotReachedError, match="counts 3 GPUs for use, and torch computes on 2"):
+            installer.install(kept, tests=False)
+    machine_with(monkeypatch, (580, 65), 2)
+    installer.install(kept, tests=False)
+    assert "torch computes on all 2 GPUs" in capsys.readouterr().out
+    stamp = installer.read_stamp(kept)
+    assert stamp is not None
+    assert (stamp["gpus"], stamp["driver"], "library_path" in stamp) == (2, "580.65", False), "its own driver serves"
+    installer.install(kept, tests=False)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_fresh_container_beside_a_kept_environment_gets_its_tools(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "compat").rmdir()
+    missing = {"gcc": "there is no C compiler", COMPATIBILITY_PACKAGE: "no libcuda"}
+    monkeypatch.setattr(toolchain, "packages_missing_here", lambda **_: missing)
+    monkeypatch.setattr(toolchain, "can_install", lambda: None)
+    machine_with(monkeypatch, (550, 54), 2)
+    with pytest.raises(toolchain.ToolMissingError, match=f"As root: sudo apt-get .* gcc {COMPATIBILITY_PACKAGE}"):
+        installer.install(kept, tests=False)
+    installed: list[str] = []
+
+    def install(packages: dict[str, str]) -> None:
+        installed.extend(packages)
+        (tmp_path / "compat").mkdir()
+
+    monkeypatch.setattr(toolchain, "install_packages", install)
+    installer.install(kept, tests=False)
+    assert installed == ["gcc", COMPATIBILITY_PACKAGE]
+    machine_with(monkeypatch, (550, 54), 0)
+    installer.install(kept, tests=False)
+    assert installed == ["gcc", COMPATIBILITY_PACKAGE], "without a GPU nothing is compiled"
 
 
 def test_the_flashinfer_sampler_is_for_machines_with_nvcc_and_a_compiler(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """What is installed on this machine, and what must be there first: decided before anything is downloaded.
 
 `decide()` chooses the flavour by GPUs and driver; `prepare()` sees to a C compiler, Python's headers and free space, and
-`preparations()` tells the same without doing it.  Standard library only.
+`preparations()` tells the same without doing it.  The environment may be kept where the rest of the machine is not, as on a
+volume beside a fresh container: so tools and GPUs are looked at before every start.  Standard library only.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ class Decision:
 
     `gpus`: how many GPUs torch must find afterwards; None: not to be asked, since no GPU was detected.
     `compatibility`: whether CUDA's forward-compatibility package is needed.
+    `driver`: the version of the GPUs' driver, as `580.65`; None where it is not known.
     """
 
     flavour: steps.Flavour
     reason: str
     gpus: int | None = None
     compatibility: bool = False
+    driver: str | None = None
 
     @property
     def library_path(self) -> Path | None:
@@ -37,7 +40,25 @@ class Decision:
 
     def is_installed(self, stamp: Mapping[str, Any], digest: str) -> bool:
         """Whether a finished installation with this stamp is what is decided; `digest` as `steps.digest()` makes it."""
-        return bool(stamp["digest"] == digest and (not self.compatibility or stamp.get("library_path")))
+        if stamp["digest"] != digest:
+            return False
+        # While no GPU is detected, nothing is loaded from there.
+        return not self.compatibility or self.gpus is None or _is_folder(stamp.get("library_path"))
+
+    def machine(self) -> dict[str, Any]:
+        """What the GPUs were checked on, for the stamp: with another driver or another number they are checked again."""
+        path = {} if self.library_path is None else {"library_path": str(self.library_path)}
+        return {"gpus": self.gpus, "driver": self.driver, **path}
+
+    def was_checked(self, stamp: Mapping[str, Any]) -> bool:
+        """Whether torch has computed on these GPUs; also where there are none now."""
+        machine = self.machine()
+        checked = {key: stamp[key] for key in ("gpus", "driver", "library_path") if key in stamp}
+        return self.gpus is None or checked == machine
+
+
+def _is_folder(path: object) -> bool:
+    return isinstance(path, str) and Path(path).is_dir()
 
 
 def usable_cards(environment: Mapping[str, str]) -> tuple[Card, ...]:
@@ -70,12 +91,13 @@ def decide(platform: str, cards: tuple[Card, ...], stamp: Mapping[str, Any] | No
             flavour, "no NVIDIA GPU" if platform == "linux" else "vLLM is for Linux; the transformers engine answers"
         )
     build = choose_build(cards)
+    version = next((card.driver for card in cards if card.driver), None)
+    driver = None if version is None else f"{version[0]}.{version[1]}"
     count = f"{len(cards)} GPU{'s' if len(cards) > 1 else ''} ({cards[0].name})"
     if installed == "cuda12" and build.flavour == "cuda":
-        return Decision(
-            "cuda12", f"{count}; torch and vLLM for CUDA 12.9 are there, and run with newer drivers too", len(cards)
-        )
-    return Decision(build.flavour, f"{count}; {build.reason}", len(cards), build.compatibility)
+        reason = f"{count}; torch and vLLM for CUDA 12.9 are there, and run with newer drivers too"
+        return Decision("cuda12", reason, len(cards), driver=driver)
+    return Decision(build.flavour, f"{count}; {build.reason}", len(cards), build.compatibility, driver)
 
 
 def prepare(decision: Decision, env: Path, report: Callable[[str], None], *, anew: bool) -> None:
@@ -87,13 +109,22 @@ def prepare(decision: Decision, env: Path, report: Callable[[str], None], *, ane
     Raises:
         ToolMissingError, NoSpaceError: something is missing, and cannot be brought.
     """
+    bring_tools(decision, report)
+    free_space.check(decision.flavour, env, held_gib=0.0 if anew else free_space.size_gib(env))
+
+
+def bring_tools(decision: Decision, report: Callable[[str], None]) -> None:
+    """See to what Triton compiles with, and to the driver's stand-in.
+
+    Raises:
+        ToolMissingError: something is missing, and cannot be brought.
+    """
     missing = _missing_tools(decision)
     if missing:
         report(f"Before the packages: {'; '.join(missing.values())}.")
         if toolchain.can_install():
             report(f"Installing {', '.join(missing)} with apt-get.")
         toolchain.install_packages(missing)
-    free_space.check(decision.flavour, env, held_gib=0.0 if anew else free_space.size_gib(env))
 
 
 def preparations(decision: Decision, env: Path) -> list[str]:

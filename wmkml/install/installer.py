@@ -21,7 +21,7 @@ from typing import Any
 from wmkml.install import environment, pages_build, steps
 from wmkml.install.bytecode import compile_modules
 from wmkml.install.decency import ask_once
-from wmkml.install.decision import Decision, decide, preparations, prepare, usable_cards
+from wmkml.install.decision import Decision, bring_tools, decide, preparations, prepare, usable_cards
 from wmkml.install.driver import CannotServeError, Card, parse_cards
 from wmkml.install.free_space import NoSpaceError
 from wmkml.install.gpu_check import GpusNotReachedError, check_gpus
@@ -152,9 +152,15 @@ def install(env: Path, *, tests: bool, again: bool = False) -> None:
     decision = decide(sys.platform, usable_cards(os.environ), stamp)
     flavour = decision.flavour
     tests = tests or bool(stamp and stamp["tests"])
-    if not again and stamp and decision.is_installed(stamp, steps.digest(PROJECT, flavour, tests)):
-        return
     progress = ProgressLog()
+    if not again and stamp and stamp["digest"] == steps.digest(PROJECT, flavour, tests):
+        if decision.gpus is not None:
+            bring_tools(decision, progress.report)
+        if decision.is_installed(stamp, stamp["digest"]):
+            if not decision.was_checked(stamp):
+                _check_gpus(env, decision, progress)
+                _write_stamp(env, decision, tests)
+            return
     progress.report(f"Installing what this machine needs into {env}; the first time takes minutes.")
     progress.report(f"This machine: {decision.reason}.")
     changed = bool(stamp and stamp["flavour"] != flavour)
@@ -254,17 +260,23 @@ def _install_steps(env: Path, decision: Decision, tests: bool, progress: Progres
     )
     if check.returncode != 0:
         raise _EnvironmentBrokenError((check.stderr.strip().splitlines() or ["importing failed"])[-1])
+    _check_gpus(env, decision, progress)
+    _write_stamp(env, decision, tests)
+    progress.report("All is installed; the next start installs nothing.")
+
+
+def _check_gpus(env: Path, decision: Decision, progress: ProgressLog) -> None:
     if decision.gpus is not None:
         progress.report(f"Checking that torch computes on all {decision.gpus} GPUs.")
         check_gpus(environment.python_of(env), decision.gpus, decision.library_path)
+
+
+def _write_stamp(env: Path, decision: Decision, tests: bool) -> None:
     flavour = decision.flavour
     stamp: dict[str, Any] = {"digest": steps.digest(PROJECT, flavour, tests), "flavour": flavour, "tests": tests}
-    if decision.library_path is not None:
-        stamp["library_path"] = str(decision.library_path)
     temporary = env / "installed.json.new"
-    temporary.write_text(json.dumps(stamp) + "\n", encoding="utf-8")
+    temporary.write_text(json.dumps(stamp | decision.machine()) + "\n", encoding="utf-8")
     temporary.replace(env / "installed.json")
-    progress.report("All is installed; the next start installs nothing.")
 
 
 def _install_step(step: steps.InstallStep, env: Path, progress: ProgressLog) -> None:
