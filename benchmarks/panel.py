@@ -59,7 +59,10 @@ class Inference:
 
     def __init__(self, port: int) -> None:
         self._http = httpx.AsyncClient(
-            base_url=f"http://127.0.0.1:{port}", timeout=httpx.Timeout(None), limits=httpx.Limits(max_connections=None)
+            base_url=f"http://127.0.0.1:{port}",
+            timeout=httpx.Timeout(None),
+            limits=httpx.Limits(max_connections=None),
+            trust_env=False,
         )
 
     async def close(self) -> None:

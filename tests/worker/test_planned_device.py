@@ -32,6 +32,8 @@ from wmkml.worker.round_runner import WorkerResources, run_round
 POLLS = 3
 """Questions whether the engine is ready that are answered with no, before the test looks at what the worker did."""
 
+NO_SUCH_PROXY = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": ""}
+
 
 @dataclass
 class Engine:
@@ -88,7 +90,8 @@ def worker(owner: OwnerStandIn, engine: Engine, tmp_path: Path) -> Iterator[Work
             cwd=ROOT,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "WMKML_WORKER_KEY": KEY, **planned},
+            # A proxy of the environment knows nothing of this machine's own services: nobody listens there.
+            env={**os.environ, "WMKML_WORKER_KEY": KEY, **planned, **NO_SUCH_PROXY},
         )
     yield WorkerProcess(process, tmp_path / "worker.log", tmp_path / "data")
     process.kill()

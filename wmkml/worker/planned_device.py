@@ -58,7 +58,8 @@ async def wait_for_engine(url: str) -> None:
     """Return once inference at `url` says that its engine is ready."""
     began = reported_at = time.monotonic()
     log.info("Waiting for the engine at %s, which is first on the GPU that both share.", url)
-    async with httpx.AsyncClient(timeout=REQUEST_SECONDS) as client:
+    # On this machine no proxy of the environment knows it.
+    async with httpx.AsyncClient(timeout=REQUEST_SECONDS, trust_env=False) as client:
         while not await _is_ready(client, url):
             if time.monotonic() - reported_at >= REPORT_SECONDS:
                 reported_at = time.monotonic()
