@@ -52,6 +52,14 @@ def test_commands(understudy: Speaker, tmp_path: Path) -> None:
     assert not talk.hear("/quit")
 
 
+def test_answers_of_beams_are_printed_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{CAT}\n"))
+    assert main(["chat", "--beams", "2", "--max-tokens", "12"]) == 0
+    beams = capsys.readouterr().out
+    assert main(["generate", CAT, "--beams", "2", "--max-tokens", "12"]) == 0
+    assert beams == capsys.readouterr().out and beams.strip()
+
+
 def test_a_person_can_act_for_the_model(understudy: Speaker) -> None:
     """ReAct: the examples stand before the conversation, and an observation is a turn of it."""
     few_shot = load_few_shot("react-en")

@@ -16,7 +16,7 @@ from wmkml.__main__ import main
 from wmkml.config.paths import SHIPPED_MODEL
 from wmkml.dialogue.templates import has_template
 from wmkml.generation.answering import answer, continue_ids
-from wmkml.generation.comparison import ask, to_frame
+from wmkml.generation.comparison import Reply, ask, to_frame
 from wmkml.generation.decoding import Decoding
 from wmkml.generation.few_shot import load_few_shot, shipped_names, with_examples
 from wmkml.generation.sources import SpeakerError, SpeakerSource, find_source, with_adapter
@@ -133,6 +133,45 @@ def test_turns_of_a_conversation_are_remembered(capsys: pytest.CaptureFixture[st
     assert texts(generated(capsys, turns[1], "--temperature", "0"))[0] != second
 
 
+@pytest.mark.slow
+def test_speakers_side_by_side_have_a_conversation_each(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, adapter: Path, tmp_path: Path
+) -> None:
+    heard: list[tuple[str, list[str]]] = []
+
+    def listening(speaker: Speaker, messages: list[dict[str, str]], *others: Any, **named: Any) -> Reply:
+        heard.append((speaker.label, [message["content"] for message in messages]))
+        return ask(speaker, messages, *others, **named)
+
+    monkeypatch.setattr("wmkml.generation.comparison.ask", listening)
+    turns = [CAT, "Wo lebt sie?"]
+    talk = [{"role": "user", "content": turns[0]}, {"role": "assistant", "content": "Ein Hut."}]
+    talk += [{"role": "user", "content": turns[1]}, {"role": "assistant", "content": "Im Schrank."}]
+    (path := tmp_path / "talk.jsonl").write_text(json.dumps({"messages": talk}) + "\n", encoding="utf-8")
+    # Of a conversation in a file the prompts are the turns, and the answers that it holds are the speakers' to give.
+    for prompts in (turns, ["--file", str(path)]):
+        heard.clear()
+        options = ["--chat", "--max-tokens", "8", "--compare", "base", str(adapter), "--labels", "base,tuned"]
+        result = generated(capsys, *prompts, *options)
+        answers = {entry["model"]: entry["answers"][0]["text"] for entry in result["results"][:2]}
+        assert heard == [
+            ("base", turns[:1]),
+            ("tuned", turns[:1]),
+            ("base", [turns[0], answers["base"], turns[1]]),
+            ("tuned", [turns[0], answers["tuned"], turns[1]]),
+        ]
+
+
+@pytest.mark.slow
+def test_what_is_piped_goes_before_the_prompts_that_examples_bring(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for piped, expected in ((f"{CAT}\n", [CAT]), ("", list(load_few_shot("react-en").prompts))):
+        monkeypatch.setattr("sys.stdin", io.StringIO(piped))
+        asked = generated(capsys, "--few-shot", "react-en", "--max-tokens", "4", "--temperature", "0")
+        assert [entry["prompt"] for entry in asked["results"]] == expected
+
+
 def test_a_system_prompt_is_asked_with(understudy: Speaker, capsys: pytest.CaptureFixture[str]) -> None:
     english = texts(generated(capsys, CAT, "--temperature", "0", "--system", "You provide concise answers in english"))
     assert "cat" in english[0]
@@ -150,7 +189,10 @@ def test_the_shipped_examples_fit_the_understudy(name: str, understudy: Speaker)
         assert all(turn["content"] in text for turn in messages), "examples and prompt stand in it as they are"
 
 
-def test_examples_of_any_form_stand_before_the_prompt(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_examples_of_any_form_stand_before_the_prompt(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
     assert {name.rpartition("-")[0] for name in shipped_names()} == {"chain-of-thought", "react"}
     (pairs := tmp_path / "pairs.txt").write_text("Was ist ein Hund? # Wau.\nWas ist ein Wal? # Wau.\n" * 3)
     assert texts(generated(capsys, "Was ist eine Maus?", "--few-shot", pairs, "--temperature", "0"))

@@ -6,7 +6,7 @@
     python -m wmkml generate --few-shot chain-of-thought-de --probabilities
 
 Prompts come from the arguments, --file, or standard input, one a line; with --chat the lines are the turns of one
-conversation. Without any, --few-shot asks the prompts that its file brings (docs/generating.md).
+conversation. Where there is none, --few-shot asks the prompts that its file brings (docs/generating.md).
 Exit status: 0 when all was answered, 2 when it cannot begin, 130 after Ctrl-C.
 """
 
@@ -59,9 +59,9 @@ def main(arguments: argparse.Namespace) -> int:
 
     try:
         few_shot = load_few_shot(arguments.few_shot) if arguments.few_shot else None
-        own = few_shot.prompts if few_shot is not None else ()
-        asked = arguments.prompts or arguments.file is not None or not own
-        conversations = conversations_of(arguments.prompts if asked else own, arguments.file, arguments.system)
+        conversations = conversations_of(arguments.prompts, arguments.file, arguments.system)
+        if not conversations and few_shot is not None and few_shot.prompts:
+            conversations = conversations_of(few_shot.prompts, None, arguments.system)
         if not conversations:
             print('What is asked? Give a prompt: python -m wmkml generate "Was ist eine Katze?"', file=sys.stderr)
             return 2
@@ -105,9 +105,8 @@ def _ask_all(
     pasts: list[list[Message]] = [[] for _ in speakers]
     for number, conversation in enumerate(conversations, 1):
         for speaker, past in zip(speakers, pasts, strict=True):
-            if arguments.chat:
-                conversation = [*conversation[:-1], *past, conversation[-1]] if past else conversation
-            messages = with_examples(conversation, few_shot)
+            turns = _next_turn(conversation, past) if arguments.chat else conversation
+            messages = with_examples(turns, few_shot)
             if streamed and len(conversations) > 1:
                 print(f"{'' if number == 1 else chr(10)}> {messages[-1]['content']}", flush=True)
             progress.where = f"{speaker.label}, prompt {number} of {len(conversations)}"
@@ -125,7 +124,7 @@ def _ask_all(
             if alone and not quiet:
                 _print(reply, decoding, arguments.probabilities, len(conversations) > 1)
             replies.append(reply)
-            past += [conversation[-1], {"role": "assistant", "content": reply.answers[0].text}]
+            past[:] = [*turns, {"role": "assistant", "content": reply.answers[0].text}]
     if not alone and not quiet:
         from rich.console import Console
 
@@ -133,6 +132,15 @@ def _ask_all(
 
         Console().print(side_by_side(replies))
     return replies
+
+
+def _next_turn(conversation: list[Message], past: list[Message]) -> list[Message]:
+    """What one speaker is asked next: its own conversation so far, and the last prompt of this one.
+
+    What stands before that prompt in a file is the conversation that the file has, of which this one takes the place; at the
+    beginning it is where this one goes on.
+    """
+    return [*past, conversation[-1]] if past else conversation
 
 
 def _print(reply: Reply, decoding: Decoding, probabilities: bool, several: bool) -> None:

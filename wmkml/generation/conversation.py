@@ -37,7 +37,7 @@ class TerminalTalk:
     """What was said, and how it goes on.
 
     Attributes:
-        on_text: is called with every piece of an answer as it comes.
+        on_text: is called with every piece of an answer as it comes; with all of it at its end where there are beams.
         on_reply: is called with every whole answer.
         tell: is called with what a command has to say.
     """
@@ -75,6 +75,9 @@ class TerminalTalk:
         messages = with_examples([*self.messages(), {"role": "user", "content": prompt}], self.few_shot)
         on_text = None if self.probabilities else self.on_text
         reply = ask(self.speaker, messages, self.decoding, probabilities=self.probabilities, on_text=on_text)
+        if on_text is not None and self.decoding.beams > 1:
+            # Beams are not streamed: which of them is the answer is known last.
+            on_text(reply.answers[0].text)
         self.turns += [{"role": "user", "content": prompt}, {"role": "assistant", "content": reply.answers[0].text}]
         self.on_reply(reply)
 
