@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
+from rich.text import Text
 
 from wmkml.corpora import Pair
 from wmkml.finetuning.answering import ModelAnswers
@@ -64,7 +65,8 @@ def answers_table(before: Sequence[AnsweredPrompt], after: Sequence[AnsweredProm
     for heading in ("prompt", "before", "after", "in the corpus"):
         table.add_column(heading, overflow="fold")
     for old, new in zip(before, after, strict=True):
-        table.add_row(old.prompt, old.answers[0], new.answers[0], new.wanted)
+        # As Text: what a model says in square brackets is no markup of rich's.
+        table.add_row(*map(Text, (old.prompt, old.answers[0], new.answers[0], new.wanted)))
     return table
 
 

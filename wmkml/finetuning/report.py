@@ -20,11 +20,11 @@ SHOWN_TOKENS = 20
 
 def show_preparation(preparation: Preparation, prediction: Prediction) -> None:
     """Print what was read, the first sample token by token, and what the finetune will take."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     plan, words, held_out = preparation, preparation.words, preparation.held_out
     settings, recipe = plan.settings, plan.recipe
     for sentence in words.left_out:
-        console.print(f"left out: {sentence}", markup=False)
+        console.print(f"left out: {sentence}")
     if (more := words.left_out_count - len(words.left_out)) > 0:
         console.print(f"left out: {more:,} more")
     refused = sum(corpus.counts().refused for corpus in plan.corpora)
@@ -40,7 +40,8 @@ def show_preparation(preparation: Preparation, prediction: Prediction) -> None:
         )
     if words.truncated:
         console.print(
-            f"{words.truncated:,} samples are cut at {settings.max_length} tokens and do not learn to end there."
+            f"{words.truncated:,} samples are cut at {min(settings.max_length, plan.architecture.window)} tokens and do not "
+            "learn to end there."
         )
     console.print(
         f"\nThe first sample (line {words.store.place(0)}), template {plan.template.name}; coloured: what is trained"
@@ -60,15 +61,14 @@ def show_preparation(preparation: Preparation, prediction: Prediction) -> None:
                 ", so the LoRA goes there too. vLLM takes no such adapter: --merge writes a model that it serves."
                 if plan.architecture.output.short_name in plan.targets
                 else "."
-            ),
-            markup=False,
+            )
         )
     console.print(
         f"{recipe.epochs} epochs, {plan.steps:,} steps of {recipe.samples_per_step} samples, learning rate "
         f"{recipe.learning_rate:g} falling to 0"
     )
     for line in prediction_lines(prediction, plan.device_name):
-        console.print(line, markup=False)
+        console.print(line)
     console.print()
 
 
@@ -150,9 +150,15 @@ def finish(preparation: Preparation, prediction: Prediction, finetuned: Finetune
     return record
 
 
-def show_finetuned(preparation: Preparation, prediction: Prediction, finetuned: Finetuned) -> None:
-    """Print the plot, the answers before and after, diversity, and how far the prediction was off."""
-    console = Console(highlight=False)
+def show_finetuned(
+    preparation: Preparation, prediction: Prediction, finetuned: Finetuned, *, kept: bool = True
+) -> None:
+    """Print the plot, the answers before and after, diversity, and how far the prediction was off.
+
+    Args:
+        kept: the folder stays; an example's may not.
+    """
+    console = Console(highlight=False, markup=False)
     # Not by rich: the plot has its own colours.
     console.file.write(terminal_plot(finetuned.losses, finetuned.held_out, console.is_terminal) + "\n\n")
     first, last = finetuned.held_out[0].loss, _final_loss(finetuned)
@@ -163,26 +169,25 @@ def show_finetuned(preparation: Preparation, prediction: Prediction, finetuned: 
     if finetuned.before:
         console.print(answers_table(finetuned.before, finetuned.after))
         for line in diversity_lines(finetuned.diversity_before, finetuned.diversity_after):
-            console.print(line, markup=False)
+            console.print(line)
         console.print()
     memory = prediction.memory.total
     console.print(
-        f"Memory: {finetuned.peak / GIB:.2f} GiB at the peak, predicted {memory / GIB:.2f} ({_off(memory, finetuned.peak)})",
-        markup=False,
+        f"Memory: {finetuned.peak / GIB:.2f} GiB at the peak, predicted {memory / GIB:.2f} ({_off(memory, finetuned.peak)})"
     )
     if prediction.seconds is not None and prediction.steps == len(finetuned.losses):
         console.print(
             f"Time: {duration(finetuned.seconds)}, predicted {duration(prediction.seconds)} "
-            f"({_off(prediction.seconds, finetuned.seconds)})",
-            markup=False,
+            f"({_off(prediction.seconds, finetuned.seconds)})"
         )
+    if not kept:
+        console.print("\nNothing of it is kept: --out FOLDER keeps the run folder.")
+        return
     folder = finetuned.folder
     merged = preparation.settings.merge or preparation.settings.full
     use = f"--model {folder}" if merged else f"--model {preparation.settings.model_name} --adapter {folder}"
-    console.print(
-        f"\n{folder} holds it; {folder / output.CARD_FILE} says how it is used:", markup=False, soft_wrap=True
-    )
-    console.print(f'  python -m wmkml generate {use} "…"', markup=False, soft_wrap=True)
+    console.print(f"\n{folder} holds it; {folder / output.CARD_FILE} says how it is used:", soft_wrap=True)
+    console.print(f'  python -m wmkml generate {use} "…"', soft_wrap=True)
 
 
 def _final_loss(finetuned: Finetuned) -> float:
