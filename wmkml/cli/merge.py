@@ -1,6 +1,6 @@
 """Merge a LoRA adapter into its base: a whole model's folder, for any program that knows no adapters.
 
-    python -m wmkml merge voices/spells --model understudy --out voices/spells-merged
+    python -m wmkml merge voices/spells --out voices/spells-merged
 
 Exit status: 0 when it is written, 2 when it cannot be.
 """
@@ -12,9 +12,6 @@ import os
 import sys
 from pathlib import Path
 
-from wmkml.config import UNDERSTUDY, Settings
-from wmkml.config.paths import model_folder
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -22,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="PATH_OR_ID",
-        default=UNDERSTUDY,
-        help="the base it was trained on: a folder, or the id of a model that was fetched (default: understudy)",
+        default="",
+        help="the base: a folder, or the id of a model that was fetched (default: the one that the adapter's files name)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the model's folder; it must be new")
 
@@ -33,15 +30,18 @@ def main(arguments: argparse.Namespace) -> int:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     from transformers.utils import logging as transformers_logging
 
-    from wmkml.finetuning.voices.merging import MergeError, merge_adapter
+    from wmkml.finetuning.voices.merging import MergeError, check_adapter_folder, merge_adapter
+    from wmkml.generation.sources import SpeakerError, with_adapter
 
     transformers_logging.disable_progress_bar()
-    root = Path.cwd()
-    base = model_folder(arguments.model, root / Settings().general.models_folder, root)
     try:
-        merge_adapter(base, arguments.adapter, arguments.out)
-    except (MergeError, OSError) as error:
+        if not arguments.adapter.is_dir():
+            check_adapter_folder(arguments.adapter)
+        source = with_adapter(arguments.model, arguments.adapter)
+        assert source.adapter is not None
+        merge_adapter(source.model, source.adapter, arguments.out)
+    except (MergeError, SpeakerError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{arguments.out} holds {arguments.model} with {arguments.adapter} merged into it.")
+    print(f"{arguments.out} holds {arguments.model or source.model} with {arguments.adapter} merged into it.")
     return 0

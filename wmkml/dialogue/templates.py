@@ -34,6 +34,9 @@ JINJA_FILE = "chat_template.jinja"
 AUTO, CHAT = "auto", "chat"
 """`auto`: the model's chat template, or ALPACA where it has none.  `chat`: the model's, or an error."""
 
+NONE = "none"
+"""The words alone: what is taught with passages, whose words go on after whatever is asked."""
+
 ALPACA = "alpaca"
 
 BETWEEN = "\n\n"
@@ -141,6 +144,16 @@ def find_template(name: str, tokenizer: PreTrainedTokenizerBase) -> DialogueTemp
     if path.suffix.lower() in JINJA_ENDINGS:
         return DialogueTemplate(path.stem, _checked(text, path))
     return _from_text(path.stem, _exchange_text(text, path), tokenizer)
+
+
+def bare_template(tokenizer: PreTrainedTokenizerBase) -> DialogueTemplate:
+    """The template NONE for a tokenizer: contents as passages are trained, divided by an empty line."""
+    begin = "{{- bos_token -}}" if _begin_ids(tokenizer) else ""
+    jinja = (
+        f"{begin}{{%- for message in messages -%}}{{%- if not loop.first -%}}{_literal(BETWEEN)}{{%- endif -%}}"
+        "{{- message['content'] -}}{%- if message['role'] == 'assistant' -%}{{- eos_token -}}{%- endif -%}{%- endfor -%}"
+    )
+    return DialogueTemplate(NONE, jinja)
 
 
 def use_template(tokenizer: PreTrainedTokenizerBase, template: DialogueTemplate) -> None:

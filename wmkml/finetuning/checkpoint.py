@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from wmkml.finetuning.settings import FinetuneRefusedError, FinetuneSettings
+from wmkml.finetuning.settings import FinetuneRefusedError
 from wmkml.training.loop import TrainingState
 
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -39,10 +40,14 @@ class Checkpoint:
     best: tuple[torch.Tensor, ...] | None = None
 
 
-def save_checkpoint(folder: Path, settings: FinetuneSettings, checkpoint: Checkpoint) -> None:
-    """Replace the folder's checkpoint; a crash leaves the one before."""
+def save_checkpoint(folder: Path, identity: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    """Replace the folder's checkpoint; a crash leaves the one before.
+
+    Args:
+        identity: all that the losses depend on.
+    """
     content = {
-        "identity": json.dumps(settings.identity(), sort_keys=True),
+        "identity": json.dumps(identity, sort_keys=True),
         "state": {name: getattr(checkpoint.state, name) for name in checkpoint.state.__dataclass_fields__},
         "held_out": [asdict(evaluation) for evaluation in checkpoint.held_out],
         "best": checkpoint.best,
@@ -55,7 +60,7 @@ def save_checkpoint(folder: Path, settings: FinetuneSettings, checkpoint: Checkp
     unfinished.replace(folder / CHECKPOINT_FILE)
 
 
-def load_checkpoint(folder: Path, settings: FinetuneSettings) -> Checkpoint:
+def load_checkpoint(folder: Path, identity: Mapping[str, Any]) -> Checkpoint:
     """The checkpoint in a finetune's folder.
 
     Raises:
@@ -73,7 +78,7 @@ def load_checkpoint(folder: Path, settings: FinetuneSettings) -> Checkpoint:
     # torch.load raises whatever its unpickler meets.
     except Exception as error:  # noqa: BLE001 - raised again as an error that names the file
         raise FinetuneRefusedError(f"--resume: {path} cannot be read ({type(error).__name__}). Begin anew.") from None
-    now = json.loads(json.dumps(settings.identity()))
+    now = json.loads(json.dumps(identity))
     if differing := sorted(name for name in now if before.get(name) != now[name]):
         raise FinetuneRefusedError(
             f"--resume: {folder} was begun with another {', '.join(differing)}. Give the same, or begin anew elsewhere."

@@ -14,7 +14,8 @@ from typing import Any
 import wmkml
 from wmkml.adapters.files import CONFIG_FILE, WEIGHTS_FILE, sha256_of
 from wmkml.config import Settings
-from wmkml.dialogue.templates import JINJA_FILE, DialogueTemplate
+from wmkml.corpora import Pair
+from wmkml.dialogue.templates import JINJA_FILE, NONE, DialogueTemplate
 from wmkml.finetuning.checkpoint import HeldOut
 from wmkml.finetuning.comparison import AnsweredPrompt
 from wmkml.finetuning.settings import FinetuneRefusedError, FinetuneSettings
@@ -32,6 +33,9 @@ PLOT_FILE, CARD_FILE, RUN_FILE = "losses.png", "README.md", "run.json"
 
 BEFORE, AFTER = -1, 0
 """Iterations: the base model, and the finetuned one."""
+
+SERVED_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""What vLLM takes as `--max-lora-rank`."""
 
 INK, MEAN, GRID = "#1f2328", "#b3261e", "#e4e4e1"
 
@@ -110,6 +114,22 @@ def write_answers(
         runs.append_line(folder, MEASURES_FILE, {"iteration": iteration, "round": iteration + 1, **measures})
 
 
+def read_answers(folder: Path, iteration: int, pairs: Sequence[Pair]) -> list[AnsweredPrompt]:
+    """The answers that `write_answers` wrote of this iteration to these pairs' prompts; empty where it wrote none."""
+    path = folder / ANSWERS_FILE
+    if not path.is_file() or not pairs:
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    texts = [str(line["answer"]) for line in lines if line["iteration"] == iteration]
+    each = len(texts) // len(pairs)
+    if not each:
+        return []
+    return [
+        AnsweredPrompt(pair.prompt, pair.answer or "", tuple(texts[each * number : each * (number + 1)]))
+        for number, pair in enumerate(pairs)
+    ]
+
+
 def update_details(folder: Path, details: Mapping[str, Any]) -> None:
     """Add to what run.json says of the finetune."""
     path = folder / RUN_FILE
@@ -152,7 +172,7 @@ def write_card(
     adapter = (folder / CONFIG_FILE).is_file()
     base = settings.model_name
     front = ["---"]
-    if "/" in base and not settings.model_name.startswith((".", "/", "~")):
+    if settings.base_name == base and not base.startswith("/"):
         front.append(f"base_model: {base}")
     front += [f"library_name: {'peft' if adapter else 'transformers'}", "pipeline_tag: text-generation", "---", ""]
     kind = "A LoRA adapter" if adapter else "A language model, finetuned"
@@ -181,7 +201,7 @@ def _card_rows(
     settings: FinetuneSettings, template: DialogueTemplate, details: Mapping[str, Any]
 ) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = [
-        ("template", f"{template.name} (`{JINJA_FILE}`)"),
+        ("template", f"{template.name}{', the words go on' * (template.name == NONE)} (`{JINJA_FILE}`)"),
         ("loss on", "the answer" if settings.loss_on == "answer" else "the whole text"),
         ("steps", f"{details['steps_done']:,}, of {settings.samples_per_step} samples"),
         ("epochs", details["epochs"]),
@@ -210,11 +230,11 @@ def _uses(folder: Path, settings: FinetuneSettings, adapter: bool) -> list[str]:
             f"./master_script.sh --model {folder}",
             f"vllm serve {folder}",
         ]
-    base = settings.model_name if settings.model_name != "understudy" else str(settings.model)
+    rank = next((size for size in SERVED_RANKS if size >= settings.lora.rank), settings.lora.rank)
     return [
         f'python -m wmkml generate --model {settings.model_name} --adapter {folder} "…"',
         f"./master_script.sh --model {settings.model_name} --adapter {folder}   # it is iteration −1",
         f"python -m wmkml merge {folder} --out MERGED   # a whole model, for any program",
-        f"vllm serve {base} --enable-lora --max-lora-rank {settings.lora.rank} --lora-modules voice={folder} \\",
+        f"vllm serve {settings.base_name} --enable-lora --max-lora-rank {rank} --lora-modules voice={folder} \\",
         f"  --chat-template {folder / JINJA_FILE}",
     ]

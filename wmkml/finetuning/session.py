@@ -36,7 +36,7 @@ from wmkml.training.base_model import FrozenBase, Precision, WeightPrecision, lo
 from wmkml.training.held_out import held_out_loss
 from wmkml.training.kernels.choice import with_fast_kernels, with_packing
 from wmkml.training.loop import NullWatcher, OptimizerStep, TrainingResult, TrainingState, train
-from wmkml.training.lora import LoraShape, reset_lora, wrap_with_lora
+from wmkml.training.lora import ADAPTER_NAME, LoraShape, reset_lora, wrap_with_lora
 from wmkml.training.ranks.group import ALONE
 from wmkml.training.ranks.process import RankSeat
 from wmkml.training.ranks.sharding import load_sharded_base
@@ -79,6 +79,7 @@ class Finetune:
         self._group = self._seat.group
         self._writes = self._group.rank == 0
         self._stopped = False
+        self._identity = preparation.identity()
         self._base = self._load()
         self._model = self._trainable()
         self._recipe = dataclasses.replace(preparation.recipe, autocast=self._base.autocast, packed=self._base.packed)
@@ -99,7 +100,7 @@ class Finetune:
         start: TrainingState | None = None
         before: list[AnsweredPrompt] = []
         if resume:
-            checkpoint = load_checkpoint(settings.out, settings)
+            checkpoint = load_checkpoint(settings.out, self._identity)
             start, self._best = checkpoint.state, checkpoint.best
             self._held_out, self._losses = list(checkpoint.held_out), list(start.losses)
             if self._writes:
@@ -107,8 +108,13 @@ class Finetune:
         else:
             self._evaluate(0)
         pairs = plan.held_out.shown
-        if not settings.full or not resume:
+        if resume:
+            # Those of the beginning: with --full the base is there no more.
+            before = output.read_answers(settings.out, output.BEFORE, pairs)
+        else:
             before = self._answer(pairs, base=True)
+            if self._writes:
+                output.write_answers(settings.out, output.BEFORE, before, diversity(before))
         began = time.monotonic()
         self._live.begin(len(self._losses), start.tokens if start else 0)
         result = train(
@@ -141,8 +147,6 @@ class Finetune:
         of_before, of_after = diversity(before), diversity(after)
         if self._writes:
             self._write_weights(folder)
-            if before:
-                output.write_answers(folder, output.BEFORE, before, of_before)
             output.write_answers(folder, output.AFTER, after, of_after)
         return Finetuned(
             folder,
@@ -201,7 +205,7 @@ class Finetune:
         stop = self._stopped or self._no_better()
         due = step.step % settings.checkpoint_every == 0 if settings.checkpoint_every else epoch_ends
         if self._writes and ((due and step.step < step.steps) or self._stopped):
-            save_checkpoint(out, settings, Checkpoint(state(), tuple(self._held_out), self._best))
+            save_checkpoint(out, self._identity, Checkpoint(state(), tuple(self._held_out), self._best))
         return stop
 
     def _evaluate(self, step: int) -> None:
@@ -266,6 +270,7 @@ class Finetune:
         if settings.full:
             write_model(self._model, settings.model, folder)
         else:
+            self._model.peft_config[ADAPTER_NAME].base_model_name_or_path = settings.base_name
             write_lora_into(self._model, folder)
         save_template(plan.template, folder)
         if settings.merge and not settings.full:  # what --full trains is whole already

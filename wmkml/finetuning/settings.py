@@ -96,6 +96,12 @@ class FinetuneSettings:
     device: str = AUTO
 
     @property
+    def base_name(self) -> str:
+        """What other programs know the base by: the hub's id it was fetched by, else its folder."""
+        fetched = "/" in self.model_name and self.model.name == self.model_name.replace("/", "--")
+        return self.model_name if fetched else str(self.model)
+
+    @property
     def samples_per_step(self) -> int:
         """Samples of one optimizer step."""
         return self.batch_size * self.accumulation

@@ -9,7 +9,7 @@ from pathlib import Path
 from wmkml.config import UNDERSTUDY
 from wmkml.generation.decoding import Decoding
 from wmkml.generation.sources import SpeakerError, SpeakerSource, find_source, with_adapter
-from wmkml.generation.speaker import AUTO, NONE, Speaker, load_speakers, print_loading, template_choices
+from wmkml.generation.speaker import AUTO, UNQUANTIZED, Speaker, load_speakers, print_loading, template_choices
 from wmkml.models.devices import add_device_argument
 
 BASE = "base"
@@ -52,7 +52,7 @@ def add_speaker_arguments(parser: argparse.ArgumentParser, *, compared: bool) ->
     parser.add_argument(
         "--quantize",
         choices=("none", "nf4", "int8"),
-        default=NONE,
+        default=UNQUANTIZED,
         help="take the weights in 4 or 8 bits, as finetuning can, where an NVIDIA GPU is too small for 16 (default: none)",
     )
 

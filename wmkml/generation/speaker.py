@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from wmkml.dialogue.chat_template import FittedPrompt, Message, fit_window, load_tokenizer, plain_ids
 from wmkml.dialogue.templates import (
     NAMED,
+    NONE,
     DialogueTemplate,
     TemplateError,
     find_template,
@@ -36,8 +37,9 @@ WEIGHT_BYTES: Mapping[Quantize, float] = {"nf4": 0.7, "int8": 1.1}
 """Of a quantized weight: half a byte or one, and what stays in 16 bits (embeddings, norms), as of a model of 7B."""
 
 AUTO: Final = "auto"
-NONE: Final = "none"
-"""Templates: `auto` is the one that the adapter was taught with, else the model's own, else none; `none`: words alone."""
+"""The template that the adapter was taught with, else the model's own, else NONE."""
+
+UNQUANTIZED: Final = "none"
 
 WINDOW = 2048
 """Tokens that a model is given where its files name no longest text, as BLOOM's do not."""
@@ -118,7 +120,7 @@ def load_speakers(
     *,
     device: str = AUTO,
     dtype: Dtype = "auto",
-    quantize: Quantize = NONE,
+    quantize: Quantize = UNQUANTIZED,
     template: str = AUTO,
     on_loading: Callable[[str], None] = lambda sentence: None,
 ) -> list[Speaker]:
@@ -150,7 +152,7 @@ def load_speakers(
                 f"{folder} holds no whole model: weights (*.safetensors) or tokenizer are missing or cut off. "
                 "Fetch it again: python -m wmkml download."
             )
-    if quantize != NONE and place.type != "cuda":
+    if quantize != UNQUANTIZED and place.type != "cuda":
         raise SpeakerError(f"--quantize {quantize} needs an NVIDIA GPU, and this is {place}. Leave it out.")
     check_memory([*folders], WEIGHT_BYTES.get(quantize, number_format.itemsize), place)
     speakers: dict[int, Speaker] = {}
@@ -207,7 +209,7 @@ def _load_model(
     logging.disable_progress_bar()
     options: dict[str, Any] = {"dtype": number_format}
     try:
-        if quantize != NONE:
+        if quantize != UNQUANTIZED:
             options |= {"quantization_config": quantization_of(quantize), "device_map": {"": device}}
         tokenizer = load_tokenizer(folder, needs_template=False)
         network = AutoModelForCausalLM.from_pretrained(str(folder), local_files_only=True, **options)
@@ -217,7 +219,7 @@ def _load_model(
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SpeakerError(f"{folder} cannot be loaded: {reason}") from None
     network.requires_grad_(False)
-    return (network.to(device) if quantize == NONE else network).eval(), tokenizer
+    return (network.to(device) if quantize == UNQUANTIZED else network).eval(), tokenizer
 
 
 def _add_adapter(network: Any, folder: Path, name: str) -> Any:
@@ -264,6 +266,8 @@ def _with_template(
             return own, None
     except TemplateError as error:
         raise SpeakerError(str(error)) from None
+    if chosen.name == NONE:  # taught with passages: asked with the very tokens of one
+        return own, None
     use_template(own, chosen)
     return own, chosen
 

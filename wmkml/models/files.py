@@ -21,6 +21,9 @@ _CONFIG_FILES = re.compile(
 )
 """Names of all files that transformers and vLLM may read besides the weights."""
 
+_TOKENIZER_FILE = re.compile(r"[\w.-]+\.(model|tiktoken|spm|bpe)|(tokenization|configuration|modeling)_\w+\.py|LICENSE.*")
+"""Names of a tokenizer of another kind, of a model's own code, and of its terms."""
+
 TEKKEN = "tekken.json"
 """The vocabulary of Mistral's newer tokenizers in their own format."""
 
@@ -33,6 +36,11 @@ WEIGHTS_INDEX = "model.safetensors.index.json"
 _SINGLE = "model.safetensors"
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
 _MISTRAL_OWN = re.compile(r"consolidated.*\.safetensors")
+
+
+def is_configuration(name: str) -> bool:
+    """Whether a file of this name, beside a model's weights, says how it is used: configuration, tokenizer, template, code."""
+    return _CONFIG_FILES.fullmatch(name) is not None or _TOKENIZER_FILE.fullmatch(name) is not None
 
 
 def folder_of(model_id: str, models_folder: Path) -> Path:

@@ -248,8 +248,11 @@ def train(
 
 
 def _random_states(device: torch.device) -> tuple[torch.Tensor, ...]:
-    of_device = (torch.cuda.get_rng_state(device),) if device.type == "cuda" else ()
-    return (torch.get_rng_state(), *of_device)
+    if device.type == "cuda":
+        return torch.get_rng_state(), torch.cuda.get_rng_state(device)
+    if device.type == "mps":
+        return torch.get_rng_state(), torch.mps.get_rng_state()
+    return (torch.get_rng_state(),)
 
 
 def _restore(
@@ -265,6 +268,8 @@ def _restore(
     torch.set_rng_state(start.random[0])
     if device.type == "cuda":
         torch.cuda.set_rng_state(start.random[1], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(start.random[1])
 
 
 def _gradients(

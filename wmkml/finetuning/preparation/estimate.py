@@ -7,6 +7,7 @@ is small, else the first and the first two), on this very device and on the firs
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 
 from wmkml.finetuning.preparation.architecture import Architecture, shortened
+from wmkml.finetuning.voices.merging import FLOAT32_UP_TO
 from wmkml.system.memory import available_gib, memory_gib, peak_memory, used_memory
 from wmkml.training.base_model import WeightPrecision
 from wmkml.training.loop import NullWatcher, OptimizerStep, Recipe, train
@@ -31,7 +33,8 @@ TIMED_TOKENS_ON_CPU = 256
 """Tokens that are timed on a CPU where the model is too large for all layers."""
 
 BYTES = {"float32": 4.0, "bfloat16": 2.0, "nf4": 0.53, "int8": 1.0}
-"""Of a weight of a linear layer; nf4 with its doubly quantized scales.  All other weights are in bfloat16 there."""
+"""Of a weight of a linear layer on a GPU; nf4 with its doubly quantized scales.  All other weights are in bfloat16 there.
+Elsewhere every weight is float32, also where products are computed in bfloat16 (`base_model.load_base`)."""
 
 QUANTIZED_TIME = {"nf4": 1.3, "int8": 1.6}
 """How much longer a step takes with quantized weights, which are unpacked for every product; by the literature."""
@@ -54,6 +57,7 @@ class Variant:
         tokens: in one forward pass.
         trained: weights that are trained.
         small_optimizer: 8-bit moments (bitsandbytes).
+        merged: the base is loaded a second time, on the CPU, to merge the LoRA into it.
     """
 
     precision: WeightPrecision
@@ -62,21 +66,23 @@ class Variant:
     trained: int
     on_gpu: bool
     small_optimizer: bool
+    merged: bool = False
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Predicted memory of the device at its peak, in bytes."""
+    """Predicted memory of the device at its peak, in bytes; `merging`: what merging takes when training is over."""
 
     process: float
     weights: float
     training: float
     activations: float
+    merging: float = 0.0
 
     @property
     def total(self) -> float:
         """All of it."""
-        return self.process + self.weights + self.training + self.activations
+        return self.process + self.weights + self.training + max(self.activations, self.merging)
 
 
 @dataclass(frozen=True)
@@ -105,8 +111,11 @@ def memory_of(architecture: Architecture, variant: Variant) -> Memory:
     """The memory of a finetune at its peak."""
     linear = sum(layer.inputs * layer.outputs for layer in architecture.linear)
     other = architecture.parameters - linear
-    beside = BYTES[variant.precision] if variant.precision in ("float32", "bfloat16") else BYTES["bfloat16"]
-    weights = linear * BYTES[variant.precision] + other * beside
+    of_linear, beside = BYTES["float32"], BYTES["float32"]
+    if variant.on_gpu:
+        of_linear = BYTES[variant.precision]
+        beside = of_linear if variant.precision in ("float32", "bfloat16") else BYTES["bfloat16"]
+    weights = linear * of_linear + other * beside
     # A gradient in float32 and the optimizer's two moments; a LoRA's own weights are float32 beside the model's.
     a_weight = (0 if variant.full else 4) + 4 + (2 if variant.small_optimizer else 8)
     computed = 2 if variant.on_gpu or variant.precision != "float32" else 4
@@ -116,6 +125,12 @@ def memory_of(architecture: Architecture, variant: Variant) -> Memory:
         weights=weights * (1.0 if variant.on_gpu else 1.0 + LOADING_SHARE),
         training=variant.trained * a_weight,
         activations=variant.tokens * activation_bytes(architecture, computed, full=variant.full),
+        # In float32 or, from FLOAT32_UP_TO parameters on, mostly in 16 bits (`voices.merging`).
+        merging=architecture.parameters
+        * (4.0 if architecture.parameters <= FLOAT32_UP_TO else 2.0)
+        * (1.0 + LOADING_SHARE)
+        if variant.merged and not variant.on_gpu
+        else 0.0,
     )
 
 
@@ -243,7 +258,10 @@ def _time_layers(
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     model.requires_grad_(not targets)
     if targets:
-        model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=rank, target_modules=sorted(targets)))
+        with warnings.catch_warnings():
+            # As `session.py` does: of an output layer that is the embeddings' too.
+            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
+            model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=rank, target_modules=sorted(targets)))
     times: list[float] = []
 
     class Clock(NullWatcher):

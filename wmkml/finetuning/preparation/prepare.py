@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from wmkml.corpora import Corpus, read
+from wmkml.corpora import Corpus, RefusedLine, read
 from wmkml.dialogue.chat_template import load_tokenizer
-from wmkml.dialogue.templates import DialogueTemplate, find_template, use_template
+from wmkml.dialogue.templates import DialogueTemplate, bare_template, find_template, use_template
 from wmkml.finetuning import output
 from wmkml.finetuning.checkpoint import load_checkpoint
 from wmkml.finetuning.preparation import estimate
 from wmkml.finetuning.preparation.architecture import Architecture, architecture_of, unlearned_tokens
 from wmkml.finetuning.preparation.words import NothingToLearnError, SampleForm, SampleStore, TokenizedPart, words_of
-from wmkml.finetuning.settings import FinetuneSettings, chosen_epochs, chosen_rate
+from wmkml.finetuning.settings import FinetuneRefusedError, FinetuneSettings, chosen_epochs, chosen_rate
 from wmkml.models.devices import find_device
 from wmkml.training.base_model import WeightPrecision, choose_precision
 from wmkml.training.batching import StepPlan, quick_limit
@@ -93,6 +93,21 @@ class Preparation:
             return architecture.parameters
         return architecture.lora_parameters(self.targets, self.settings.lora.rank)
 
+    def identity(self) -> dict[str, Any]:
+        """All that the losses depend on, for a checkpoint to be compared with: a file's words, too, and not its name alone."""
+
+        def of_store(store: SampleStore) -> list[int | str]:
+            return [len(store), store.tokens, store.digest()]
+
+        on_gpu = self.device.type == "cuda"
+        return {
+            **self.settings.identity(),
+            "corpus": of_store(self.words.store),
+            "evaluation part": of_store(self.held_out.store),
+            "kind of device": self.device.type,
+            "optimizer": "adamw_8bit" if on_gpu and _has_bitsandbytes() else "adamw",
+        }
+
     def close(self) -> None:
         """Delete the samples' files."""
         self.words.store.close()
@@ -115,6 +130,7 @@ class Preparation:
             trained=self.trained,
             on_gpu=on_gpu,
             small_optimizer=on_gpu and _has_bitsandbytes(),
+            merged=self.settings.merge and not self.settings.full,
         )
         memory = estimate.memory_of(architecture, variant)
         if self.settings.parallel == "fsdp":
@@ -153,10 +169,17 @@ def prepare(
     """Read model configuration, tokenizer, template and corpora; check that there is something to learn.
 
     Raises:
-        FinetuneRefusedError, ModelUnknownError, TemplateError, CorpusError, BaseMissingError, NothingToLearnError: it
-            cannot be done; the message says what to change.
+        FinetuneRefusedError, BaseMissingError: it cannot be done; the message says what to change.
     """
     settings.check()
+    try:
+        return _prepared(settings, device, on_reading)
+    # Of templates, corpora and models that are not known; and a tokenizer that cannot be read.
+    except ValueError as error:
+        raise FinetuneRefusedError(str(error)) from error
+
+
+def _prepared(settings: FinetuneSettings, device: torch.device | None, on_reading: OnReading) -> Preparation:
     device = device or find_device(settings.device)
     architecture = architecture_of(settings.model)
     targets = () if settings.full else architecture.targets(settings.lora.targets)
@@ -170,16 +193,26 @@ def prepare(
     words = words_of(corpora, "train", tokenizer, form, keep=settings.compared, on_sample=on_reading)
     if not len(words.store):
         words.store.close()
-        reason = words.left_out[0] if words.left_out else f"{', '.join(settings.data)}: no pair to train on was read"
+        refusals = (entry for corpus in corpora for entry in corpus.entries() if isinstance(entry, RefusedLine))
+        reason = words.left_out[0] if words.left_out else str(next(refusals, "")).removesuffix(".")
+        reason = reason or f"{', '.join(settings.data)}: no pair to train on was read"
         raise NothingToLearnError(f"There is nothing to learn. {reason}.")
+    if words.passages == len(words.store):
+        # Passages stand in no template, so what they teach is asked in none either.
+        template = bare_template(tokenizer)
+        use_template(tokenizer, template)
     unlearned = [] if settings.full else unlearned_tokens(settings.model, _targets_of(words.store))
     if unlearned and not settings.lora.targets:
         targets = (*targets, output_layer)
-    held_out = words_of(corpora, "evaluation", tokenizer, form, most=EVALUATED_AT_MOST, keep=settings.compared)
+    held_out = words_of(
+        corpora, "evaluation", tokenizer, form, most=EVALUATED_AT_MOST, keep=settings.compared, on_sample=on_reading
+    )
     on_training = not len(held_out.store)
     if on_training:
         held_out.store.close()
-        held_out = words_of(corpora, "train", tokenizer, form, most=EVALUATED_AT_MOST, keep=settings.compared)
+        held_out = words_of(
+            corpora, "train", tokenizer, form, most=EVALUATED_AT_MOST, keep=settings.compared, on_sample=on_reading
+        )
     samples = settings.samples_per_step
     recipe = Recipe(
         learning_rate=settings.learning_rate or chosen_rate(architecture.hidden, full=settings.full),
@@ -212,7 +245,7 @@ def begin_folder(preparation: Preparation, prediction: estimate.Prediction, *, r
         FinetuneRefusedError: it cannot be created, or holds nothing to go on with.
     """
     if resume:
-        load_checkpoint(preparation.settings.out, preparation.settings)
+        load_checkpoint(preparation.settings.out, preparation.identity())
         return
     output.make_folder(
         preparation.settings,

@@ -5,6 +5,7 @@ A pair becomes a sample by the tokenizer's template (`wmkml.dialogue.templates`)
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import tempfile
 from array import array
@@ -68,6 +69,13 @@ class SampleStore(Sequence[TokenizedSample]):
             self._map = mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ)
             self._ids = memoryview(self._map).cast("i")
 
+    def digest(self) -> str:
+        """A hash of all samples, in their order."""
+        hashed = hashlib.blake2b(digest_size=16)
+        for part in (self._ids, self._ends, self._first_targets):
+            hashed.update(part)
+        return hashed.hexdigest()
+
     def close(self) -> None:
         """Delete the file."""
         self._ids.release()
@@ -121,12 +129,14 @@ class TokenizedPart:
     Attributes:
         shown: the first pairs, for people; at most `words_of`'s `keep`, evenly spread over the first part of the corpus.
         truncated: samples that were cut at the longest length, so that their end token is not learned.
+        passages: pairs that are passages, without a prompt.
         left_out: sentences about the first pairs that hold nothing to learn; `left_out_count`: all of them.
     """
 
     store: SampleStore = field(default_factory=SampleStore)
     shown: list[Pair] = field(default_factory=list)
     pairs: int = 0
+    passages: int = 0
     truncated: int = 0
     left_out: list[str] = field(default_factory=list)
     left_out_count: int = 0
@@ -212,5 +222,6 @@ def _add(words: TokenizedPart, pair: Pair, place: str, tokenizer: PreTrainedToke
             f"{form.max_length} (--max-length)"
         )
         return
+    words.passages += pair.is_passage
     words.truncated += len(sample.ids) > form.max_length
     words.store.append(ids, max(first, 1), pair.line)

@@ -10,16 +10,14 @@ from typing import Any
 
 import torch
 
-from wmkml.adapters.files import ADAPTER_FILES, CONFIG_FILE, missing_file
+from wmkml.adapters.files import CONFIG_FILE, missing_file
 from wmkml.dialogue.templates import JINJA_FILE, TEMPLATE_FILE, has_template
+from wmkml.models.files import is_configuration
 from wmkml.system import durable_files
 from wmkml.training.base_model import count_parameters
 
 FLOAT32_UP_TO = 1_000_000_000
 """Parameters up to which the sum is taken in float32 before it is rounded to the base's number format."""
-
-NOT_COPIED = (*ADAPTER_FILES, "README.md", "training.json")
-"""Files beside a base model that say nothing of the merged one."""
 
 
 class MergeError(ValueError):
@@ -104,10 +102,10 @@ def saved_dtype(base: Path) -> torch.dtype:
 
 
 def copy_beside(base: Path, out: Path) -> None:
-    """Copy what the base has beside its weights and configuration: its tokenizer, in whatever files."""
+    """Copy what the base has beside its weights and configuration: its tokenizer and template, and no record of a finetune."""
     for path in base.iterdir():
-        weights = path.suffix in (".safetensors", ".bin", ".pt", ".pth") or path.name.endswith(".index.json")
-        if path.is_file() and not weights and path.name not in NOT_COPIED and not (out / path.name).exists():
+        used = path.name == TEMPLATE_FILE or is_configuration(path.name)
+        if path.is_file() and used and not (out / path.name).exists():
             shutil.copyfile(path, out / path.name)
 
 
