@@ -269,6 +269,12 @@ def test_dry_run_tells_programs_what_would_be_trained(
         ("a # b\n", ["--full", "--quantize", "nf4"], "Leave one of them out"),
         ("a # b\n", ["--resume"], "holds no checkpoint.pt"),
         ("a # b\n", ["--model", "gibt-es-nicht"], "holds no model"),
+        ("a # b\n", ["--hold-out", "1.5"], "The share held out is 1.5"),
+        ("a # b\n", ["--passage-length", "0"], "A passage of 0 characters"),
+        ("a # b\n", ["--answer-column", "text"], "give --prompt-column or --prompt-template too"),
+        ("a # b\n", ["--prompt-column", "a", "--prompt-template", "{a}"], "not both"),
+        ("a # b\n", ["--json", "nowhere/x.json"], "--json: there is no folder nowhere"),
+        ("a # [INST]\nb # <s>\n", [], "line 1: chat markup [INST] in the answer"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_spent(

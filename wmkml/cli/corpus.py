@@ -5,7 +5,8 @@
     python -m wmkml corpus alpaca.json --out alpaca.parquet
 
 Shows counts, lengths in tokens, samples, duplicates, and every line that was left out, with its number and the reason.
-Exit status: 0 when words were read, 1 when lines were left out and --strict is given, 2 when nothing can be read.
+Exit status: 0 when words were read, 1 when lines were left out and --strict is given, 2 when nothing can be read, 130 after
+Ctrl-C.
 """
 
 from __future__ import annotations
@@ -103,14 +104,18 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         options = _options(arguments)
         corpora = [read(source, options) for source in arguments.sources]
-        if arguments.out is not None and arguments.out_format:
-            check_form(arguments.out, arguments.out_format)
+        if arguments.out is not None:
+            # Before hours of reading: whether anything is written to such a file at all.
+            check_form(arguments.out, arguments.out_format or usual_form(arguments.out, False, True, False))
         progress = _Progress(sys.stderr)
         result = survey(corpora, _token_counter(arguments), arguments.samples, arguments.seed, progress)
         progress.close()
     except (CorpusError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted: the words were not read to their end.", file=sys.stderr)
+        return 130
     try:
         if arguments.json != "-":
             _print(corpora, result)

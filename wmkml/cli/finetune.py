@@ -32,6 +32,28 @@ if TYPE_CHECKING:
 
 EXAMPLES = ("spells", "exercise", "invented", "quality")
 
+FIXED_IN_EXAMPLES = (
+    *(
+        "data",
+        "resume",
+        "checkpoint_every",
+        "devices",
+        "parallel",
+        "system",
+        "format",
+        "prompt_column",
+        "answer_column",
+    ),
+    *("prompt_template", "answer_template", "encoding", "text_rule", "passage_length", "hold_out", "subset"),
+)
+"""Arguments that an example does not take: those of reading, since it brings its words, and of going on, since it deletes them."""
+
+FIXED_IN_SPELLS = (
+    *("model", "batch_size", "template", "full", "merge", "quantize"),
+    *("lora_rank", "lora_alpha", "lora_dropout", "lora_targets"),
+)
+"""Beside them, those of `spells`, which makes its own model and trains all of it."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -201,11 +223,8 @@ def _add_reading(group: Any) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Finetune.  Returns 2, with a sentence on stderr, when it cannot begin."""
-    if arguments.example is None and not arguments.data:
-        print("--data FILE names what is learned; --example spells brings its own.", file=sys.stderr)
-        return 2
-    if arguments.out is None and not arguments.dry_run and arguments.example is None:
-        print("--out FOLDER says where the result goes.", file=sys.stderr)
+    if problem := _problem_of(arguments):
+        print(problem, file=sys.stderr)
         return 2
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     import torch
@@ -214,13 +233,61 @@ def main(arguments: argparse.Namespace) -> int:
     transformers_logging.disable_progress_bar()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    settings = settings_from(arguments)
-    if arguments.example is not None:
-        from wmkml.finetuning.examples.running import run_example
+    from wmkml.finetuning.settings import FinetuneRefusedError
+    from wmkml.finetuning.voices.merging import MergeError
+    from wmkml.training.base_model import BaseMissingError
+    from wmkml.training.kernels.choice import PackingImpossibleError
+    from wmkml.training.loop import MemoryExhaustedError, TrainingSpoiledError
+    from wmkml.training.lora import AdapterBrokenError
+    from wmkml.training.ranks.pool import RankLostError
 
-        model = settings.model
-        return run_example(arguments.example, model, arguments.model, arguments.out, arguments.seed, arguments.json)
-    return finetune(settings, arguments)
+    try:
+        settings = settings_from(arguments)
+        if arguments.example is not None:
+            return _example(settings, arguments)
+        return finetune(settings, arguments)
+    except (FinetuneRefusedError, BaseMissingError, PackingImpossibleError, CorpusError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (TrainingSpoiledError, MemoryExhaustedError, RankLostError, AdapterBrokenError) as error:
+        print(f"Training failed: {error}", file=sys.stderr)
+        return 1
+    except MergeError as error:
+        print(f"It was trained, and cannot be merged: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"{error.filename or arguments.out}: {error.strerror or error}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
+
+
+def _problem_of(arguments: argparse.Namespace) -> str:
+    """What can be told of the arguments before anything is imported; empty: nothing."""
+    if arguments.json not in ("", "-") and not Path(arguments.json).absolute().parent.is_dir():
+        return f"--json: there is no folder {Path(arguments.json).parent}."
+    if arguments.example is None:
+        if not arguments.data:
+            return "--data FILE names what is learned; --example spells brings its own."
+        return "" if arguments.out is not None or arguments.dry_run else "--out FOLDER says where the result goes."
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    defaults = vars(parser.parse_args([]))
+    fixed = [*FIXED_IN_EXAMPLES, *(FIXED_IN_SPELLS if arguments.example == "spells" else ())]
+    if given := [f"--{name.replace('_', '-')}" for name in fixed if getattr(arguments, name) != defaults[name]]:
+        return f"--example {arguments.example} takes no {', '.join(given)}: its words and what is asked of them are its own."
+    return ""
+
+
+def _example(settings: FinetuneSettings, arguments: argparse.Namespace) -> int:
+    from wmkml.finetuning.examples.running import ExampleOptions, run_example
+
+    quiet = arguments.json == "-"
+    options = ExampleOptions(quiet, arguments.dry_run, arguments.anyway, kept=arguments.out is not None)
+    record, fits = run_example(arguments.example, settings, options)
+    _write_json(arguments.json, record)
+    return 0 if fits else 2
 
 
 def settings_from(arguments: argparse.Namespace) -> FinetuneSettings:
@@ -273,31 +340,11 @@ def settings_from(arguments: argparse.Namespace) -> FinetuneSettings:
 
 def finetune(settings: FinetuneSettings, arguments: argparse.Namespace) -> int:
     """Prepare, show, train, and show what came of it; see `main` for the exit status."""
-    from wmkml.finetuning.preparation.architecture import ModelUnknownError
     from wmkml.finetuning.preparation.prepare import prepare
-    from wmkml.finetuning.preparation.words import NothingToLearnError
-    from wmkml.finetuning.settings import FinetuneRefusedError
-    from wmkml.training.base_model import BaseMissingError
-    from wmkml.training.kernels.choice import PackingImpossibleError
 
-    try:
-        preparation = prepare(settings, on_reading=_ReadingProgress())
-    # TemplateError and CorpusError are ValueErrors too, and so is a tokenizer that cannot be read.
-    except (
-        FinetuneRefusedError,
-        ModelUnknownError,
-        NothingToLearnError,
-        BaseMissingError,
-        CorpusError,
-        ValueError,
-    ) as error:
-        print(error, file=sys.stderr)
-        return 2
+    preparation = prepare(settings, on_reading=_ReadingProgress())
     try:
         return _carry_out(preparation, arguments)
-    except (FinetuneRefusedError, BaseMissingError, PackingImpossibleError) as error:
-        print(error, file=sys.stderr)
-        return 2
     finally:
         preparation.close()
 
@@ -325,8 +372,6 @@ def _carry_out(preparation: Preparation, arguments: argparse.Namespace) -> int:
     from wmkml.finetuning.preparation.prepare import begin_folder
     from wmkml.finetuning.progress import LiveLine
     from wmkml.finetuning.session import Finetune
-    from wmkml.training.loop import MemoryExhaustedError, TrainingSpoiledError
-    from wmkml.training.ranks.pool import RankLostError
 
     quiet = arguments.json == "-"
     devices = devices_of(preparation.settings)
@@ -347,9 +392,6 @@ def _carry_out(preparation: Preparation, arguments: argparse.Namespace) -> int:
                 finetuned = finetune_on_devices(preparation, asked, resume=arguments.resume)
             else:
                 finetuned = Finetune(preparation, LiveLine(), asked).run(resume=arguments.resume)
-        except (TrainingSpoiledError, MemoryExhaustedError, RankLostError) as error:
-            print(f"Training failed: {error}", file=sys.stderr)
-            return 1
         except KeyboardInterrupt:
             print(f"\nEnded at once. What was saved before is in {out}; --resume goes on there.", file=sys.stderr)
             return 130
@@ -360,9 +402,10 @@ def _carry_out(preparation: Preparation, arguments: argparse.Namespace) -> int:
         )
         return 130
     record = report.finish(preparation, prediction, finetuned)
+    # Before anything is shown: what hours of training found must not hang on a terminal.
+    _write_json(arguments.json, record)
     if not quiet:
         report.show_finetuned(preparation, prediction, finetuned)
-    _write_json(arguments.json, record)
     return 0
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,9 +46,13 @@ MODEL = {
 RATE, BATCH, EPOCHS = 3e-3, 16, 2
 
 
-def make_spells(work: Path, out: Path, seed: int) -> tuple[FinetuneSettings, list[PatternQuestion]]:
-    """Write words, tokenizer and a model of random weights into `work`; returns how it is taught, and what is asked."""
-    source = random.Random(seed)
+def make_spells(work: Path, given: FinetuneSettings) -> tuple[FinetuneSettings, list[PatternQuestion]]:
+    """Write words, tokenizer and a model of random weights into `work`; returns how it is taught, and what is asked.
+
+    Args:
+        given: the settings that were asked for; what they leave open is chosen here.
+    """
+    source = random.Random(given.seed)
     words = _words(source)
     prompts = list(SPELLS)
 
@@ -60,7 +65,7 @@ def make_spells(work: Path, out: Path, seed: int) -> tuple[FinetuneSettings, lis
     data = work / "spells.txt"
     data.write_text("\n".join(["# Spells", *taught, "# _EVAL_", *held_out]) + "\n", encoding="utf-8")
     model = work / "model"
-    _make_model(model, taught, seed)
+    _make_model(model, taught, given.seed)
     questions = [
         PatternQuestion(
             "spell",
@@ -71,17 +76,16 @@ def make_spells(work: Path, out: Path, seed: int) -> tuple[FinetuneSettings, lis
         for word in [next(words) for _ in range(ASKED)]
         for prompt in prompts
     ]
-    settings = FinetuneSettings(
-        model,
-        "a model of random weights",
-        (str(data),),
-        out.resolve(),
-        epochs=EPOCHS,
-        learning_rate=RATE,
+    settings = replace(
+        given,
+        model=model,
+        model_name="a model of random weights",
+        data=(str(data),),
+        epochs=given.epochs or EPOCHS,
+        learning_rate=given.learning_rate or RATE,
         batch_size=BATCH,
         full=True,
         template="anweisung",
-        seed=seed,
     )
     return settings, questions
 
