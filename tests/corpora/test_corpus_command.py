@@ -129,3 +129,11 @@ def test_every_command_of_the_guide_runs(tmp_path: Path) -> None:
     script = "\n".join(local).replace("/tmp/", f"{tmp_path}/").replace("env/bin/python", shlex.quote(sys.executable))
     done = subprocess.run(["bash", "-ec", script], cwd=PROJECT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_file_of_lines_that_looks_like_another_form_says_how_it_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path := tmp_path / "a.jsonl").write_text('{"prompt": "a # b"}\n{"prompt": "c # d"}\n')
+    assert main(["corpus", str(path), "--no-tokens", "--out", str(tmp_path / "out.txt")]) == 0
+    assert "looks like instructions: read it with --format prompts" in capsys.readouterr().err

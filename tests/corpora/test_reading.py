@@ -351,3 +351,23 @@ def test_a_run_folder_is_a_corpus(tmp_path: Path) -> None:
         corpus = read(source)
         assert (corpus.form, list(corpus.pairs())) == ("run", [Pair("Hallo?", "Ja.", category="visitor")])
     store.close()
+
+
+def test_tables_and_texts_as_programs_write_them(tmp_path: Path) -> None:
+    (path := tmp_path / "filme.csv").write_text("titel;jahr;inhalt\nMetropolis;1927;Eine Stadt, oben hell.\n")
+    with pytest.raises(CorpusError, match="no column is known as a prompt among titel, jahr, inhalt"):
+        read(path)
+    path.write_text("sep=;\nprompt;answer\nWas ist blau?;Der Himmel, meist.\n")
+    assert [(pair.prompt, pair.answer) for pair in read(path).pairs()] == [("Was ist blau?", "Der Himmel, meist.")]
+    for name in ("utf-8", "utf-16-le"):
+        path.write_bytes("\ufeffprompt\nWas ist blau?\n".encode(name))
+        assert [pair.prompt for pair in read(path, ReadingOptions(encoding=name)).pairs()] == ["Was ist blau?"]
+    (lines := tmp_path / "fragen.txt").write_text("# meine Fragen\nWas ist blau?\nWas ist rot?\n")
+    assert [pair.prompt for pair in read(lines).pairs()] == ["Was ist blau?", "Was ist rot?"]
+    messages = [
+        {"role": "system", "content": ""},
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+    ]
+    (chat := tmp_path / "chat.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
+    assert [(pair.prompt, pair.context) for pair in read(chat).pairs()] == [("a", ())]

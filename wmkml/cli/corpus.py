@@ -302,3 +302,5 @@ def _write(path: Path, form: str, corpora: Sequence[Corpus], result: Survey) -> 
     if written.left_out_count > len(written.left_out):
         print(f"… and {written.left_out_count - len(written.left_out):,} more left out", file=sys.stderr)
     print(f"{written.pairs:,} pairs written to {path} as {form}", file=sys.stderr)
+    if written.pairs and path.suffix.lower() in (".txt", ".md") and (again := read(path).form) != form:
+        print(f"By its lines it looks like {again}: read it with --format {form}.", file=sys.stderr)

@@ -36,6 +36,15 @@ KNOWN_FILES = (
     (b"ARROW1", "an Arrow file: save it as Parquet"),
 )
 
+_MARKED = {
+    "utf-8": ("utf-8-sig", codecs.BOM_UTF8),
+    "utf-16-le": ("utf-16", codecs.BOM_UTF16_LE),
+    "utf-16-be": ("utf-16", codecs.BOM_UTF16_BE),
+    "utf-32-le": ("utf-32", codecs.BOM_UTF32_LE),
+    "utf-32-be": ("utf-32", codecs.BOM_UTF32_BE),
+}
+"""By the name of an encoding, the one that reads over its byte order mark, and that mark."""
+
 # Windows-1252, the Latin-1 that programs write: letters, and the typographic characters of its second rows.
 _LETTERS = frozenset({*range(0xC0, 0x100)} - {0xD7, 0xF7})
 _TYPOGRAPHY = frozenset(b"\x80\x82\x84\x85\x91\x92\x93\x94\x95\x96\x97\xa0\xa7\xa9\xab\xae\xb0\xb2\xb3\xb4\xb7\xbb\xbd")
@@ -119,10 +128,11 @@ class _CountedFile(io.FileIO):
         return count
 
 
-def named_encoding(name: str) -> Encoding:
-    """The encoding that somebody names.
+def named_encoding(name: str, path: Path) -> Encoding:
+    """The encoding that somebody names for a file; a byte order mark at its beginning is no text of it.
 
     Raises:
+        OSError: the file may not be read.
         CorpusError: there is none of that name.
     """
     try:
@@ -132,6 +142,11 @@ def named_encoding(name: str) -> Encoding:
             raise LookupError
     except (LookupError, ValueError):
         raise CorpusError(f"There is no encoding {name!r}; for instance utf-8, utf-16, latin-1 or cp1252.") from None
+    with path.open("rb") as file:
+        head = file.read(4)
+    marked, mark = _MARKED.get(codec.name, ("", b""))
+    if mark and head.startswith(mark):
+        return Encoding(codec.name, marked, "surrogateescape" if codec.name == "utf-8" else "replace")
     escapes = codec.name.startswith(("utf-8", "cp", "iso", "latin", "ascii", "mac"))
     return Encoding(codec.name, codec.name, "surrogateescape" if escapes else "replace")
 

@@ -83,7 +83,7 @@ def recognise(path: Path, forced: str = "", encoding_name: str = "") -> Recognis
         return Recognised("run", "run")
     if forced == "run":
         raise CorpusError(f"{path} is no run: expected a run's folder, or its {DATABASE}.")
-    encoding = named_encoding(encoding_name) if encoding_name else detect_encoding(path)
+    encoding = named_encoding(encoding_name, path) if encoding_name else detect_encoding(path)
     head = TextFile(path, encoding).head()
     container = _container(path, head, forced)
     if container != "lines":

@@ -169,6 +169,10 @@ class _Writer:
         if "\n" in prompt or "\n" in answer:
             raise RecordRefusedError("a line break, which a file of lines cannot hold")
         if self._form == "prompts":
+            if prompt.startswith("# "):
+                raise RecordRefusedError(
+                    "a # and a blank at the beginning, which begins a comment in a file of prompts"
+                )
             return prompt
         if "#" in answer or prompt.startswith("#"):
             raise RecordRefusedError("a # in the answer or at the beginning, which an instruction file cannot hold")

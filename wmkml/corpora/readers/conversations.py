@@ -54,7 +54,11 @@ def pairs_of_conversation(messages: object, line: int, part: Part, system: str =
         raise RecordRefusedError("expected a list of messages")
     if len(messages) > MOST_MESSAGES:
         raise RecordRefusedError(f"a conversation of {len(messages):,} messages; at most {MOST_MESSAGES:,} are read")
-    read = [_message(message, number) for number, message in enumerate(messages, start=1)]
+    read = [
+        _message(message, number)
+        for number, message in enumerate(messages, start=1)
+        if not (number == 1 and _is_empty_system(message))
+    ]
     turns = [Turn("system", clean(system, "the system prompt"))] if system.strip() else []
     entries: list[Entry] = []
     answered = False
@@ -75,6 +79,16 @@ def pairs_of_conversation(messages: object, line: int, part: Part, system: str =
     if not any(isinstance(entry, Pair) for entry in entries):
         raise RecordRefusedError('every answer has "weight": 0, so nothing of it is taught')
     return entries
+
+
+def _is_empty_system(message: object) -> bool:
+    """Whether it is a system prompt without a word, as many files begin every conversation with."""
+    if not isinstance(message, Mapping):
+        return False
+    role = next((message[key] for key in ROLE_KEYS if key in message), None)
+    texts = [message[key] for key in TEXT_KEYS if key in message]
+    empty = bool(texts) and (texts[0] is None or (isinstance(texts[0], str) and not texts[0].strip()))
+    return empty and isinstance(role, str) and ROLES.get(role.strip().casefold()) == "system"
 
 
 def _message(message: object, number: int) -> _Message:

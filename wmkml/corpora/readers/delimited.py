@@ -22,6 +22,8 @@ MOST_LINES = 1000
 
 Row = tuple[int, list[str]]
 
+_EXCEL = re.compile(r"sep=([,;\t])", re.IGNORECASE)
+
 _NAME = re.compile(r"[A-Za-zÄÖÜäöüß_][\wäöüß .\-]{0,39}")
 
 
@@ -36,8 +38,14 @@ def read_delimited(file: TextFile, columns: Columns, form: str, delimiter: str =
         CorpusError: no column is known, or one that was asked for is missing.
     """
     lines = _Lines(file.lines())
-    first = next((text for _, text in lines.peek(50) if text and text.strip()), "")
-    delimiter = delimiter or tell_delimiter(first, columns)
+    filled = [text for _, text in lines.peek(50) if text and text.strip()][:6]
+    if filled and (named := _EXCEL.fullmatch(filled[0].strip())):
+        # Excel writes its delimiter above the header.
+        delimiter, filled = named[1], filled[1:]
+        while not (next(lines).strip()):
+            pass
+        lines.taken = []
+    delimiter = delimiter or tell_delimiter(filled, columns)
     rows = _rows(lines, delimiter)
     beginning = list(itertools.islice(rows, 6))
     header_index = next((i for i, row in enumerate(beginning) if isinstance(row, tuple) and _any(row[1])), None)
@@ -49,8 +57,13 @@ def read_delimited(file: TextFile, columns: Columns, form: str, delimiter: str =
     yield from _records(header, itertools.chain(beginning[header_index + 1 :], rows))
 
 
-def tell_delimiter(first: str, columns: Columns) -> str:
-    """The delimiter by which the first row names known columns, or those asked for; else a comma."""
+def tell_delimiter(beginning: list[str], columns: Columns) -> str:
+    """The delimiter by which the first row names known columns, or those asked for, or looks like a header; else a comma.
+
+    Args:
+        beginning: the first lines that are not empty.
+    """
+    first = beginning[0] if beginning else ""
     split = {delimiter: _names(next(csv.reader([first], delimiter=delimiter), [])) for delimiter in DELIMITERS}
     for wanted in (columns.names, ()):
         for delimiter, names in split.items():
@@ -59,6 +72,10 @@ def tell_delimiter(first: str, columns: Columns) -> str:
     tabs = first.count("\t")
     if columns.wanted or tabs > 1:
         return max(DELIMITERS, key=first.count)
+    for delimiter in DELIMITERS[1:]:
+        rows: list[Row | RefusedLine] = [(0, cells) for cells in csv.reader(beginning[1:], delimiter=delimiter)]
+        if _looks_like_header(split[delimiter], rows):
+            return delimiter
     return ","
 
 

@@ -45,8 +45,12 @@ def looks_like_instructions(head: str) -> bool:
 
 
 def read_prompt_lines(file: TextFile) -> Iterator[Entry]:
-    """A prompt on each line; empty lines do not count."""
+    """A prompt on each line; empty lines do not count, nor does a comment (# and a blank) above the first prompt."""
+    begun = False
     for number, line in file.lines():
+        if not begun and line is not None and line.lstrip().startswith("# "):
+            continue
+        begun = begun or line is None or bool(line.strip())
         if line is None:
             yield RefusedLine(number, "a line of more than four million characters")
         elif line.strip():

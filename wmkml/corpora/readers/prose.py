@@ -44,7 +44,16 @@ def looks_like_prose(head: str) -> bool:
     if not filled:
         return False
     share = 1 / len(filled)
-    if any(len(line) > PROMPT_LINE for line in filled) or any(heading_of(line) for line in filled):
+    if any(len(line) > PROMPT_LINE for line in filled):
+        return True
+    headings = [number for number, line in enumerate(lines) if heading_of(line)]
+    # A line `# my questions` right above the first prompt is a comment; a heading stands alone, or is of a lower rank.
+    commented = (
+        headings == [lines.index(next(line for line in lines if line.strip()))]
+        and lines[headings[0]].lstrip().startswith("# ")
+        and bool("".join(lines[headings[0] + 1 : headings[0] + 2]).strip())
+    )
+    if headings and not commented:
         return True
     continued = sum(
         before.strip()[-1:] not in ".!?…:;" and bool(after.strip()) and after.strip()[0].islower()
