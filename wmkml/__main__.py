@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import ast
+import codecs
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -41,6 +43,8 @@ def command_parser(name: str) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.  Returns its exit status, 2 when there is no such command."""
+    for stream in (sys.stdout, sys.stderr):
+        express_everything(stream)
     try:
         status = _run(argv)
         sys.stdout.flush()
@@ -49,6 +53,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     return status
+
+
+def express_everything(stream: object) -> None:
+    """Let a stream of another encoding, as Windows has it, take every character.
+
+    A file or a pipe becomes UTF-8, since programs that read JSON expect it; a terminal shows `?` for what it has not.
+    """
+    if not isinstance(stream, io.TextIOWrapper) or codecs.lookup(stream.encoding).name == "utf-8":
+        return
+    if stream.isatty():
+        stream.reconfigure(errors="replace")
+    else:
+        stream.reconfigure(encoding="utf-8")
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -23,7 +23,9 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write a folder's list of names to the disk."""
+    """Write a folder's list of names to the disk; on Windows, which cannot, it comes there in its own time."""
+    if os.name == "nt":
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

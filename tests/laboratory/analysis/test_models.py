@@ -336,3 +336,12 @@ def test_what_cannot_be_begun_is_said_in_a_sentence(
     captured = capsys.readouterr()
     assert message in captured.err and "Traceback" not in captured.err and captured.out == ""
     assert sorted(PROJECT.glob("data/*")) == before, "and nothing was written"
+
+
+def test_what_finetune_leaves_is_an_adapter_and_no_run(model: Path, tmp_path: Path) -> None:
+    settings = load_settings(None)  # they name another model: `finetune` takes none of them
+    folder, store = create_run(tmp_path, "voice", "", settings, "finetune")
+    store.close()
+    make_adapter(model, folder, seed=1)
+    (source,) = resolve_sources([str(folder)], SourceOptions(tmp_path, tmp_path, base=str(model)))
+    assert (source.adapter, source.folder, source.iteration) == (folder, model, None)

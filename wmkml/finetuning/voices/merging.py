@@ -47,7 +47,8 @@ def merge_adapter(base: Path, adapter: Path, out: Path) -> None:
             for name in (TEMPLATE_FILE, JINJA_FILE):
                 shutil.copyfile(adapter / name, unfinished / name)
         for path in unfinished.iterdir():
-            with path.open("rb") as file:
+            # For writing, too: without that Windows writes nothing through.
+            with path.open("r+b") as file:
                 os.fsync(file.fileno())
         durable_files.sync_folder(unfinished)
         unfinished.rename(out)

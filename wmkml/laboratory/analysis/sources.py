@@ -114,7 +114,9 @@ def _resolve(name: str, revision: str, options: SourceOptions) -> list[ModelSour
     path, iteration = _split(name, options.root)
     if revision and (path is not None or name == UNDERSTUDY):
         raise SourceError(f"--revision {revision}: {name} is a folder here; revisions are those of models of the hub.")
-    if path is not None and (path / "run.json").is_file():
+    # What `finetune` leaves is a run's folder, too; its adapter, or its whole model, lies in the folder itself.
+    finetuned = path is not None and any((path / file).is_file() for file in (CONFIG_FILE, "config.json"))
+    if path is not None and (path / "run.json").is_file() and not finetuned:
         return _of_run(path, iteration, options)
     if iteration is not None:
         raise SourceError(f"{name}: {path} is no run's folder (no run.json), so it has no iteration {iteration}.")
