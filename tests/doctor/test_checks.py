@@ -20,10 +20,11 @@ from tests.doctor.machines import (
     with_programs,
 )
 from wmkml.doctor.examination import CHECKS, examine, exit_status, report_text
-from wmkml.doctor.facts import DatasetFacts, DeviceFacts, Facts, OscFacts, PortFacts
+from wmkml.doctor.facts import DatasetFacts, DeviceFacts, Facts, OscFacts, PortFacts, TakenGpu
 from wmkml.problems.wording import BothLanguages
 
 ON_RUNPOD = with_machine(provider="RunPod")
+TAKEN = TakenGpu(replace(A100, free_gib=3.0), 71.5)
 
 
 def osc(route: str, facts: Facts = GOOD) -> Facts:
@@ -88,8 +89,8 @@ CASES: list[tuple[str, str, Facts]] = [
     ("memory", "may_not_fit", device(estimated=True)),
     ("memory", "unknown", UNKNOWN),
     ("gpu-free", "free", GOOD),
-    ("gpu-free", "taken", with_installation(taken_gpus=(replace(A100, free_gib=3.0),))),
-    ("gpu-free", "in_use", with_installation(taken_gpus=(replace(A100, free_gib=3.0),), cluster_runs=True)),
+    ("gpu-free", "taken", with_installation(taken_gpus=(TAKEN,))),
+    ("gpu-free", "in_use", with_installation(taken_gpus=(TAKEN,), cluster_runs=True)),
     ("gpu-free", "unknown", with_installation(taken_gpus=None)),
     ("gpu-free", "no_gpu", WITHOUT_GPU),
     ("cores", "all", GOOD),

@@ -45,10 +45,18 @@ class Lacking:
             return JSONResponse({"detail": "Not Found"}, 404)
         if "forgetting" in self._names and request.url.path == "/reset_prefix_cache":
             return JSONResponse({"detail": "Not Found"}, 404)
+        if "models" in self._names and request.url.path == "/v1/models":
+            return Response("<html>Welcome</html>", media_type="text/html")
+        if "window" in self._names and request.url.path == "/v1/models":
+            return JSONResponse({"data": [{"id": NAME, "max_model_len": 100}]})
         if request.url.path == "/v1/completions":
             body = await request.json()
             if "priorities" in self._names and body.get("priority"):
                 return JSONResponse({"error": {"message": "Priority scheduling is not enabled."}}, 400)
+            if "long-probes" in self._names and "prompt_logprobs" in body and len(body["prompt"]) > 100:
+                return JSONResponse({"error": {"message": "This is too long."}}, 400)
+            if "completions" in self._names and "prompt_logprobs" in body and len(body["prompt"]) > 100:
+                return JSONResponse({"ok": True})
             if "prompt-logprobs" in self._names and "prompt_logprobs" in body:
                 request._body = await _without_prompt_logprobs(request)
         return await proceed(request)

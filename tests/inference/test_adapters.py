@@ -215,6 +215,11 @@ def test_a_reload_by_somebody_else_is_the_owners_to_decide(
     assert service.osc_messages() == [("/swap", [4])]
 
 
+def test_without_nodes_there_is_nothing_of_them(service: InferenceProcess) -> None:
+    assert service.http.get("/healthz").json()["nodes"] == []
+    assert not (service.folder / "data" / "node_key.txt").exists()
+
+
 def test_a_proxy_on_this_machine_lends_nobody_its_trust(service: InferenceProcess) -> None:
     for headers, status in (({}, 200), ({"X-Forwarded-For": "203.0.113.9"}, 403), ({"X-Forwarded-For": "::1"}, 200)):
         assert service.http.get("/healthz", headers=headers).status_code == status

@@ -13,6 +13,7 @@ import pytest_asyncio
 from tests.engine.random_model import RANK, make_adapter, make_model
 from wmkml.config import Settings
 from wmkml.dialogue.chat_template import load_tokenizer
+from wmkml.engine.protocol import Generation, GenerationRefusedError, Step
 from wmkml.engine.setup import EngineSetup
 from wmkml.engine.text import Detokenizer
 from wmkml.engine.transformers_engine import TransformersEngine
@@ -85,3 +86,17 @@ async def test_an_answer_that_fails_says_so(loaded: LoadedAnswering, monkeypatch
     monkeypatch.setattr(Detokenizer, "push", broken)
     with pytest.raises(ArithmeticError):
         await asyncio.wait_for(anext(loaded.answering.pieces(loaded.answering.prepare(loaded.request()))), SECONDS)
+
+
+@pytest.mark.asyncio
+async def test_a_request_that_the_engine_refuses_is_refused(
+    loaded: LoadedAnswering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_engine: TransformersEngine, _generation: Generation) -> AsyncIterator[Step]:
+        raise GenerationRefusedError("The deployment refuses this request (status 422).")
+        yield  # so that it is a generator
+
+    monkeypatch.setattr(TransformersEngine, "generate", refuse)
+    with pytest.raises(RequestRefusedError, match="status 422") as refusal:
+        await asyncio.wait_for(anext(loaded.answering.pieces(loaded.answering.prepare(loaded.request()))), SECONDS)
+    assert (refusal.value.status, refusal.value.code) == (400, "engine_refuses")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import http.server
+import itertools
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,10 +23,11 @@ from tests.inference.probes import read, with_probe
 from tests.inference.requests import ENDLESS, text
 from tests.inference.service import InferenceProcess, running
 from tests.waiting import until
-from wmkml.engine.protocol import Adapter, Engine, Generation, Sampling
+from wmkml.engine.protocol import Adapter, Engine, Generation, GenerationRefusedError, Sampling
 from wmkml.engine.remote_engine import RemoteEngine
 from wmkml.engine.setup import EngineSetup
 from wmkml.engine.transformers_engine import TransformersEngine
+from wmkml.inference.nodes import node as node_module
 from wmkml.inference.nodes.node import Node
 from wmkml.inference.nodes.spread_engine import SpreadEngine, continued
 from wmkml.inference.swap_proof import SwapProver
@@ -170,12 +175,6 @@ def test_a_rotated_key_leaves_a_node_out_until_it_has_it(cluster: HeadAndNode, m
     assert "a-new-key-of-the-head" not in cluster.head.log
 
 
-def test_without_nodes_there_is_nothing_of_them(model: Path, tmp_path: Path) -> None:
-    with running(tmp_path, model) as service:
-        assert service.http.get("/healthz").json()["nodes"] == []
-        assert not (tmp_path / "data" / "node_key.txt").exists()
-
-
 async def test_the_rest_of_an_answer_is_what_the_whole_would_have_been(model: Path) -> None:
     engine = TransformersEngine(EngineSetup(model, adapters=1, rank=RANK, dtype="float32", threads=1))
     await engine.start()
@@ -240,3 +239,119 @@ async def test_a_node_that_does_not_use_its_adapter_is_left_and_the_swap_counts_
     [state] = engine.node_states()
     assert state.state == "refused" and "the engine does not use this adapter" in state.reason
     assert node.answers_with(None) is None
+
+
+HTML = b"<!doctype html><title>Welcome to nginx!</title>"
+
+
+@contextlib.contextmanager
+def web_server(answers: Iterator[bytes]) -> Iterator[str]:
+    """The address of a server that answers each request with the next of these, as a page."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = next(answers)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+async def test_what_is_no_node_is_refused_and_asked_again(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_module, "REFUSED_SECONDS", 0.01)
+    asked = 0
+
+    def answers() -> Iterator[bytes]:
+        nonlocal asked
+        for body in itertools.cycle(
+            [HTML, b"[]", b"7", b'{"copies": 1}', b'{"copies": "many", "window": 1, "model": ""}']
+        ):
+            asked += 1
+            yield body
+
+    async def load_nothing(_: Node) -> None:
+        return
+
+    with web_server(answers()) as address:
+        node = Node(address, lambda: KEY, "wmkml", EngineSetup(model, adapters=2, rank=RANK), "")
+        keeping = asyncio.create_task(node.keep(load_nothing))
+        async with asyncio.timeout(60):
+            while asked < 6:
+                await asyncio.sleep(0.01)
+                assert not keeping.done()
+            while node.state != "refused":  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert "is no node: start it with --join" in node.reason
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_whatever_goes_wrong_a_node_is_asked_again(
+    model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(node_module, "RETRY_SECONDS", 0.01)
+    tries = 0
+
+    async def join(node: Node, _: object) -> bool:
+        nonlocal tries
+        tries += 1
+        raise ArithmeticError("nobody foresaw this")
+
+    monkeypatch.setattr(Node, "_join", join)
+    node = Node("127.0.0.1:9", lambda: KEY, "wmkml", EngineSetup(model, adapters=2, rank=RANK), "")
+    keeping = asyncio.create_task(node.keep(cast("Any", None)))
+    async with asyncio.timeout(60):
+        while tries < 3:
+            await asyncio.sleep(0.01)
+            assert not keeping.done()
+    assert (node.state, node.reason) == ("away", "an error of the head's: ArithmeticError")
+    assert "nobody foresaw this" in caplog.text
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+
+class UnreadableEngine(DeafEngine):
+    """An engine that refuses to read a probe."""
+
+    async def log_probabilities(self, tokens: Sequence[int], adapter: Adapter | None) -> list[list[float]]:
+        raise GenerationRefusedError("The deployment refuses this request (status 400).")
+
+    async def unload(self, adapter: Adapter) -> None:
+        self.loaded.remove(adapter)
+
+
+async def test_a_node_that_refuses_the_probe_is_left(model: Path, adapters: list[Path]) -> None:
+    setup = EngineSetup(model, adapters=2, rank=RANK)
+    here, there = UnreadableEngine(()), UnreadableEngine(())
+    node = Node("10.0.0.7:8011", lambda: KEY, "wmkml", setup, "")
+    node._engine, node._prover = cast("RemoteEngine", there), SwapProver(cast("Engine", there))
+    node.admit()
+    engine = SpreadEngine(cast("Engine", here), [node], capacity=1)
+    await engine.load(Adapter("a", 1, adapters[0]))
+    assert node.state == "refused" and "status 400" in node.reason
+    assert [adapter.name for adapter in here.loaded] == ["a"]
+
+
+async def test_an_adapter_whose_spreading_breaks_down_takes_no_place(
+    model: Path, adapters: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def break_down(_node: Node, _adapter: Adapter) -> None:
+        raise ArithmeticError("nobody foresaw this")
+
+    monkeypatch.setattr(Node, "load_and_prove", break_down)
+    here = UnreadableEngine(())
+    node = Node("10.0.0.7:8011", lambda: KEY, "wmkml", EngineSetup(model, adapters=2, rank=RANK), "")
+    node.admit()
+    engine = SpreadEngine(cast("Engine", here), [node], capacity=1)
+    for number, path in enumerate(adapters, 1):
+        with pytest.raises(ArithmeticError):
+            await engine.load(Adapter(f"a{number}", number, path))
+    assert here.loaded == []

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 import shutil
+import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
+import uvicorn
 
-from tests.engine.random_model import make_adapter
-from tests.engine.vllm_server_stand_in import NAME, vllm_server_stand_in
+from tests.engine.random_model import RANK, make_adapter
+from tests.engine.vllm_server_stand_in import NAME, make_app, vllm_server_stand_in
 from tests.inference.probes import with_probe
 from tests.inference.requests import text
 from tests.inference.service import InferenceProcess, running
 from tests.waiting import until
+from wmkml.adapters.checks import AdapterRefusedError
 from wmkml.config import ConfigError, load_settings
+from wmkml.engine.protocol import Generation, Sampling
+from wmkml.engine.remote_engine import RemoteEngine
+from wmkml.engine.remote_protocol import Deployment, ProtocolError
+from wmkml.engine.setup import EngineSetup
+from wmkml.engine.transformers_engine import TransformersEngine
+from wmkml.inference.adapter_registry import AdapterRegistry
+from wmkml.system.ports import free_port
 
 pytestmark = pytest.mark.process
 
@@ -59,32 +74,116 @@ def test_a_deployment_that_dies_ends_inference_which_waits_for_it_anew(model: Pa
     context.__exit__(None, None, None)
 
 
-def test_what_a_deployment_lacks_is_told_and_done_without(model: Path, adapter: Path, tmp_path: Path) -> None:
-    lacks = ["priorities", "prompt-logprobs", "forgetting"]
-    with (
-        vllm_server_stand_in(model, tmp_path / "there", lacks) as url,
-        running(tmp_path / "here", model, "auto", inference__url=url) as service,
-    ):
-        proof = service.load(place(service, adapter), 0).json()["proof"]
-        assert (proof["verdict"], proof["distance"], proof["noise"]) == ("unproved", None, None)
-        assert proof["moved"] > 0.1
-        assert text(service.ask(model="iteration-0", max_tokens=20, audience="echo"))
-        assert service.post("/unload").status_code == 200
-        for warning in ("has no priorities", "swaps stay unproved", "VLLM_SERVER_DEV_MODE=1", "is not proved"):
-            assert warning in service.log
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def there(model: Path) -> AsyncIterator[TransformersEngine]:
+    """The engine of the deployments that are in this process."""
+    engine = TransformersEngine(EngineSetup(model, adapters=16, rank=RANK, dtype="float32", threads=1))
+    await engine.start()
+    yield engine
+    await engine.stop()
 
 
-def test_a_deployment_that_takes_no_adapters_at_run_time_refuses_with_what_to_do(
-    model: Path, adapter: Path, tmp_path: Path
+@contextlib.asynccontextmanager
+async def asked(
+    model: Path, there: TransformersEngine, *lacks: str, start: bool = True
+) -> AsyncIterator[tuple[RemoteEngine, AdapterRegistry]]:
+    """An engine that asks a deployment in this process over HTTP, and the iterations of it."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(make_app(there, lacks), port=port, log_config=None))
+    serving = asyncio.create_task(server.serve())
+    engine = RemoteEngine(EngineSetup(model, adapters=1, rank=RANK), Deployment(f"http://127.0.0.1:{port}"))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            if start:
+                await engine.start()
+            yield engine, AdapterRegistry(engine, Path(folder) / "serving")
+        finally:
+            await engine.stop()
+            server.should_exit = True
+            await serving
+
+
+in_this_process = pytest.mark.asyncio(loop_scope="module")
+
+
+@in_this_process
+async def test_what_a_deployment_lacks_is_told_and_done_without(
+    model: Path, adapter: Path, there: TransformersEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with (
-        vllm_server_stand_in(model, tmp_path / "there", ["runtime-adapters"]) as url,
-        running(tmp_path / "here", model, "auto", inference__url=url) as service,
-    ):
-        reply = service.load(place(service, adapter), 0)
-        assert reply.status_code == 400
-        assert "VLLM_ALLOW_RUNTIME_LORA_UPDATING=1" in reply.json()["error"]
-        assert service.ask().status_code == 200
+    caplog.set_level(logging.INFO)
+    async with asked(model, there, "priorities", "prompt-logprobs", "forgetting") as (engine, registry):
+        proof = await registry.load(adapter, 0)
+        assert proof is not None
+        assert (proof.verdict, proof.distance, proof.noise) == ("unproved", None, None)
+        assert proof.moved > 0.1
+        loaded = registry.acquire(0).adapter
+        answer = Generation("a", (5, 6, 7), Sampling(0.0, 1.0, max_tokens=4), loaded, priority=2)
+        assert [step async for step in engine.generate(answer)]
+        await registry.unload(None)
+        for warning in ("has no priorities", "swaps stay unproved", "VLLM_SERVER_DEV_MODE=1", "is not proved"):
+            assert warning in caplog.text
+
+
+@in_this_process
+async def test_a_deployment_that_takes_no_adapters_at_run_time_refuses_with_what_to_do(
+    model: Path, adapter: Path, there: TransformersEngine
+) -> None:
+    async with asked(model, there, "runtime-adapters") as (engine, registry):
+        for _ in range(2):
+            with pytest.raises(AdapterRefusedError, match="VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"):
+                await registry.load(adapter, 0)
+        assert [step async for step in engine.generate(Generation("a", (5, 6), Sampling(0.0, 1.0, max_tokens=3)))]
+
+
+@in_this_process
+async def test_a_probe_that_is_refused_or_answered_by_something_else_refuses_the_adapter_and_takes_no_place(
+    model: Path, adapter: Path, there: TransformersEngine
+) -> None:
+    """There is one place, and as many tries as it takes to see it lost."""
+    for lack, sentence in (("long-probes", "refuses this request"), ("completions", "what is no completion")):
+        async with asked(model, there, lack) as (engine, registry):
+            for _ in range(3):
+                with pytest.raises(AdapterRefusedError, match=sentence):
+                    await registry.load(adapter, 0)
+            assert engine.alive()
+            assert registry.iterations == [-1]
+
+
+@in_this_process
+async def test_whatever_goes_wrong_with_a_proof_takes_no_place(
+    model: Path, adapter: Path, there: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with asked(model, there) as (engine, registry):
+
+        async def break_down(*_: object) -> list[list[float]]:
+            raise ArithmeticError("nobody foresaw this")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(engine, "log_probabilities", break_down)
+            for _ in range(2):
+                with pytest.raises(ArithmeticError):
+                    await registry.load(adapter, 0)
+        proof = await registry.load(adapter, 0)
+        assert proof is not None and proof.verdict == "proved"
+        await registry.unload(None)
+
+
+@in_this_process
+async def test_a_deployment_with_a_shorter_window_is_refused_at_the_start(
+    model: Path, there: TransformersEngine
+) -> None:
+    async with asked(model, there, "window", start=False) as (engine, _):
+        with pytest.raises(
+            ProtocolError, match=r"at most 100 tokens .* window is 512: set inference.max_model_len to 100"
+        ):
+            await engine.start()
+
+
+@in_this_process
+async def test_what_is_no_list_of_models_is_no_deployment(model: Path, there: TransformersEngine) -> None:
+    async with asked(model, there, "models", start=False) as (engine, _):
+        with pytest.raises(ProtocolError, match="is no list of models"):
+            await engine.start()
 
 
 @pytest.mark.parametrize(

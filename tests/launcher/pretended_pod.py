@@ -14,7 +14,7 @@ import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -78,10 +78,19 @@ class PretendedPod(OperatedCluster):
     """An installation on a machine with so many A100s.
 
     `transformers_for_vllm`: the engine starts in seconds, and is one; else it is vLLM, with a core for each of its cards.
+    `general`: more settings of that section, in YAML; `variables`: more of the operator's shell.
     """
 
-    def __init__(self, folder: Path, cards: int, *, transformers_for_vllm: bool) -> None:
-        super().__init__(folder, NetworkNamespace())
+    def __init__(
+        self,
+        folder: Path,
+        cards: int,
+        *,
+        transformers_for_vllm: bool,
+        general: str = "",
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(folder, NetworkNamespace(), general)
         self.cards, self.transformers_for_vllm = cards, transformers_for_vllm
         machine = folder / "machine"
         metadata = machine / "vllm-0.32.0.dist-info"
@@ -105,6 +114,7 @@ class PretendedPod(OperatedCluster):
             "PATH": f"{machine}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": f"{ROOT}{os.pathsep}{machine}",
             "VLLM_TARGET_DEVICE": "cpu",
+            **(variables or {}),
         }
         """Of the shell in which the operator starts the launcher."""
 
@@ -190,9 +200,16 @@ class PretendedPod(OperatedCluster):
 
 
 @contextmanager
-def started_pod(folder: Path, cards: int, *, transformers_for_vllm: bool) -> Iterator[PretendedPod]:
-    """A pod whose installation runs; nothing of it is left at the end."""
-    pod = PretendedPod(folder, cards, transformers_for_vllm=transformers_for_vllm)
+def started_pod(
+    folder: Path,
+    cards: int,
+    *,
+    transformers_for_vllm: bool,
+    general: str = "",
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[PretendedPod]:
+    """A pod whose installation runs, as `PretendedPod` describes it; nothing of it is left at the end."""
+    pod = PretendedPod(folder, cards, transformers_for_vllm=transformers_for_vllm, general=general, variables=variables)
     try:
         pod.start()
         yield pod

@@ -1,9 +1,11 @@
 """The whole launcher on a pod that is pretended: from the start to an answered prompt, a swapped round, and the end.
 
-With one and three cards the engine is vLLM, with a core for each of its cards, on the CPU.  With two and eight cards it
-is the transformers engine in vLLM's place: seven cores would take minutes to start on two cores of a CPU, and of two
-cards one serves, as with one; these two are long.  Everything else is the same; `tests/launcher/pretended_pod.py` says
-what is real.
+With three cards the engine is vLLM, with a core for each of its cards, on the CPU.  Else it is the transformers engine in
+vLLM's place: seven cores would take minutes to start on two cores of a CPU, and of two cards one serves, as with one; two and
+eight cards are long.  Everything else is the same; `tests/launcher/pretended_pod.py` says what is real.
+
+The single card, on which one process waits for another, is in a house that trusts one other machine alone, and whose shell
+names a proxy: its programs ask each other all the same.
 """
 
 from __future__ import annotations
@@ -29,19 +31,28 @@ pytestmark = [
 VISIBLE = {1: ("0", "0"), 2: ("0", "1"), 3: ("0,1", "2"), 8: ("0,1,2,3,4,5,6", "7")}
 """By the number of cards: those that inference and the worker see."""
 
+NO_SUCH_PROXY = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "NO_PROXY": "", "no_proxy": ""}
+"""Nobody listens there."""
+
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((1, False), id="1 card"),
         pytest.param((3, False), id="3 cards"),
+        pytest.param((1, True), id="1 card, another engine"),
         pytest.param((2, True), id="2 cards, another engine", marks=pytest.mark.long),
         pytest.param((8, True), id="8 cards, another engine", marks=pytest.mark.long),
     ],
 )
 def pod(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PretendedPod]:
     cards, transformers_for_vllm = request.param
-    with started_pod(tmp_path_factory.mktemp("pod"), cards, transformers_for_vllm=transformers_for_vllm) as pod:
+    with started_pod(
+        tmp_path_factory.mktemp("pod"),
+        cards,
+        transformers_for_vllm=transformers_for_vllm,
+        general=", trusted_hosts: [192.168.1.20]" if cards == 1 else "",
+        variables=NO_SUCH_PROXY if cards == 1 else {},
+    ) as pod:
         yield pod
 
 
@@ -75,6 +86,16 @@ def test_every_process_has_exactly_the_environment_of_the_plan(pod: PretendedPod
 def test_the_worker_takes_its_card_and_on_a_shared_one_its_share(pod: PretendedPod) -> None:
     lines = ("The engine is ready; the model is loaded now", "of the GPU's memory, which the engine shares")
     assert [line in pod.log("worker") for line in lines] == [pod.cards == 1] * 2
+    if pod.cards == 1:
+        loaded = time_of(pod.log("worker"), "Loaded ")
+        assert time_of(pod.log("worker"), "Waiting for the engine") < loaded
+        assert time_of(pod.log("inference"), "Ready: ") <= time_of(pod.log("worker"), "The engine is ready") < loaded
+
+
+def time_of(log: str, text: str) -> str:
+    """When a line with this text was written, as the log has it: comparable, and the same clock for all services."""
+    [line, *_] = [line for line in log.splitlines() if text in line]
+    return line[:23]
 
 
 def test_the_engine_has_a_core_for_each_of_its_cards(pod: PretendedPod) -> None:

@@ -24,7 +24,7 @@ def is_trusted(peer: str, forwarded: Sequence[str], hosts: Sequence[str]) -> boo
     trusted = {_normalized(host) for host in hosts}
     sender = _normalized(peer)
     proxied = [_normalized(part) for line in forwarded for part in line.split(",")]
-    senders = [sender, *proxied] if _is_loopback(sender) else [sender]
+    senders = [sender, *proxied] if is_loopback(sender) else [sender]
     return all(address in trusted for address in senders)
 
 
@@ -43,8 +43,9 @@ def _normalized(host: str) -> str:
     return str(mapped or address)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether this is an address by which a machine reaches itself; a name is none."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(_normalized(host)).is_loopback
     except ValueError:
         return False

@@ -113,6 +113,14 @@ class DatasetFacts:
 
 
 @dataclass(frozen=True)
+class TakenGpu:
+    """A GPU with less free memory than this installation needs there, in GiB."""
+
+    gpu: Gpu
+    needed_gib: float
+
+
+@dataclass(frozen=True)
 class InstallationFacts:
     """What settings, folders and the plan say.
 
@@ -127,7 +135,7 @@ class InstallationFacts:
         ready_timeout_s: how long the plan lets vLLM start.
         devices: every GPU of the plan, or the machine's memory.
         sizes_estimated: the model's size is guessed from its name.
-        taken_gpus: GPUs of the plan that something else uses; None: not known.
+        taken_gpus: GPUs of the plan of whose memory something else uses too much; None: not known.
         engine_gpus: how many GPUs serve.
         engine_threads, worker_threads: of the plan.
         pages_built: the web pages are there.
@@ -161,7 +169,7 @@ class InstallationFacts:
     datasets: tuple[DatasetFacts, ...] = ()
     devices: tuple[DeviceFacts, ...] = ()
     sizes_estimated: bool = False
-    taken_gpus: tuple[Gpu, ...] | None = None
+    taken_gpus: tuple[TakenGpu, ...] | None = None
     engine: str = ""
     engine_gpus: int = 0
     engine_threads: int = 0

@@ -128,9 +128,14 @@ def judge_free_memory(facts: Facts) -> list[CheckFinding]:
         return finding("in_use")
     return [
         result
-        for gpu in installation.taken_gpus
+        for gpu, needed in ((taken.gpu, taken.needed_gib) for taken in installation.taken_gpus)
         for result in finding(
-            "taken", index=gpu.index, card=gpu.name, free=f"{gpu.free_gib or 0:.1f}", memory=f"{gpu.memory_gib:.1f}"
+            "taken",
+            index=gpu.index,
+            card=gpu.name,
+            free=f"{gpu.free_gib or 0:.1f}",
+            memory=f"{gpu.memory_gib:.1f}",
+            needed=f"{needed:.1f}",
         )
     ] or finding("free")
 
@@ -376,8 +381,8 @@ FREE_MEMORY = DoctorCheck(
         "taken": CheckOutcome(
             "bad",
             BothLanguages(
-                "GPU {index} ({card}) ist belegt: {free} von {memory} GiB sind frei.",
-                "GPU {index} ({card}) is taken: {free} of {memory} GiB are free.",
+                "GPU {index} ({card}) ist belegt: {free} von {memory} GiB sind frei, und {needed} werden gebraucht.",
+                "GPU {index} ({card}) is taken: {free} of {memory} GiB are free, and {needed} are needed.",
             ),
             BothLanguages(
                 "Beenden, was darauf läuft, oder mit CUDA_VISIBLE_DEVICES andere wählen.",

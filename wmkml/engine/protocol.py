@@ -19,6 +19,10 @@ class EngineDiedError(RuntimeError):
     """The engine cannot generate any more; its process must be restarted."""
 
 
+class GenerationRefusedError(RuntimeError):
+    """The engine refuses one request, and lives, as a deployment elsewhere may.  The text is a sentence."""
+
+
 class LogProbabilitiesUnavailableError(RuntimeError):
     """The engine cannot tell the log-probabilities of a prompt, as a deployment elsewhere may not."""
 

@@ -22,11 +22,17 @@ from wmkml.adapters.archive import pack
 from wmkml.adapters.checks import AdapterRefusedError, Expectation, check_adapter
 from wmkml.adapters.files import WEIGHTS_FILE, sha256_of
 from wmkml.engine.loaded_adapters import LoadedAdapters
-from wmkml.engine.protocol import Adapter, EngineDiedError, Generation, LogProbabilitiesUnavailableError, Step
+from wmkml.engine.protocol import (
+    Adapter,
+    EngineDiedError,
+    Generation,
+    GenerationRefusedError,
+    LogProbabilitiesUnavailableError,
+    Step,
+)
 from wmkml.engine.remote_protocol import (
     PROBE_PRIORITY,
     Deployment,
-    GenerationRefusedError,
     ProtocolError,
     probe_request,
     read_probe_reply,
@@ -111,12 +117,19 @@ class RemoteEngine:
                 reported = loop.time()
                 log.warning("Still waiting for %s: %s.", self._deployment.url, reason)
             await asyncio.sleep(WATCH_SECONDS)
-        models = await self._models()
+        windows = await self._models()
+        models = list(windows)
         self._model = self._model or (models[0] if models else "")
         if self._model not in models:
             raise ProtocolError(
                 f"{self._deployment.url} serves {', '.join(models) or 'nothing'}, and not {self._model!r}; "
                 "give the base model's name there in inference.url_model."
+            )
+        window = windows[self._model]
+        if window is not None and window < self.window:
+            raise ProtocolError(
+                f"{self._deployment.url} reads at most {window} tokens (its max_model_len), and here the window is "
+                f"{self.window}: set inference.max_model_len to {window}, or serve there with --max-model-len {self.window}."
             )
         for name in models:
             if self._deployment.bare_name(name).startswith(f"{self._deployment.label}-"):
@@ -151,7 +164,7 @@ class RemoteEngine:
         self._adapters.add(adapter)
         try:
             await self._load(adapter)
-        except AdapterRefusedError:
+        except BaseException:
             self._adapters.remove(adapter)
             raise
 
@@ -217,6 +230,7 @@ class RemoteEngine:
 
         Raises:
             LogProbabilitiesUnavailableError: the deployment does not give them.
+            GenerationRefusedError: it refuses the question, or answers something else.
         """
         self._adapters.check_loaded(adapter)
         self._require_alive()
@@ -226,7 +240,10 @@ class RemoteEngine:
         reply = await self._post("/v1/completions", probe_request(self._name(adapter), tokens, priority))
         if reply.status_code != 200:
             raise await self._failure(reply)
-        values = read_probe_reply(reply, tokens)
+        try:
+            values = read_probe_reply(reply, tokens)
+        except ProtocolError as error:
+            raise GenerationRefusedError(str(error)) from None
         if values is None:
             raise self._die("The model yields numbers that are not finite.")
         return values
@@ -317,11 +334,16 @@ class RemoteEngine:
             self._reads_prompts = False
             log.warning("%s gives no log-probabilities of a prompt: swaps stay unproved.", self._deployment.url)
 
-    async def _models(self) -> list[str]:
+    async def _models(self) -> dict[str, int | None]:
+        """The names that can be asked there, each with its window in tokens; None: the deployment does not say."""
         reply = await self._request("GET", "/v1/models")
         if reply.status_code != 200:
             raise ProtocolError(f"{self._deployment.url}/v1/models: {sentence_of(reply)}")
-        return [str(model["id"]) for model in reply.json()["data"]]
+        try:
+            windows = {str(model["id"]): model.get("max_model_len") for model in reply.json()["data"]}
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise ProtocolError(f"{self._deployment.url}/v1/models is no list of models: no vLLM is there.") from None
+        return {name: window if isinstance(window, int) else None for name, window in windows.items()}
 
     async def _post(self, path: str, body: dict[str, Any]) -> httpx.Response:
         return await self._request("POST", path, json=body)

@@ -31,10 +31,6 @@ class ProtocolError(RuntimeError):
     """The other side does not speak this protocol.  The text is a sentence for the operator."""
 
 
-class GenerationRefusedError(RuntimeError):
-    """The deployment refuses one request, and lives."""
-
-
 @dataclass(frozen=True)
 class Deployment:
     """Where an engine is asked, and how adapters get there.
@@ -128,10 +124,17 @@ def read_probe_reply(reply: httpx.Response, tokens: Sequence[int]) -> list[list[
     """The log-probabilities of `tokens[1:]` by each copy that the reply tells of; None where they are not finite.
 
     Raises:
-        ProtocolError: tokens come back as texts, from which their ids cannot be told.
+        ProtocolError: tokens come back as texts, from which their ids cannot be told, or it is no completion at all.
         LogProbabilitiesUnavailableError: the deployment does not give them.
     """
-    [choice] = reply.json()["choices"]
+    try:
+        return _read_probe(reply.json(), tokens)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ProtocolError(f"The deployment sends what is no completion ({type(error).__name__}).") from None
+
+
+def _read_probe(body: Any, tokens: Sequence[int]) -> list[list[float]] | None:
+    [choice] = body["choices"]
     names = (choice.get("logprobs") or {}).get("tokens") or []
     if not names or not str(names[0]).startswith(TOKEN_PREFIX):
         raise ProtocolError(

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from wmkml.access.keys import key_matches
-from wmkml.access.trusted_hosts import FORWARDED_FOR, is_trusted
+from wmkml.access.trusted_hosts import FORWARDED_FOR, is_loopback, is_trusted
 from wmkml.inference.refusals import refusal_response
 from wmkml.protocol.base import RequestRefusedError
 
@@ -19,7 +19,9 @@ OPEN_PATHS = {"/language"}
 """Paths that need neither a trusted host nor a key."""
 
 PROBED_PATHS = {"/healthz"}
-"""Open too where no address is trusted: the launcher asks there, without a key, and hears no word of anybody."""
+"""Open too where no address is trusted, and to this machine always: launcher and worker ask there, without a key, whether it
+lives, and hear no word of anybody.  What a proxy on this machine passes on is not from this machine, and a key that is sent
+must be right: a head learns there that its key is not a node's."""
 
 
 class AccessMiddleware:
@@ -36,7 +38,7 @@ class AccessMiddleware:
         is_open = (
             scope["type"] != "http"
             or scope["path"] in OPEN_PATHS
-            or (not self._trusted and scope["path"] in PROBED_PATHS)
+            or (scope["path"] in PROBED_PATHS and (not self._trusted or _is_from_here(Request(scope))))
         )
         if is_open or self._is_allowed(Request(scope)):
             await self._app(scope, receive, send)
@@ -49,6 +51,14 @@ class AccessMiddleware:
         if is_trusted(peer, request.headers.getlist(FORWARDED_FOR), self._trusted):
             return True
         return key_matches(given_key(request), *self._keys())
+
+
+def _is_from_here(request: Request) -> bool:
+    """Whether a program of this machine asks, without a key: by its loopback, or by the address at which this is reached."""
+    if request.client is None or FORWARDED_FOR in request.headers or given_key(request):
+        return False
+    own = (request.scope.get("server") or ("",))[0]
+    return is_loopback(request.client.host) or request.client.host == own
 
 
 def given_key(request: Request) -> str:

@@ -13,13 +13,14 @@ import itertools
 import os
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from wmkml.adapters.checks import AdapterRefusedError
 from wmkml.adapters.files import WEIGHTS_FILE, sha256_of
 from wmkml.adapters.probe import FILES_WITH_PROBE, Proof
-from wmkml.engine.protocol import Adapter, Engine
+from wmkml.engine.protocol import Adapter, Engine, EngineDiedError
 from wmkml.inference.swap_proof import SwapProver
 from wmkml.protocol.inference import BASE_ITERATION
 
@@ -143,11 +144,12 @@ class AdapterRegistry:
             return proof
 
     async def _prove(self, adapter: Adapter) -> Proof | None:
-        """The proof of an adapter that was just loaded; one that is not proved is unloaded again."""
+        """The proof of an adapter that was just loaded; one that is not proved is unloaded again, or it would keep its place."""
         try:
             return await self._prover.prove(adapter)
-        except AdapterRefusedError:
-            await self._engine.unload(adapter)
+        except BaseException:
+            with suppress(EngineDiedError):  # a dead engine holds nothing
+                await self._engine.unload(adapter)
             raise
 
     async def unload(self, iterations: Iterable[int] | None) -> list[int]:

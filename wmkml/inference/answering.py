@@ -20,7 +20,15 @@ from wmkml.config import Settings
 from wmkml.decency.word_filter import TokenFilter, WordFilter
 from wmkml.dialogue.answer_end import kept_length
 from wmkml.dialogue.chat_template import FittedPrompt, MessagesRefusedError, PromptTooLongError, fit_window
-from wmkml.engine.protocol import Adapter, Engine, EngineDiedError, Generation, Sampling, Step
+from wmkml.engine.protocol import (
+    Adapter,
+    Engine,
+    EngineDiedError,
+    Generation,
+    GenerationRefusedError,
+    Sampling,
+    Step,
+)
 from wmkml.engine.text import Detokenizer, StopStrings, entropy
 from wmkml.inference.adapter_registry import AdapterRegistry, LoadedIteration, NotLoadedError
 from wmkml.inference.admission import Admission
@@ -112,6 +120,8 @@ def _report_failure(queue: PieceQueue, index: int, task: asyncio.Task[None]) -> 
             error = engine_died_refusal()
         elif isinstance(error, AdapterRefusedError):
             error = _unloaded_refusal()
+        elif isinstance(error, GenerationRefusedError):
+            error = RequestRefusedError(400, str(error), "engine_refuses")
         queue.put_nowait((index, error))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from wmkml.adapters.checks import AdapterRefusedError
 from wmkml.adapters.probe import Probe, ProbeBrokenError, Proof, judge, read_probe, unread, weakest
-from wmkml.engine.protocol import Adapter, Engine, LogProbabilitiesUnavailableError
+from wmkml.engine.protocol import Adapter, Engine, GenerationRefusedError, LogProbabilitiesUnavailableError
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,8 @@ class SwapProver:
         Of several copies of the model the one with the weakest proof counts.
 
         Raises:
-            AdapterRefusedError: the adapter's probe cannot be read, or the engine does not use the adapter.
+            AdapterRefusedError: the adapter's probe cannot be read, or the engine does not read it, or does not use the
+                adapter.
             EngineDiedError: the engine is dead, or dies under way.
         """
         try:
@@ -45,6 +46,8 @@ class SwapProver:
             of_adapter = await self._engine.log_probabilities(probe.tokens, adapter)
         except LogProbabilitiesUnavailableError:
             proof = unread(probe)
+        except GenerationRefusedError as error:
+            raise AdapterRefusedError(f"What the engine gives to the probe cannot be read: {error}") from None
         else:
             proof = weakest([judge(probe, *values) for values in zip(of_base, of_adapter, strict=True)])
         log.info("Adapter %s: %s.", adapter.name, proof.sentence())

@@ -30,7 +30,7 @@ from wmkml.doctor.observing import writing_problem
 from wmkml.engine.engine_args import engine_args_notice, engine_args_problems
 from wmkml.launcher import preflight
 from wmkml.launcher.cluster_record import ClusterLock, ClusterRecord, ClusterRunsError, remove_record, write_record
-from wmkml.launcher.machine import Machine
+from wmkml.launcher.machine import Machine, with_memory_of_now
 from wmkml.launcher.memory.model import Shape, shape_of
 from wmkml.launcher.plan import Plan, make_plan
 from wmkml.launcher.services import Service, services_of
@@ -155,7 +155,8 @@ def _launch_locked(
     check_model: Callable[[Path], None] | None,
 ) -> int:
     data = plan.paths.data
-    _wait_for_earlier_cluster(data, stop_event)
+    if _wait_for_earlier_cluster(data, stop_event):
+        plan = replace(plan, machine=with_memory_of_now(plan.machine))
     for notice in plan.notices:
         report(f"Note: {notice}")
     for warning in preflight.warnings(plan):
@@ -294,18 +295,22 @@ def _stop_on_signals() -> threading.Event:
     return stop_event
 
 
-def _wait_for_earlier_cluster(data: Path, stop_event: threading.Event) -> None:
-    """Wait while the supervisord of a killed launcher ends its programs in order; kill what is left in the end."""
+def _wait_for_earlier_cluster(data: Path, stop_event: threading.Event) -> bool:
+    """Wait while the supervisord of a killed launcher ends its programs in order; kill what is left in the end.
+
+    Returns whether there was anything to wait for.
+    """
     mark = cluster_mark(data)
     if not marked_processes(mark):
-        return
+        return False
     report("An earlier cluster on this data folder is still ending; waiting for it.")
     deadline = time.monotonic() + EARLIER_CLUSTER_SECONDS
     while time.monotonic() < deadline:
         if stop_event.wait(0.1) or not marked_processes(mark):
-            return
+            return True
     # This launcher holds the lock, so no other one watches them.
     report(f"Ended what it had left behind: {', '.join(end_marked_processes(mark))}.")
+    return True
 
 
 def _download(plan: Plan, settings_file: Path, stop_event: threading.Event) -> bool:

@@ -56,6 +56,14 @@ def detect_machine(environment: Mapping[str, str] | None = None) -> Machine:
     )
 
 
+def with_memory_of_now(machine: Machine) -> Machine:
+    """The machine with what is free on its GPUs now; one that does not answer any more stays as it was."""
+    if machine.gpus_pretended:
+        return machine
+    present = {gpu.index: gpu for gpu in visible_gpus()}
+    return replace(machine, gpus=tuple(present.get(gpu.index, gpu) for gpu in machine.gpus))
+
+
 def resolve_settings(arguments: argparse.Namespace, machine: Machine) -> ResolvedSettings:
     """The settings of a whole cluster on this machine, with the engine chosen.
 

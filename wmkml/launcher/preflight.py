@@ -27,19 +27,17 @@ from wmkml.doctor.facts import (
     InstallationFacts,
     ModelState,
     PortFacts,
+    TakenGpu,
 )
 from wmkml.doctor.observing import file_state, free_gib, machine_facts, osc_facts, program_facts, writing_problem
 from wmkml.install.decency import SWITCHES
+from wmkml.launcher.memory.devices import gpu_name
 from wmkml.launcher.plan import Plan
 from wmkml.launcher.supervision.configuration import is_writable
 from wmkml.models.files import has_chat_template, has_own_format_only, has_tekken_only, is_complete, present_weights
 from wmkml.protocol.doctor import DoctorReport
 from wmkml.system.disk.reading import read_speed
-from wmkml.system.gpus import Gpu
 from wmkml.system.ports import describe_listener, is_free
-
-FREE_SHARE = 0.5
-"""A GPU with a smaller share of free memory counts as used by somebody else."""
 
 GIB = 2**30
 
@@ -226,12 +224,17 @@ def _devices(plan: Plan) -> tuple[DeviceFacts, ...]:
     )
 
 
-def _taken_gpus(plan: Plan) -> tuple[Gpu, ...] | None:
+def _taken_gpus(plan: Plan) -> tuple[TakenGpu, ...] | None:
     used = {index for process in plan.processes for index in process.gpus}
     gpus = [gpu for gpu in plan.machine.gpus if gpu.index in used]
     if all(gpu.free_gib is None for gpu in gpus):
         return None
-    return tuple(gpu for gpu in gpus if gpu.free_gib is not None and gpu.free_gib < FREE_SHARE * gpu.memory_gib)
+    needed = {device.name: device.least_free_gib for device in plan.devices}
+    return tuple(
+        TakenGpu(gpu, needed[gpu_name(gpu)])
+        for gpu in gpus
+        if gpu.free_gib is not None and gpu.free_gib < needed[gpu_name(gpu)]
+    )
 
 
 def _model_state(plan: Plan) -> ModelState:

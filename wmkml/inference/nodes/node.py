@@ -106,6 +106,10 @@ class Node:
                 self._become("away", _reason(error))
             except ProtocolError as error:
                 self._become("away", str(error))
+            except Exception as error:
+                # Whatever it is, this task must not end, or the node is not asked again until the head is started anew.
+                log.exception("Node %s.", self.address)
+                self._become("away", f"an error of the head's: {type(error).__name__}")
             finally:
                 await self._drop_engine()
             await asyncio.sleep(pause)
@@ -126,7 +130,7 @@ class Node:
             self._become("joining", "it loads its model")
             return False
         self._check(health)
-        self.copies = int(health["copies"])
+        self.copies = health["copies"]
         self._become("joining", "it is given the adapters")
         self._engine = RemoteEngine(self._setup, self._deployment)
         try:
@@ -138,7 +142,7 @@ class Node:
         return True
 
     async def _health(self) -> dict[str, Any] | None:
-        """The node's `/healthz`; None while it loads its model.
+        """What is needed of the node's `/healthz`; None while it loads its model.
 
         Raises:
             NodeRefusedError: it does not take the key, or is no node.
@@ -154,15 +158,16 @@ class Node:
             )
         if reply.status_code != 200:
             return None
-        body = reply.json()
-        if not isinstance(body, dict) or "copies" not in body:
-            raise NodeRefusedError("what answers there is no node: start it with --join")
-        return body
+        try:
+            body = reply.json()
+            return {"model": str(body["model"]), "window": int(body["window"]), "copies": max(1, int(body["copies"]))}
+        except (ValueError, KeyError, TypeError):
+            raise NodeRefusedError("what answers there is no node: start it with --join") from None
 
     def _check(self, health: dict[str, Any]) -> None:
         if health["model"] != self._fingerprint:
             raise NodeRefusedError("its model is another one than here, by its hash: give it the same folder or hub id")
-        if int(health["window"]) < self._setup.chosen_window:
+        if health["window"] < self._setup.chosen_window:
             raise NodeRefusedError(
                 f"its window is {health['window']} tokens, and here it is {self._setup.chosen_window}"
             )
@@ -184,6 +189,9 @@ class Node:
             raise NodeRefusedError(str(error)) from None
         except TimeoutError:
             raise NodeRefusedError(f"it took more than {LOAD_SECONDS:g} s to load an adapter") from None
+        except OSError as error:
+            # Also where it was unloaded here meanwhile, and its files are gone.
+            raise NodeRefusedError(f"the adapter cannot be read here ({error.strerror})") from None
         self._loaded.add(adapter)
 
     async def unload(self, adapter: Adapter) -> None:

@@ -16,6 +16,7 @@ import logging
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from wmkml.engine.loaded_adapters import LoadedAdapters
@@ -78,7 +79,14 @@ class SpreadEngine:
             self._held.check_free(adapter)
             await self._here.load(adapter)
             self._held.add(adapter)
-            await self._on_answering_nodes(lambda node: node.load_and_prove(adapter))
+            try:
+                await self._on_answering_nodes(lambda node: node.load_and_prove(adapter))
+            except BaseException:
+                # Whoever asked for it will not ask to unload it.
+                self._held.remove(adapter)
+                with suppress(EngineDiedError):
+                    await self._here.unload(adapter)
+                raise
 
     async def unload(self, adapter: Adapter) -> None:
         """Unload an adapter here and on every node."""

@@ -145,7 +145,8 @@ def routes(engine: Engine, adapters: NamedAdapters) -> APIRouter:
 
     @router.get("/v1/models")
     async def _models() -> JSONResponse:
-        return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"} for name in adapters.names]})
+        models = [{"id": name, "object": "model", "max_model_len": engine.window} for name in adapters.names]
+        return JSONResponse({"object": "list", "data": models})
 
     @router.post("/v1/load_lora_adapter")
     async def _load(request: Request) -> Response:

@@ -58,6 +58,11 @@ class Device:
         return sum(holding.gib for holding in self.holdings)
 
     @property
+    def least_free_gib(self) -> float:
+        """What must be free before: what is expected, less its part of what driver, display and fragmentation are left."""
+        return self.expected_gib * self.usable_gib / self.gib
+
+    @property
     def fits(self) -> bool:
         """Whether what is expected can be held."""
         return self.expected_gib <= self.usable_gib + 1e-6
@@ -202,5 +207,9 @@ def memory_of_gpu(gpu: Gpu, settings: Settings, shape: Shape, *, serves: bool, t
         holdings += worker_holdings(
             settings, shape, tuning.precision, tuning.micro_batch_tokens, max(1, tuning.devices), sharded=sharded
         )
-    name = f"GPU {gpu.index} ({gpu.name})"
-    return Device(name, gpu.memory_gib, gpu.memory_gib * USABLE_SHARE, tuple(holdings))
+    return Device(gpu_name(gpu), gpu.memory_gib, gpu.memory_gib * USABLE_SHARE, tuple(holdings))
+
+
+def gpu_name(gpu: Gpu) -> str:
+    """The name of a GPU as a device of the plan."""
+    return f"GPU {gpu.index} ({gpu.name})"
