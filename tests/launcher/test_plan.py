@@ -198,7 +198,19 @@ def test_the_plan_loads_no_heavy_library() -> None:
 # --- the machine -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("chosen", "left"), [(None, [0, 1, 2]), ("", []), ("2,0", [2, 0]), ("GPU-ab", [0, 1, 2])])
+@pytest.mark.parametrize(
+    ("chosen", "left"),
+    [
+        (None, [0, 1, 2]),
+        ("", []),
+        ("2,0", [2, 0]),
+        ("GPU-ab", [0, 1, 2]),
+        ("-1", []),
+        ("0,-1,2", [0]),
+        ("1,", [1]),
+        ("NoDevFiles", []),
+    ],
+)
 def test_gpus_that_others_use_are_left_to_them(chosen: str | None, left: list[int]) -> None:
     assert [gpu.index for gpu in select_visible(pretended_gpus("3"), chosen)] == left
 

@@ -116,7 +116,10 @@ def check_certificate(paths: Paths) -> datetime | None:
         # An encrypted key would be asked for at a terminal that nobody sits at.
         server.load_cert_chain(certificate, key, password=lambda: b"")
         return _runs_out(PinnedContext(certificate), server)
-    except (ssl.SSLError, ValueError) as error:
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # ssl.SSLError is an OSError; another is a file that is being replaced this moment
         reason = getattr(error, "reason", None) or str(error)
         raise CertificateError(
             f"general.tls_certificate and tls_key: {certificate} and {key} cannot be used together ({reason}). Both are PEM, "

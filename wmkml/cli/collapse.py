@@ -171,9 +171,20 @@ def main(arguments: argparse.Namespace) -> int:
     except EngineDiedError as error:
         print(f"The engine died: {error} What is finished is in {experiment.out}.", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(
+            f"{error.filename or experiment.out} cannot be written ({error.strerror or error}). Name another folder with --out, "
+            "or make room and go on with --resume.",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print(f"\nInterrupted. What is finished is in {experiment.out}; --resume goes on there.", file=sys.stderr)
         return 130
+    if not outcome.lines:
+        ends = "; ".join(f"seed {seed}: {reason}" for seed, reason in outcome.end_reasons.items())
+        print(f"No seed came to its first measurement. {ends}", file=sys.stderr)
+        return 1
     everything = results(outcome, experiment)
     if arguments.json != "-":
         print(f"\n{outcome.title}; means of {len(outcome.lines)} seeds\n\n{table(outcome)}\n")

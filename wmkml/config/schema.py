@@ -55,6 +55,12 @@ class Settings(Section):
             address, colon, port = host.rpartition(":")
             if not colon or not address or not port.isdigit() or not 0 < int(port) < 65536:
                 raise ValueError(f"general.osc_hosts: {host!r} is not allowed; allowed: address:port, as 10.0.0.7:9000")
+        tuning = self.finetuning
+        if tuning.precision == "nf4" and tuning.parallel == "fsdp" and tuning.devices != 1:
+            raise ValueError(
+                "finetuning.parallel: 'fsdp' is not allowed with finetuning.precision nf4, whose weights cannot be divided; "
+                "allowed: ddp or auto, or precision bfloat16"
+            )
         self._check_opening_hours()
         self._check_url()
         self._check_proxies_and_certificate()

@@ -242,9 +242,15 @@ def check_experiment(experiment: Experiment, *, resume: bool) -> None:
         )
     if experiment.held_out is not None:
         try:
-            read_human_pairs(experiment.held_out)
+            held_out = read_human_pairs(experiment.held_out)
         except HumanTextError as error:
             raise ExperimentRefusedError(f"--held-out: {error}") from None
+        both = set(held_out) & set(read_human_pairs(experiment.human)) if experiment.human is not None else set()
+        if both:
+            raise ExperimentRefusedError(
+                f"--held-out and --human have {len(both)} pairs in common, so that a round might train on what is to stay unread. "
+                "Divide them."
+            )
     try:
         find_device(experiment.device)
     except DeviceMissingError as error:

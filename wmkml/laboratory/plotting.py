@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wmkml.laboratory.measures import MEASURES
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 3
-DOTS_PER_INCH = 130
 NOTE_CHARACTERS = 150
 """The length of a line below the panels."""
 TITLE_CHARACTERS = 50
@@ -27,13 +25,8 @@ def panel_title(name: str) -> str:
     return f"{name}\n{textwrap.fill(MEASURES[name].meaning, TITLE_CHARACTERS)}"
 
 
-def plot(outcome: Outcome, path: Path) -> None:
-    """Write the plot as a PNG; a measure that no seed has gets no panel, and a line says so where it needs a library."""
-    draw(outcome).savefig(path, dpi=DOTS_PER_INCH)
-
-
 def draw(outcome: Outcome) -> Figure:
-    """The plot as a figure of matplotlib."""
+    """The plot as a figure; a measure that no seed has gets no panel, and a line says so where it needs a library."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

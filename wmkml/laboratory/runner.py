@@ -15,7 +15,7 @@ from typing import Any
 
 from wmkml.laboratory.analysis.figures import save_figure
 from wmkml.laboratory.experiment import Experiment, check_experiment, write_description
-from wmkml.laboratory.plotting import plot
+from wmkml.laboratory.plotting import draw
 from wmkml.laboratory.profile.figures import profile_figure
 from wmkml.laboratory.profile.profile import profile
 from wmkml.laboratory.progress import Progress
@@ -27,6 +27,7 @@ from wmkml.runs import folder as runs
 from wmkml.runs.store import RunStore
 
 PLOT_FILE = "measures.png"
+"""Beside it the same as SVG."""
 SUMMARY_FILE = "summary.json"
 PROFILE_FIGURE = "profile"
 """The name of the profile's figure, without `.png` and `.svg`."""
@@ -67,12 +68,15 @@ async def run_seeds(
                 shutil.rmtree(folder)
             await _run_seed(resources, experiment, seed, progress, outcome, on_measured)
         lines = read_lines(folder)
+        if not lines:
+            outcome.end_reasons.setdefault(seed, "it ended before anything was measured")
+            continue
         if len(lines) <= experiment.rounds:
             outcome.end_reasons.setdefault(seed, f"it ended before round {len(lines) - 1} was trained")
         outcome.lines[seed], outcome.seconds[seed] = lines, lines[-1]["seconds"]
         # Lineages are drawn by their reproduction, several conditions in one figure.
         if experiment.plan is None:
-            plot(outcome, experiment.out / PLOT_FILE)
+            save_figure(draw(outcome), (experiment.out / PLOT_FILE).with_suffix(""))
             figure = profile_figure(profile(outcome.lines), outcome.title)
             save_figure(figure, experiment.out / PROFILE_FIGURE)
         text = json.dumps(results(outcome, experiment), ensure_ascii=False, indent=1)

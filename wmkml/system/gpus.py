@@ -6,6 +6,7 @@ before anything is installed.  `WMKML_GPUS` replaces the detection (`0`, `3`, `3
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -156,12 +157,16 @@ def _tells_of_a_lost_card(done: subprocess.CompletedProcess[str]) -> bool:
 
 
 def select_visible(gpus: tuple[Gpu, ...], chosen: str | None) -> tuple[Gpu, ...]:
-    """The GPUs that `CUDA_VISIBLE_DEVICES` (`chosen`) lists, in its order; all if it is unset or lists no numbers."""
-    if chosen is None or (chosen.strip() and not re.fullmatch(r"\s*\d+(\s*,\s*\d+)*\s*", chosen)):
+    """The GPUs that `CUDA_VISIBLE_DEVICES` (`chosen`) lists, in its order; all if it is unset or names them by UUID.
+
+    As CUDA does, it reads up to the first entry that is no card, so that `-1` and `NoDevFiles` mean none.  Source: CUDA C++
+    Programming Guide, "CUDA Environment Variables".
+    """
+    if chosen is None or chosen.strip().startswith(("GPU-", "MIG-")):
         return gpus
-    by_index = {gpu.index: gpu for gpu in gpus}
-    wanted = [int(index) for index in chosen.split(",")] if chosen.strip() else []
-    return tuple(by_index[index] for index in wanted if index in by_index)
+    by_index = {str(gpu.index): gpu for gpu in gpus}
+    names = [name.strip() for name in chosen.split(",")]
+    return tuple(by_index[name] for name in itertools.takewhile(by_index.__contains__, names))
 
 
 def parse_nvidia_smi(answer: str, fields: tuple[str, ...] = FIELDS) -> tuple[Gpu, ...]:
