@@ -69,7 +69,7 @@ def test_the_stand_in_lacks_what_windows_lacks(missing: str, tmp_path: Path) -> 
     program = (
         "from tests.laboratory.portable.like_windows import become_like_windows as become; become(); exec({!r}, {!r})"
     )
-    done = run_python("-c", program.format(missing, {"__name__": "wmkml.any"}), folder=tmp_path)
+    done = run_python("-c", program.format(missing, {"__name__": "wmkml.cli"}), folder=tmp_path)
     assert done.returncode == 1 and done.stderr.splitlines()[-1].split(b":")[0] in (
         b"ModuleNotFoundError",
         b"AttributeError",
