@@ -52,6 +52,7 @@ for index in $indices; do
     for field in $fields; do
         case $field in
             index) value=$index ;;
+            uuid) value=GPU-$index-d72c-4106 ;;
             name) value="NVIDIA A100-SXM4-80GB" ;;
             memory.total) value=81920 ;;
             memory.free) value=81000 ;;

@@ -49,7 +49,14 @@ IMPORTED = (
 """What must be importable before an environment counts as complete."""
 
 
-CANNOT_GO_ON = (CannotServeError, ToolMissingError, NoSpaceError, GpusNotReachedError, environment.CannotMakeError)
+CANNOT_GO_ON = (
+    CannotServeError,
+    ToolMissingError,
+    NoSpaceError,
+    GpusNotReachedError,
+    GpusUnknownError,
+    environment.CannotMakeError,
+)
 """What is wrong with the machine; the text is for the operator."""
 
 

@@ -6,7 +6,6 @@ before anything is installed.  `WMKML_GPUS` replaces the detection (`0`, `3`, `3
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import shutil
@@ -28,6 +27,7 @@ QUERY_SECONDS = 30
 
 FIELDS = (
     "index",
+    "uuid",
     "memory.total",
     "memory.free",
     "memory.used",
@@ -52,7 +52,7 @@ Version = tuple[int, int]
 
 
 class GpusUnknownError(ValueError):
-    """`WMKML_GPUS` cannot be read.  The text is a sentence for the operator."""
+    """`WMKML_GPUS` cannot be read, or `CUDA_VISIBLE_DEVICES` names parts of a GPU.  The text is a sentence for the operator."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,7 @@ class Gpu:
         busy: its utilisation from 0 to 1.
         driver: the driver's version; a machine has one driver for all its GPUs.
         capability: the compute capability.
+        uuid: as `GPU-8932f937-d72c-4106-c12f-20bd9faed9f6`; empty: not known.
     """
 
     index: int
@@ -76,13 +77,14 @@ class Gpu:
     busy: float | None = None
     driver: Version | None = None
     capability: Version | None = None
+    uuid: str = ""
 
 
 def visible_gpus(environment: Mapping[str, str] | None = None) -> tuple[Gpu, ...]:
     """The GPUs this process may use: those that `WMKML_GPUS` names, else those detected and in `CUDA_VISIBLE_DEVICES`.
 
     Raises:
-        GpusUnknownError: `WMKML_GPUS` cannot be read.
+        GpusUnknownError: `WMKML_GPUS` cannot be read, or `CUDA_VISIBLE_DEVICES` names parts of a GPU (MIG).
     """
     environment = os.environ if environment is None else environment
     description = environment.get(GPUS_VARIABLE, "").strip()
@@ -157,16 +159,37 @@ def _tells_of_a_lost_card(done: subprocess.CompletedProcess[str]) -> bool:
 
 
 def select_visible(gpus: tuple[Gpu, ...], chosen: str | None) -> tuple[Gpu, ...]:
-    """The GPUs that `CUDA_VISIBLE_DEVICES` (`chosen`) lists, in its order; all if it is unset or names them by UUID.
+    """The GPUs that `CUDA_VISIBLE_DEVICES` (`chosen`) lists, in its order; all if it is unset.
 
-    As CUDA does, it reads up to the first entry that is no card, so that `-1` and `NoDevFiles` mean none.  Source: CUDA C++
-    Programming Guide, "CUDA Environment Variables".
+    As CUDA reads it: indices, or beginnings of UUIDs that fit one GPU alone; what comes after the first entry that is neither
+    counts no more, so that `-1` and `NoDevFiles` hide all; a GPU that is listed twice hides all too.  An index between others
+    is that of a GPU that was lost since, and is left out.
+
+    Raises:
+        GpusUnknownError: it names parts of a GPU (MIG).
     """
-    if chosen is None or chosen.strip().startswith(("GPU-", "MIG-")):
+    if chosen is None:
         return gpus
-    by_index = {str(gpu.index): gpu for gpu in gpus}
-    names = [name.strip() for name in chosen.split(",")]
-    return tuple(by_index[name] for name in itertools.takewhile(by_index.__contains__, names))
+    entries = [entry.strip() for entry in chosen.split(",")]
+    if any(entry.startswith("MIG-") for entry in entries):
+        raise GpusUnknownError(
+            f"CUDA_VISIBLE_DEVICES={chosen} names parts of a GPU (MIG), whose memory nvidia-smi does not list by themselves. "
+            "Name whole GPUs, as CUDA_VISIBLE_DEVICES=0, with MIG turned off there (sudo nvidia-smi -i 0 -mig 0); or describe "
+            "what may be used with WMKML_GPUS, as 1x20 for one of 20 GiB."
+        )
+    by_index = {gpu.index: gpu for gpu in gpus}
+    visible: list[Gpu] = []
+    for entry in entries:
+        if entry.isdecimal() and int(entry) <= max(by_index, default=-1):
+            matches = [by_index[int(entry)]] if int(entry) in by_index else []
+        else:
+            matches = [gpu for gpu in gpus if entry.startswith("GPU-") and gpu.uuid.startswith(entry)]
+            if len(matches) != 1:
+                break
+        if any(gpu in visible for gpu in matches):
+            return ()
+        visible += matches
+    return tuple(visible)
 
 
 def parse_nvidia_smi(answer: str, fields: tuple[str, ...] = FIELDS) -> tuple[Gpu, ...]:
@@ -193,6 +216,7 @@ def parse_nvidia_smi(answer: str, fields: tuple[str, ...] = FIELDS) -> tuple[Gpu
                 busy=int(busy) / 100 if busy.isdigit() else None,
                 driver=parse_version(card["driver_version"]),
                 capability=parse_version(card.get("compute_cap", "")),
+                uuid=card["uuid"] if card["uuid"].startswith("GPU-") else "",
             )
         )
     return tuple(gpus)
