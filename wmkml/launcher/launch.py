@@ -38,6 +38,7 @@ from wmkml.launcher.settings_file import with_folders_and_ports, write_settings
 from wmkml.launcher.supervision.cluster import Cluster
 from wmkml.launcher.supervision.gpu_watch import GpuWatch
 from wmkml.launcher.supervision.supervisor import cluster_mark
+from wmkml.models.stored_format import training_problem
 from wmkml.system.orphans import end_marked_processes, marked_processes
 from wmkml.system.ports import own_address
 
@@ -88,7 +89,7 @@ def plan_of(resolved: ResolvedSettings, machine: Machine, caches: Path | None = 
     problems = engine_args_problems(inference.engine_args) if inference.engine == "vllm" else []
     return replace(
         plan,
-        refusals=(*plan.refusals, *problems),
+        refusals=(*plan.refusals, *problems, *_training_problems(plan)),
         notices=(*resolved.notices, *plan.notices, *([notice] if notice is not None else [])),
     )
 
@@ -97,14 +98,21 @@ def plan_anew(plan: Plan, make: MakePlan = make_plan) -> Plan:
     """The plan for a model that has been downloaded: its shape is known now, and may not be what its name let expect.
 
     Raises:
-        CannotStartError: it does not fit.
+        CannotStartError: it does not fit, or nothing can be trained on it here.
     """
     shape = shape_of(plan.settings.general.model_name, plan.paths.model)
     anew = make(plan.configured, plan.machine, plan.paths, shape)
-    if anew.refusals:
-        raise CannotStartError("\n".join(anew.refusals))
+    if refusals := (*anew.refusals, *_training_problems(anew)):
+        raise CannotStartError("\n".join(refusals))
     # Folders and ports are decided already.
     return replace(anew, settings=anew.settings.model_copy(update={"general": plan.settings.general}))
+
+
+def _training_problems(plan: Plan) -> list[str]:
+    if not any(process.name == "worker" for process in plan.processes):
+        return []
+    problem = training_problem(plan.paths.model, plan.settings.inference.quantization)
+    return [problem] if problem is not None else []
 
 
 def launch(

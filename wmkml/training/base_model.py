@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from wmkml.dialogue.chat_template import load_tokenizer
+from wmkml.models.stored_format import training_problem
 
 Precision = Literal["auto", "bfloat16", "float32", "nf4", "int8"]
 WeightPrecision = Literal["bfloat16", "float32", "nf4", "int8"]
@@ -69,11 +70,14 @@ def load_base(
         autocast: data type of the products of float32 weights, as when all of them are trained on a GPU.
 
     Raises:
-        BaseMissingError: the folder holds no model, or nf4 or int8 was requested and bitsandbytes or a GPU is missing.
+        BaseMissingError: the folder holds no model, or nf4 or int8 was requested and bitsandbytes or a GPU is missing, or its
+            weights are in a format for which packages are missing.
     """
     from transformers import AutoModelForCausalLM
 
     require_model(folder)
+    if problem := training_problem(folder):
+        raise BaseMissingError(problem)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     chosen = choose_precision(folder, precision, device)
     options: dict[str, Any] = {"local_files_only": True}
