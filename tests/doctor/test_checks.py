@@ -101,6 +101,8 @@ CASES: list[tuple[str, str, Facts]] = [
     ("shm", "enough", GOOD),
     ("shm", "enough", with_machine(shm_gib=0.0625)),  # Docker's, for one rank
     ("shm", "small", with_installation(with_machine(shm_gib=0.0625), engine_gpus=2)),
+    ("shm", "small", with_installation(with_machine(shm_gib=0.0625), training_gpus=2)),
+    ("shm", "enough", with_installation(with_machine(shm_gib=0.0625), training_gpus=1)),
     ("shm", "tiny", with_machine(shm_gib=0.03)),
     ("shm", "unknown", UNKNOWN),
     ("model", "complete", GOOD),

@@ -101,7 +101,7 @@ def test_a_plan_of_a_pod_is_examined_without_one(tmp_path: Path) -> None:
     facts = preflight.facts_of(plan)
     assert facts.installation is not None
     assert facts.installation.ready_timeout_s >= 1200
-    assert facts.installation.engine_gpus == 2
+    assert (facts.installation.engine_gpus, facts.installation.training_gpus) == (2, 1)
     assert facts.installation.download_gib == pytest.approx(13.5, abs=0.2)
     assert not (tmp_path / "data").exists()
 

@@ -136,7 +136,7 @@ class InstallationFacts:
         devices: every GPU of the plan, or the machine's memory.
         sizes_estimated: the model's size is guessed from its name.
         taken_gpus: GPUs of the plan of whose memory something else uses too much; None: not known.
-        engine_gpus: how many GPUs serve.
+        engine_gpus, training_gpus: how many GPUs serve, and how many train.
         engine_threads, worker_threads: of the plan.
         pages_built: the web pages are there.
         trusts_addresses: some requests are trusted for the address they come from.
@@ -172,6 +172,7 @@ class InstallationFacts:
     taken_gpus: tuple[TakenGpu, ...] | None = None
     engine: str = ""
     engine_gpus: int = 0
+    training_gpus: int = 0
     engine_threads: int = 0
     worker_threads: int = 0
     pages_built: bool = True

@@ -27,9 +27,12 @@ WITHOUT_UDP = ("RunPod",)
 
 
 def judge_shm(facts: Facts) -> list[CheckFinding]:
-    """Whether /dev/shm is large enough for the ranks of the engine."""
+    """Whether /dev/shm is large enough for the ranks of the engine, and for those that train together."""
     size = facts.machine.shm_gib
-    ranks = facts.installation.engine_gpus if facts.installation else 0
+    installation = facts.installation
+    # NCCL exchanges through it among those of the engine, and among those that train; one that trains alone sends nothing.
+    together = (installation.engine_gpus, installation.training_gpus) if installation else ()
+    ranks = sum(gpus for gpus in together if gpus > 1)
     if size is None:
         return finding("unknown")
     shown = f"{size * 1024:,.0f}"
@@ -114,10 +117,13 @@ SHM = DoctorCheck(
         "unknown": unknown("Gibt es hier nicht.", "There is none here."),
         "small": CheckOutcome(
             "warning",
-            BothLanguages("{size} MiB für {ranks} GPUs der Engine.", "{size} MiB for {ranks} GPUs of the engine."),
             BothLanguages(
-                "Startet vLLM nicht („Bus error“, NCCL): den Container mit mehr starten.",
-                "If vLLM does not start (“Bus error”, NCCL): start the container with more.",
+                "{size} MiB für {ranks} GPUs, die zusammen rechnen.",
+                "{size} MiB for {ranks} GPUs that compute together.",
+            ),
+            BothLanguages(
+                "Starten vLLM oder das Training nicht („Bus error“, NCCL): den Container mit mehr starten.",
+                "If vLLM or training does not start (“Bus error”, NCCL): start the container with more.",
             ),
             "docker run --shm-size=8g …",
         ),

@@ -129,6 +129,7 @@ def installation_facts(plan: Plan, *, thorough: bool, cluster_runs: bool) -> Ins
         taken_gpus=_taken_gpus(plan),
         engine=settings.inference.engine,
         engine_gpus=len(serving.gpus),
+        training_gpus=len(training.gpus) if training is not None else 0,
         engine_threads=serving.threads,
         worker_threads=training.threads if training is not None else 0,
         pages_built=(PAGES / "index.html").is_file(),
