@@ -6,7 +6,8 @@ import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -120,3 +121,31 @@ def test_vllm_reads_transformers_files_where_mistrals_own_lie_beside_them(setup:
     assert made.model_config.hf_config.hidden_size == setup.config["hidden_size"]
     assert made.load_config.load_format == "hf"
     assert configuration(setup).load_config.load_format == "auto"
+
+
+class RankedCores:
+    """A stand-in of vLLM with three data-parallel ranks, of which each gives its own log-probabilities: there are no three GPUs."""
+
+    def __init__(self) -> None:
+        self.asked: list[int | None] = []
+
+    async def generate(self, prompt: Any, *_: object, data_parallel_rank: int | None, **__: object) -> Any:
+        self.asked.append(data_parallel_rank)
+        value = -1.0 - (data_parallel_rank or 0)
+        entries = [{token: SimpleNamespace(logprob=value)} for token in prompt["prompt_token_ids"]]
+        yield SimpleNamespace(prompt_logprobs=[None, *entries[1:]])
+
+
+@pytest.mark.vllm
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("replicas", "ranks", "values"), [(1, [None], [[-1.0] * 2]), (3, [0, 1, 2], [[-1.0] * 2, [-2.0] * 2, [-3.0] * 2])]
+)
+async def test_every_data_parallel_rank_is_asked_for_its_own(
+    setup: EngineSetup, replicas: int, ranks: list[int | None], values: list[list[float]]
+) -> None:
+    engine = VllmEngine(replace(setup, replicas=replicas))
+    cores = RankedCores()
+    engine._llm = cast("Any", cores)
+    assert await engine.log_probabilities([5, 6, 7], None) == values
+    assert cores.asked == ranks

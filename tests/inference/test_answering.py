@@ -20,9 +20,10 @@ from wmkml.engine.transformers_engine import TransformersEngine
 from wmkml.inference.adapter_registry import AdapterRegistry, cancel_answers
 from wmkml.inference.admission import Admission
 from wmkml.inference.answering import Answering
+from wmkml.inference.main import background_answers
 from wmkml.inference.metrics import Metrics
 from wmkml.protocol.base import RequestRefusedError
-from wmkml.protocol.inference import ChatMessage, CompletionRequest
+from wmkml.protocol.inference import Audience, ChatMessage, CompletionRequest
 from wmkml.protocol.osc import OscSender
 
 SECONDS = 60.0
@@ -100,3 +101,50 @@ async def test_a_request_that_the_engine_refuses_is_refused(
     with pytest.raises(RequestRefusedError, match="status 422") as refusal:
         await asyncio.wait_for(anext(loaded.answering.pieces(loaded.answering.prepare(loaded.request()))), SECONDS)
     assert (refusal.value.status, refusal.value.code) == (400, "engine_refuses")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("audience", "asked_for", "made"),
+    [
+        ("visitor", False, [True, False]),  # the first of them is what music and visuals hear
+        ("visitor", True, [True, True]),
+        ("echo", False, [False, False]),
+        ("echo", True, [True, True]),
+        ("dataset", False, [False, False]),
+    ],
+)
+async def test_log_probabilities_are_made_for_who_sees_them_alone(
+    loaded: LoadedAnswering, monkeypatch: pytest.MonkeyPatch, audience: Audience, asked_for: bool, made: list[bool]
+) -> None:
+    generate = TransformersEngine.generate
+    seen: dict[int, bool] = {}
+
+    def look(engine: TransformersEngine, generation: Generation) -> AsyncIterator[Step]:
+        seen[len(seen)] = generation.with_logprobs
+        return generate(engine, generation)
+
+    monkeypatch.setattr(TransformersEngine, "generate", look)
+    monkeypatch.setattr(loaded.answering._osc, "targets", [("127.0.0.1", 9)])
+    request = loaded.request().model_copy(update={"audience": audience, "logprobs": asked_for})
+    async for _ in loaded.answering.pieces(loaded.answering.prepare(request)):
+        pass
+    assert sorted(seen.values(), reverse=True) == made
+
+
+@pytest.mark.parametrize(
+    ("gpu", "engine", "configured", "answers"),
+    [
+        (False, "vllm", 0, 4),
+        (True, "vllm", 0, 32),
+        (False, "remote", 0, 32),
+        (True, "vllm", 6, 6),
+        (False, "vllm", 6, 6),
+    ],
+)
+def test_so_many_background_answers_are_made_at_once(
+    monkeypatch: pytest.MonkeyPatch, gpu: bool, engine: str, configured: int, answers: int
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    inference = {"engine": engine, "max_background_seqs": configured, "url": "http://a" if engine == "remote" else ""}
+    assert background_answers(Settings.model_validate({"inference": inference})) == answers

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 import uvicorn
 
 from tests.engine.random_model import RANK, make_adapter
@@ -74,21 +73,12 @@ def test_a_deployment_that_dies_ends_inference_which_waits_for_it_anew(model: Pa
     context.__exit__(None, None, None)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def there(model: Path) -> AsyncIterator[TransformersEngine]:
-    """The engine of the deployments that are in this process."""
-    engine = TransformersEngine(EngineSetup(model, adapters=16, rank=RANK, dtype="float32", threads=1))
-    await engine.start()
-    yield engine
-    await engine.stop()
-
-
 @contextlib.asynccontextmanager
-async def asked(
-    model: Path, there: TransformersEngine, *lacks: str, start: bool = True
-) -> AsyncIterator[tuple[RemoteEngine, AdapterRegistry]]:
+async def asked(model: Path, *lacks: str, start: bool = True) -> AsyncIterator[tuple[RemoteEngine, AdapterRegistry]]:
     """An engine that asks a deployment in this process over HTTP, and the iterations of it."""
     port = free_port()
+    there = TransformersEngine(EngineSetup(model, adapters=16, rank=RANK, dtype="float32", threads=1))
+    await there.start()
     server = uvicorn.Server(uvicorn.Config(make_app(there, lacks), port=port, log_config=None))
     serving = asyncio.create_task(server.serve())
     engine = RemoteEngine(EngineSetup(model, adapters=1, rank=RANK), Deployment(f"http://127.0.0.1:{port}"))
@@ -101,17 +91,14 @@ async def asked(
             await engine.stop()
             server.should_exit = True
             await serving
+            await there.stop()
 
 
-in_this_process = pytest.mark.asyncio(loop_scope="module")
-
-
-@in_this_process
 async def test_what_a_deployment_lacks_is_told_and_done_without(
-    model: Path, adapter: Path, there: TransformersEngine, caplog: pytest.LogCaptureFixture
+    model: Path, adapter: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    async with asked(model, there, "priorities", "prompt-logprobs", "forgetting") as (engine, registry):
+    async with asked(model, "priorities", "prompt-logprobs", "forgetting") as (engine, registry):
         proof = await registry.load(adapter, 0)
         assert proof is not None
         assert (proof.verdict, proof.distance, proof.noise) == ("unproved", None, None)
@@ -124,24 +111,22 @@ async def test_what_a_deployment_lacks_is_told_and_done_without(
             assert warning in caplog.text
 
 
-@in_this_process
 async def test_a_deployment_that_takes_no_adapters_at_run_time_refuses_with_what_to_do(
-    model: Path, adapter: Path, there: TransformersEngine
+    model: Path, adapter: Path
 ) -> None:
-    async with asked(model, there, "runtime-adapters") as (engine, registry):
+    async with asked(model, "runtime-adapters") as (engine, registry):
         for _ in range(2):
             with pytest.raises(AdapterRefusedError, match="VLLM_ALLOW_RUNTIME_LORA_UPDATING=1"):
                 await registry.load(adapter, 0)
         assert [step async for step in engine.generate(Generation("a", (5, 6), Sampling(0.0, 1.0, max_tokens=3)))]
 
 
-@in_this_process
 async def test_a_probe_that_is_refused_or_answered_by_something_else_refuses_the_adapter_and_takes_no_place(
-    model: Path, adapter: Path, there: TransformersEngine
+    model: Path, adapter: Path
 ) -> None:
     """There is one place, and as many tries as it takes to see it lost."""
     for lack, sentence in (("long-probes", "refuses this request"), ("completions", "what is no completion")):
-        async with asked(model, there, lack) as (engine, registry):
+        async with asked(model, lack) as (engine, registry):
             for _ in range(3):
                 with pytest.raises(AdapterRefusedError, match=sentence):
                     await registry.load(adapter, 0)
@@ -149,11 +134,10 @@ async def test_a_probe_that_is_refused_or_answered_by_something_else_refuses_the
             assert registry.iterations == [-1]
 
 
-@in_this_process
 async def test_whatever_goes_wrong_with_a_proof_takes_no_place(
-    model: Path, adapter: Path, there: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+    model: Path, adapter: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with asked(model, there) as (engine, registry):
+    async with asked(model) as (engine, registry):
 
         async def break_down(*_: object) -> list[list[float]]:
             raise ArithmeticError("nobody foresaw this")
@@ -168,20 +152,16 @@ async def test_whatever_goes_wrong_with_a_proof_takes_no_place(
         await registry.unload(None)
 
 
-@in_this_process
-async def test_a_deployment_with_a_shorter_window_is_refused_at_the_start(
-    model: Path, there: TransformersEngine
-) -> None:
-    async with asked(model, there, "window", start=False) as (engine, _):
+async def test_a_deployment_with_a_shorter_window_is_refused_at_the_start(model: Path) -> None:
+    async with asked(model, "window", start=False) as (engine, _):
         with pytest.raises(
             ProtocolError, match=r"at most 100 tokens .* window is 512: set inference.max_model_len to 100"
         ):
             await engine.start()
 
 
-@in_this_process
-async def test_what_is_no_list_of_models_is_no_deployment(model: Path, there: TransformersEngine) -> None:
-    async with asked(model, there, "models", start=False) as (engine, _):
+async def test_what_is_no_list_of_models_is_no_deployment(model: Path) -> None:
+    async with asked(model, "models", start=False) as (engine, _):
         with pytest.raises(ProtocolError, match="is no list of models"):
             await engine.start()
 
