@@ -116,10 +116,8 @@ def check_certificate(paths: Paths) -> datetime | None:
         # An encrypted key would be asked for at a terminal that nobody sits at.
         server.load_cert_chain(certificate, key, password=lambda: b"")
         return _runs_out(PinnedContext(certificate), server)
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # ssl.SSLError is an OSError; another is a file that is being replaced this moment
+    # ssl.SSLError is an OSError; any other comes of a file that is being replaced this moment.
+    except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or str(error)
         raise CertificateError(
             f"general.tls_certificate and tls_key: {certificate} and {key} cannot be used together ({reason}). Both are PEM, "

@@ -172,11 +172,8 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"The engine died: {error} What is finished is in {experiment.out}.", file=sys.stderr)
         return 1
     except OSError as error:
-        print(
-            f"{error.filename or experiment.out} cannot be written ({error.strerror or error}). Name another folder with --out, "
-            "or make room and go on with --resume.",
-            file=sys.stderr,
-        )
+        advice = "Name another folder with --out, or make room and go on with --resume."
+        print(_unwritable(error, experiment.out), advice, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\nInterrupted. What is finished is in {experiment.out}; --resume goes on there.", file=sys.stderr)
@@ -194,7 +191,7 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         _write_json(arguments.json, everything)
     except OSError as error:
-        print(f"{error.filename} cannot be written: {error.strerror}.", file=sys.stderr)
+        print(_unwritable(error, experiment.out), file=sys.stderr)
         return 2
     if arguments.json is None:
         # The profile is in the table above and in the summary's file; here it would fill a screen.
@@ -239,7 +236,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"{error.filename} cannot be written: {error.strerror}.", file=sys.stderr)
+        print(_unwritable(error, out), file=sys.stderr)
         return 2
     except EngineDiedError as error:
         print(f"The engine died: {error} The same command goes on in {out}.", file=sys.stderr)
@@ -251,6 +248,11 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         print(result.as_text())
     print("Written: " + ", ".join(map(str, files)), file=sys.stderr)
     return 0
+
+
+def _unwritable(error: OSError, out: Path) -> str:
+    """What cannot be written, and why; the error of a disk that fills while a file is open names no file."""
+    return f"{error.filename or out} cannot be written: {error.strerror or error}."
 
 
 def _write_json(target: str | None, content: object) -> None:

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 from wmkml.corpora.corpus import Corpus
 from wmkml.corpora.pairs import CorpusError, Pair, RecordRefusedError, RefusedLine, Turn
 from wmkml.corpora.readers.delimited import MOST_LINES
-from wmkml.corpora.readers.instructions import EVALUATION_MARK
+from wmkml.corpora.readers.instructions import EVALUATION_MARK, is_comment
 from wmkml.corpora.recognition import ENDINGS
 
 FORM_ENDINGS: Mapping[str, tuple[str, ...]] = {
@@ -169,7 +169,7 @@ class _Writer:
         if "\n" in prompt or "\n" in answer:
             raise RecordRefusedError("a line break, which a file of lines cannot hold")
         if self._form == "prompts":
-            if prompt.startswith("# "):
+            if is_comment(prompt):
                 raise RecordRefusedError(
                     "a # and a blank at the beginning, which begins a comment in a file of prompts"
                 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,7 @@ from wmkml.training.base_model import FrozenBase, Precision, WeightPrecision, lo
 from wmkml.training.held_out import held_out_loss
 from wmkml.training.kernels.choice import with_fast_kernels, with_packing
 from wmkml.training.loop import NullWatcher, OptimizerStep, TrainingResult, TrainingState, train
-from wmkml.training.lora import ADAPTER_NAME, LoraShape, reset_lora, wrap_with_lora
+from wmkml.training.lora import ADAPTER_NAME, LoraShape, reset_lora, tied_embeddings_accepted, wrap_with_lora
 from wmkml.training.ranks.group import ALONE
 from wmkml.training.ranks.process import RankSeat
 from wmkml.training.ranks.sharding import load_sharded_base
@@ -180,9 +179,7 @@ class Finetune:
         if settings.full:
             return self._base.model.requires_grad_(True)
         lora = settings.lora
-        with warnings.catch_warnings():
-            # PEFT warns of an output layer that is the embeddings' too; `merging.py` gives it weights of its own.
-            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
+        with tied_embeddings_accepted():
             model = wrap_with_lora(self._base, LoraShape(lora.rank, lora.alpha, lora.dropout, self._plan.targets))
         reset_lora(model, settings.seed)
         return model

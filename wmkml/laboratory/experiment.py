@@ -225,9 +225,10 @@ def check_experiment(experiment: Experiment, *, resume: bool) -> None:
         _ = experiment.panel
     except PanelFileError as error:
         raise ExperimentRefusedError(str(error)) from None
+    human: list[tuple[str, str]] = []
     if experiment.human is not None:
         try:
-            read_human_pairs(experiment.human)
+            human = read_human_pairs(experiment.human)
         except HumanTextError as error:
             raise ExperimentRefusedError(f"--human: {error}") from None
         if not experiment.human_share and experiment.plan is None:
@@ -245,8 +246,7 @@ def check_experiment(experiment: Experiment, *, resume: bool) -> None:
             held_out = read_human_pairs(experiment.held_out)
         except HumanTextError as error:
             raise ExperimentRefusedError(f"--held-out: {error}") from None
-        both = set(held_out) & set(read_human_pairs(experiment.human)) if experiment.human is not None else set()
-        if both:
+        if both := set(held_out) & set(human):
             raise ExperimentRefusedError(
                 f"--held-out and --human have {len(both)} pairs in common, so that a round might train on what is to stay unread. "
                 "Divide them."

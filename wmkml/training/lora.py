@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,14 @@ from wmkml.training.base_model import FrozenBase
 
 ADAPTER_NAME = "default"
 """PEFT's name of the only adapter in the model; the keys on disk do not contain it."""
+
+
+@contextmanager
+def tied_embeddings_accepted() -> Iterator[None]:
+    """Without PEFT's warning of a LoRA in an output layer that is the embeddings' too; merging gives it weights of its own."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
+        yield
 
 
 class AdapterBrokenError(RuntimeError):

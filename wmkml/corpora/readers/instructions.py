@@ -44,11 +44,16 @@ def looks_like_instructions(head: str) -> bool:
     return bool(lines) and 2 * len(divided) > len(lines)
 
 
+def is_comment(line: str) -> bool:
+    """Whether a line of a file of prompts is a comment, where it stands above the first prompt."""
+    return line.lstrip().startswith("# ")
+
+
 def read_prompt_lines(file: TextFile) -> Iterator[Entry]:
     """A prompt on each line; empty lines do not count, nor does a comment (# and a blank) above the first prompt."""
     begun = False
     for number, line in file.lines():
-        if not begun and line is not None and line.lstrip().startswith("# "):
+        if not begun and line is not None and is_comment(line):
             continue
         begun = begun or line is None or bool(line.strip())
         if line is None:

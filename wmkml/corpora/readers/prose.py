@@ -17,6 +17,7 @@ from typing import Literal
 
 from wmkml.corpora.encodings import MAX_LINE, TextFile
 from wmkml.corpora.pairs import Entry, Pair, RecordRefusedError, RefusedLine, clean
+from wmkml.corpora.readers.instructions import is_comment
 
 TextRule = Literal["passages", "sentence", "heading", "opening"]
 
@@ -46,13 +47,11 @@ def looks_like_prose(head: str) -> bool:
     share = 1 / len(filled)
     if any(len(line) > PROMPT_LINE for line in filled):
         return True
-    headings = [number for number, line in enumerate(lines) if heading_of(line)]
+    headings = [line for line in lines if heading_of(line)]
     # A line `# my questions` right above the first prompt is a comment; a heading stands alone, or is of a lower rank.
-    commented = (
-        headings == [lines.index(next(line for line in lines if line.strip()))]
-        and lines[headings[0]].lstrip().startswith("# ")
-        and bool("".join(lines[headings[0] + 1 : headings[0] + 2]).strip())
-    )
+    begun = itertools.dropwhile(lambda line: not line.strip(), lines)
+    first, following = next(begun), next(begun, "")
+    commented = headings == [first] and is_comment(first) and bool(following.strip())
     if headings and not commented:
         return True
     continued = sum(

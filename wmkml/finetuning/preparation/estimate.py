@@ -7,7 +7,6 @@ is small, else the first and the first two), on this very device and on the firs
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from wmkml.finetuning.voices.merging import FLOAT32_UP_TO
 from wmkml.system.memory import available_gib, memory_gib, peak_memory, used_memory
 from wmkml.training.base_model import WeightPrecision
 from wmkml.training.loop import NullWatcher, OptimizerStep, Recipe, train
+from wmkml.training.lora import tied_embeddings_accepted
 from wmkml.training.samples import TokenizedSample
 
 GIB = 2**30
@@ -258,9 +258,7 @@ def _time_layers(
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     model.requires_grad_(not targets)
     if targets:
-        with warnings.catch_warnings():
-            # As `session.py` does: of an output layer that is the embeddings' too.
-            warnings.filterwarnings("ignore", message="Model has `tie_word_embeddings=True`")
+        with tied_embeddings_accepted():
             model = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=rank, target_modules=sorted(targets)))
     times: list[float] = []
 

@@ -135,10 +135,10 @@ def _whole_fields(fields: dict[str, Any]) -> tuple[DeskRecord, list[str]]:
     lost: list[str] = []
     for name in DeskRecord.model_fields.keys() & fields.keys():
         try:
-            DeskRecord.model_validate_json(json.dumps({name: fields[name]}))
+            DeskRecord.model_validate({name: fields[name]})
         except ValidationError:
             lost.append(name)
     kept = {name: value for name, value in fields.items() if name not in lost}
     if "blank" in lost:
         kept["blank"] = True
-    return DeskRecord.model_validate_json(json.dumps(kept)), sorted(lost)
+    return DeskRecord.model_validate(kept), sorted(lost)
