@@ -39,7 +39,7 @@ importlib.util.find_spec = lambda name, package=None: _find_spec("json" if name 
 
 NVIDIA_SMI = """#!/bin/sh
 # A stand-in for NVIDIA's tool on a machine with three A100s.
-for index in 0 1 2; do echo "$index, 81920, 81000, 920, 0, 580.95.05, 8.0, NVIDIA A100-SXM4-80GB"; done
+for index in 0 1 2; do echo "$index, GPU-$index, 81920, 81000, 920, 0, 580.95.05, 8.0, NVIDIA A100-SXM4-80GB"; done
 """
 
 
