@@ -165,7 +165,9 @@ def test_the_pins_for_cuda_12_are_the_releases_of_the_others() -> None:
 
 def dry_run(folder: Path, version: str, *names: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """`./master_script.sh install --dry-run` where nvidia-smi lists these cards with this driver."""
-    lines = [f"echo '{index}, GPU-{index}, 81920, 81000, 920, 0, {version}, {name}'" for index, name in enumerate(names)]
+    lines = [
+        f"echo '{index}, GPU-{index}, 81920, 81000, 920, 0, {version}, {name}'" for index, name in enumerate(names)
+    ]
     tool = folder / "nvidia-smi"
     tool.write_text("#!/bin/sh\n# A stand-in for NVIDIA's tool.\n" + "\n".join(lines) + "\n", encoding="utf-8")
     tool.chmod(0o755)
