@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tests.frontend.visiting import chromium, enter, say, watched
 from tests.owner.owner_cluster import OwnerCluster, started_cluster
 from tests.owner.played_owner import KEPT_ANSWER, played_owner
 from tests.waiting import until
+from wmkml.owner.app import ROLLING_SECONDS
 
 pytestmark = pytest.mark.process
 
@@ -40,6 +42,13 @@ def card(cluster: OwnerCluster, station: str) -> list[tuple[str, dict[str, Any]]
         return [(event.event, json.loads(event.data)) for event in source.iter_sse()]
 
 
+def is_silent(cluster: OwnerCluster) -> bool:
+    """Whether nothing is sent by OSC for longer than from one reading of the rolling measures to the next."""
+    cluster.osc_addresses()
+    time.sleep(1.5 * ROLLING_SECONDS)
+    return not cluster.osc_addresses()
+
+
 def card_requests(cluster: OwnerCluster, prompt: str) -> list[dict[str, Any]]:
     requests = [request for request in cluster.stand_in_state()["requests"] if request["audience"] == "panel"]
     return [request for request in requests if request["messages"][-1]["content"] == prompt]
@@ -52,7 +61,7 @@ def test_every_iteration_answers_the_first_question(run: OwnerCluster) -> None:
         run.until_iteration(iteration)
     run.chat("Und danach?", station="a")
     before = run.counts()["visitor"], len(run.pairs("visitor"))
-    run.osc_addresses()
+    until(lambda: is_silent(run), "the measures of the answers to be sent")
     with httpx_sse.connect_sse(run.owner, "GET", "/events", headers={"X-Key": run.keys.stage}) as stage:
         stage_events = stage.iter_sse()
         assert next(stage_events).event == "state"

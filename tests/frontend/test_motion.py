@@ -18,10 +18,14 @@ pytestmark = pytest.mark.process
 RECORD_MOTION = """
 window.motions = [];
 // Svelte puts a component's hash before the names of its keyframes.
-addEventListener('animationstart', (event) => window.motions.push(event.animationName.replace(/^svelte-\\w+-/, '')), true);
+window.nameOf = (animation) => animation.animationName.replace(/^svelte-\\w+-/, '');
+addEventListener('animationstart', (event) => window.motions.push(nameOf(event)), true);
 addEventListener('transitionrun', (event) => window.motions.push('to ' + event.propertyName), true);
 """
 """Notes the names of all animations that start, and `to <property>` for transitions."""
+
+MOTIONS = "[...window.motions, ...document.getAnimations().filter((one) => one.animationName).map(nameOf)]"
+"""Those, and the animations that go on: one that two states of the page share does not start anew in the second."""
 
 OnMotion = Callable[[str, set[str]], None]
 """Called after each step of a visit with what the step is, and with the motions that it starts where motion is not reduced."""
@@ -94,7 +98,7 @@ def test_a_visit_with_full_motion_moves(browser: Browser, owner: PlayedOwner, ti
         page = context.new_page()
 
         def on_motion(step: str, expected: set[str]) -> None:
-            until(lambda: expected.issubset(page.evaluate("window.motions")), f"{expected} in {step}")
+            until(lambda: expected.issubset(page.evaluate(MOTIONS)), f"{expected} in {step}")
             page.evaluate("window.motions = []")
 
         visit(page, owner, on_motion)

@@ -21,6 +21,7 @@ import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from wmkml.config.addresses import KEEP_ALIVE_SECONDS
 from wmkml.protocol.inference import CompletionRequest, CurrentIteration, OscSent, UnloadRequest, model_name
 from wmkml.protocol.original import ReloadReply, ReloadRequest
 
@@ -210,4 +211,5 @@ if __name__ == "__main__":
     parser.add_argument("--deadly-to-load", default="")
     arguments = parser.parse_args()
     app = make_app(arguments.base_model, arguments.deadly, arguments.deadly_to_load)
-    uvicorn.run(app, port=arguments.port, log_level="warning")
+    # As inference itself: a connection closed after uvicorn's 5 s may be closed just when the owner asks again over it.
+    uvicorn.run(app, port=arguments.port, log_level="warning", timeout_keep_alive=KEEP_ALIVE_SECONDS)

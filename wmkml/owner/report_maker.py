@@ -1,7 +1,7 @@
 """Makes a report of every run that ends: its numbers at once, the drawing later, by a process of its own.
 
 The numbers are taken while the run's words still exist, and are on the disk before these are deleted.  The drawing imports
-matplotlib and takes seconds: it has the lowest priority, one at a time, and goes on after a restart.  Nothing that fails
+matplotlib and takes seconds: it has a low priority, one at a time, and goes on after a restart.  Nothing that fails
 here keeps a run from ending or the next one from beginning; the operator is told.
 """
 
@@ -22,11 +22,12 @@ from wmkml.reports.gathering import gather
 
 log = logging.getLogger(__name__)
 
-LONGEST_SECONDS = 300.0
+LONGEST_SECONDS = 900.0
 """Then a drawing is given up: a disk that does not answer."""
 
-LOWEST_PRIORITY = 19
-"""Nice value of the drawing: it yields to everything else on the machine."""
+LOW_PRIORITY = 10
+"""Nice value of the drawing, which yields to what answers visitors: a tenth of a core where all are busy.  The lowest, 19, would
+be a seventieth, and the six seconds that a drawing computes would outlast `LONGEST_SECONDS`."""
 
 
 class ReportMaker:
@@ -100,7 +101,7 @@ class ReportMaker:
         )
         try:
             with suppress(ProcessLookupError):  # it has ended already
-                os.setpriority(os.PRIO_PROCESS, process.pid, LOWEST_PRIORITY)
+                os.setpriority(os.PRIO_PROCESS, process.pid, LOW_PRIORITY)
             async with asyncio.timeout(LONGEST_SECONDS):
                 status = await process.wait()
         except TimeoutError:

@@ -65,7 +65,9 @@ export class PageExchange {
   complete(keptCharacters: number): void {
     this.tokens = cutAfter(this.tokens, keptCharacters);
     this.settled = true;
-    setTimeout(() => (this.tokens = this.tokens.filter((token) => !token.removed)), FADE_MS);
+    // They fade from the next frame on, which a busy machine draws late: gone before that, they would vanish without a trace.
+    const drop = () => (this.tokens = this.tokens.filter((token) => !token.removed));
+    requestAnimationFrame(() => setTimeout(drop, FADE_MS));
   }
 
   breakOff(): void {
