@@ -146,11 +146,11 @@ def test_a_node_is_given_the_adapters_and_a_killed_one_loses_no_answer(
         cluster.wait_for("answers")
         assert node.http.get("/healthz").json()["adapters"] == 2
         futures = stream_many(cluster, 6, 300)
-        until(lambda: cluster.states()["node"]["answers"] == 3, "half of them there")
+        until(lambda: cluster.states()["node"]["answers"], "some of them there")
         assert [text(future.result()) for future in futures] == [current] * 6
         # Silent, and not gone.
         futures = stream_many(cluster, 6, 300)
-        until(lambda: cluster.states()["node"]["answers"] == 3, "half of them there")
+        until(lambda: cluster.states()["node"]["answers"], "some of them there")
         node.process.send_signal(signal.SIGSTOP)
         assert [text(future.result()) for future in futures] == [current] * 6
         assert "does not answer" in cluster.wait_for("away")["reason"]

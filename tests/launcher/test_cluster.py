@@ -117,8 +117,10 @@ def test_what_supervisor_gives_up_on_is_started_again(shared: StandinCluster) ->
     (shared.folder / "now").touch()
     until(lambda: reached({"RUNNING"}) or None, "a start that succeeds")
     assert (shared.folder / "late.pid").is_file()
-    [line] = [line for line in shared.output.read_text().splitlines() if "late ended at once" in line]
-    assert line.endswith("late.log: There is no permission.")
+    # Said each time that supervisor gives up, which on a busy machine is more than once before this test looks.
+    lines = [line for line in shared.output.read_text().splitlines() if "late ended at once" in line]
+    assert lines
+    assert all(line.endswith("late.log: There is no permission.") for line in lines)
 
 
 def test_a_killed_service_comes_back_and_the_others_stay(shared: StandinCluster) -> None:
