@@ -17,7 +17,7 @@ from wmkml.system.orphans import marked_processes
 
 pytestmark = pytest.mark.process
 
-KILLS = 6
+KILLS = 3
 
 
 @pytest.mark.timeout(900)
