@@ -384,6 +384,10 @@ def _refuse(sentence: str) -> int:
 
 def _argument_problem(arguments: argparse.Namespace) -> str:
     """A sentence about the first argument that cannot be used; empty if there is none."""
+    for name in ("labels", "system"):
+        # A terminal that is not UTF-8 hands on bytes that are no characters; they would break off when they are written.
+        if any("\ud800" <= character <= "\udfff" for character in getattr(arguments, name) or ""):
+            return f"--{name}: holds a byte that is not UTF-8. Set the terminal to UTF-8, or write it in ASCII."
     for name in ("max_num_words", "max_docs", "window", "stride", "completions", "max_tokens", "batch"):
         value = getattr(arguments, name)
         if value is not None and value < 1:

@@ -246,6 +246,7 @@ def test_prompts_of_others(tmp_path: Path) -> None:
         ("a: [{prompt: x, expect: y}]", "expect is not known"),
         ("a: [{prompt: x, expected: y}]", "`expected` a list of texts"),
         ("{", "is no YAML"),
+        (r'a: ["\udc00"]', "a, prompt 1: holds half of a surrogate pair"),
     ):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(PromptsError, match=message):

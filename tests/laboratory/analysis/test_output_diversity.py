@@ -90,6 +90,8 @@ def test_lines_of_the_same_prompt_kind_and_temperature_are_put_together(tmp_path
         AnswerSet("p", "creative", "0.7", ("x", "y")),
         AnswerSet("p", "unknown", "unknown", ("z",)),
     ]
+    path.write_text('{"prompt": "p", "answers": ["\\ud83d\\udc08"]}', encoding="utf-8")
+    assert read_answers(path)[0].answers == ("🐈",), "a whole pair is a character"
 
 
 @pytest.mark.parametrize(
@@ -106,6 +108,11 @@ def test_lines_of_the_same_prompt_kind_and_temperature_are_put_together(tmp_path
         ('{"prompt": "p", "language": 1, "answers": []}', "line 1: `language` or `opening` is no text"),
         ('{"prompt": "p", "temperature": "hot", "answers": []}', "line 1: `temperature` is not a number"),
         ('{"prompt": "p", "temperature": NaN, "answers": []}', "line 1: `temperature` is not a number"),
+        (
+            '{"prompt": "p", "answers": ["b"]}\n{"prompt": "p", "answers": ["\\ud800 a"]}',
+            "line 2: holds half of a surr",
+        ),
+        ('{"prompt": "\\uDC00", "answers": ["a", "b"]}', "line 1: holds half of a surrogate pair"),
     ],
 )
 def test_a_line_that_cannot_be_used_is_named(text: str, message: str, tmp_path: Path) -> None:
@@ -206,6 +213,7 @@ def test_the_command_prints_json_in_the_promised_form(capsys: pytest.CaptureFixt
         ("--answers a.jsonl a.jsonl", "each file needs a name of its own"),
         ("--answers a.jsonl --max-num-words 0", "--max-num-words: 0 is not allowed; allowed: at least 1."),
         ("--answers a.jsonl --cluster-threshold 0", "--cluster-threshold: 0 is not allowed"),
+        ("--answers a.jsonl --labels \udcff", "--labels: holds a byte that is not UTF-8"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_a_sentence(

@@ -80,6 +80,15 @@ def read_answers(path: Path, language: str = "") -> list[AnswerSet]:
     return [replace(answers, language=answers.language or language) for answers in sets.values()]
 
 
+def is_encodable(text: str) -> bool:
+    """Whether a text can be written as UTF-8: not where it holds half of a surrogate pair, as a broken escape leaves it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_memory(paths: Sequence[Path], available_gib: float | None = None) -> None:
     """Check that the files fit into this machine's memory together, before any is read.
 
@@ -108,6 +117,9 @@ def _parse_line(line: str, where: str) -> AnswerSet:
         raise AnswersError(f"{where}: not JSON ({error}). A line is to be {EXAMPLE}.") from None
     if not isinstance(record, dict):
         raise AnswersError(f"{where}: not an object. A line is to be {EXAMPLE}.")
+    # Only JSON's escapes can form it: the file itself was read as UTF-8.
+    if "\\ud" in line.lower() and not is_encodable(json.dumps(record, ensure_ascii=False)):
+        raise AnswersError(f"{where}: holds half of a surrogate pair (\\ud800 to \\udfff), which is no character.")
     prompt, kind, answers = record.get("prompt"), record.get("kind", UNKNOWN), record.get("answers")
     if not isinstance(prompt, str):
         raise AnswersError(f"{where}: `prompt` is missing or no text. A line is to be {EXAMPLE}.")

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from wmkml.corpora import CorpusError, read
+from wmkml.laboratory.analysis.answers import is_encodable
 
 OWN_LISTS = Path(__file__).with_name("prompts.yaml")
 SEEN = "seen"
@@ -115,6 +116,8 @@ def _of_entry(entry: object, kind: str, where: str, language: str) -> AskedPromp
     opening, expected = fields.get("opening", ""), fields.get("expected", [])
     if not isinstance(opening, str) or not _is_texts(expected):
         raise PromptsError(f"{where}: `opening` is to be a text, `expected` a list of texts in quotes.")
+    if not all(map(is_encodable, (kind, fields["prompt"], opening, *expected))):
+        raise PromptsError(f"{where}: holds half of a surrogate pair (\\ud800 to \\udfff), which is no character.")
     return AskedPrompt(fields["prompt"], kind, opening, tuple(expected), language)
 
 
