@@ -155,6 +155,8 @@ def test_the_interactive_command_reads_lines(
         (["a", "--generate", "-1"], "--generate: -1 is not allowed"),
         (["a", "--chat", "--template", "none"], "has no template to ask with"),
         (["Wort " * 3000], "Shorten it"),
+        (["a", "--csv", "nowhere/a.csv"], "nowhere/a.csv cannot be written: there is no folder nowhere"),
+        (["a", "--html", "."], ". cannot be written: it is a folder"),
         (["a", "--interactive", "--compare", "base", "understudy"], "goes on with one model"),
     ],
 )

@@ -191,6 +191,30 @@ def test_what_holds_no_losses_is_said(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [(), ("--follow",)], ids=["once", "followed"])
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        ("--csv nowhere/l.csv", "nowhere/l.csv cannot be written: there is no folder nowhere"),
+        ("--csv .", ". cannot be written: it is a folder"),
+        ("--png losses.jsonl/l.png", "cannot be written: File exists"),
+        ("--csv /dev/full", "/dev/full cannot be written: No space left on device"),
+    ],
+)
+def test_what_cannot_be_written_is_a_sentence(
+    target: str,
+    message: str,
+    options: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(of_run(tmp_path))
+    assert main(["loss", "losses.jsonl", *target.split(), *options]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and "Traceback" not in captured.err
+
+
 def test_following_reads_again_after_every_change(tmp_path: Path) -> None:
     path = tmp_path / "losses.jsonl"
 

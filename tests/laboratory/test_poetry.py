@@ -173,6 +173,8 @@ def test_a_trained_tokenizer_writes_and_reads(capsys: pytest.CaptureFixture[str]
         ("--file poem.txt --train-tokenizer poem.txt --vocabulary 9", "allowed: at least 257"),
         ("--file poem.txt --train-tokenizer nowhere.txt", "There is no file or folder nowhere.txt"),
         ("--file poem.txt --html nowhere/a.html", "cannot be written"),
+        ("--file poem.txt --csv nowhere/a.csv", "nowhere/a.csv cannot be written: there is no folder nowhere"),
+        ("--file poem.txt --json nowhere/a.json", "nowhere/a.json cannot be written: there is no folder nowhere"),
     ],
 )
 def test_what_cannot_be_made_is_a_sentence(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wmkml.generation.arguments import add_decoding_arguments, add_speaker_arguments, decoding_of, speakers_of
+from wmkml.system.disk.output_files import unwritable, unwritable_problem
 
 if TYPE_CHECKING:
     from wmkml.generation.comparison import Reply
@@ -42,6 +43,10 @@ def main(arguments: argparse.Namespace) -> int:
     from wmkml.generation.few_shot import load_few_shot
     from wmkml.generation.sources import SpeakerError
 
+    if problem := unwritable_problem(arguments.json):
+        # Said now: at the end of a long talk it would be lost.
+        print(problem, file=sys.stderr)
+        return 2
     quiet = arguments.json == "-"
     try:
         few_shot = load_few_shot(arguments.few_shot) if arguments.few_shot else None
@@ -72,7 +77,7 @@ def main(arguments: argparse.Namespace) -> int:
         elif arguments.json:
             Path(arguments.json).write_text(conversation.as_json() + "\n", encoding="utf-8")
     except OSError as error:
-        print(f"{error.filename} cannot be written: {error.strerror}.", file=sys.stderr)
+        print(unwritable(error, arguments.json), file=sys.stderr)
         return 2
     return 0
 

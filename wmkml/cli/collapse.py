@@ -24,6 +24,7 @@ from wmkml.config import Settings
 from wmkml.config.arguments import add_settings_arguments, settings_of
 from wmkml.config.paths import paths_of
 from wmkml.models.devices import AUTO, add_device_argument
+from wmkml.system.disk.output_files import unwritable, unwritable_problem
 from wmkml.system.gpus import GpusUnknownError, visible_gpus
 
 REPRODUCTIONS = (
@@ -173,7 +174,7 @@ def main(arguments: argparse.Namespace) -> int:
         return 1
     except OSError as error:
         advice = "Name another folder with --out, or make room and go on with --resume."
-        print(_unwritable(error, experiment.out), advice, file=sys.stderr)
+        print(unwritable(error, experiment.out), advice, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\nInterrupted. What is finished is in {experiment.out}; --resume goes on there.", file=sys.stderr)
@@ -191,7 +192,7 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         _write_json(arguments.json, everything)
     except OSError as error:
-        print(_unwritable(error, experiment.out), file=sys.stderr)
+        print(unwritable(error, arguments.json), file=sys.stderr)
         return 2
     if arguments.json is None:
         # The profile is in the table above and in the summary's file; here it would fill a screen.
@@ -236,7 +237,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
-        print(_unwritable(error, out), file=sys.stderr)
+        print(unwritable(error, out), file=sys.stderr)
         return 2
     except EngineDiedError as error:
         print(f"The engine died: {error} The same command goes on in {out}.", file=sys.stderr)
@@ -248,11 +249,6 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         print(result.as_text())
     print("Written: " + ", ".join(map(str, files)), file=sys.stderr)
     return 0
-
-
-def _unwritable(error: OSError, out: Path) -> str:
-    """What cannot be written, and why; the error of a disk that fills while a file is open names no file."""
-    return f"{error.filename or out} cannot be written: {error.strerror or error}."
 
 
 def _write_json(target: str | None, content: object) -> None:
@@ -273,7 +269,7 @@ def _argument_problem(arguments: argparse.Namespace) -> str:
         return "--reproduce plays its own ways of keeping text: leave out --accumulate, --replace and --human-share."
     if arguments.resume and arguments.out is None and not arguments.reproduce:
         return "--resume needs --out: the folder to go on in."
-    return ""
+    return unwritable_problem(arguments.json)
 
 
 def laboratory_settings(arguments: argparse.Namespace) -> tuple[Settings, Path]:

@@ -25,6 +25,7 @@ from wmkml.corpora import Columns, Corpus, CorpusError, ReadingOptions, read
 from wmkml.corpora.readers.prose import PASSAGE_LENGTH, TextRule
 from wmkml.corpora.recognition import FORMATS
 from wmkml.corpora.writing import FORM_ENDINGS, check_form, usual_form, write_corpora
+from wmkml.system.disk.output_files import unwritable
 
 if TYPE_CHECKING:
     from wmkml.corpora.survey import CountTokens, Survey
@@ -133,7 +134,7 @@ def main(arguments: argparse.Namespace) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
-        print(f"{error.filename or arguments.out} cannot be written: {error.strerror}.", file=sys.stderr)
+        print(unwritable(error, arguments.out, arguments.json), file=sys.stderr)
         return 2
     finally:
         result.close()

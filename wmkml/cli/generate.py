@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wmkml.generation.arguments import add_decoding_arguments, add_speaker_arguments, decoding_of, speakers_of
+from wmkml.system.disk.output_files import unwritable, unwritable_problem
 
 if TYPE_CHECKING:
     from wmkml.dialogue.chat_template import Message
@@ -57,6 +58,9 @@ def main(arguments: argparse.Namespace) -> int:
     from wmkml.generation.prompts import conversations_of
     from wmkml.generation.sources import SpeakerError
 
+    if problem := unwritable_problem(arguments.json):
+        print(problem, file=sys.stderr)
+        return 2
     try:
         few_shot = load_few_shot(arguments.few_shot) if arguments.few_shot else None
         conversations = conversations_of(arguments.prompts, arguments.file, arguments.system)
@@ -78,7 +82,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"{error.filename} cannot be written: {error.strerror}.", file=sys.stderr)
+        print(unwritable(error, arguments.json), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted.", file=sys.stderr)

@@ -20,6 +20,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wmkml.system.disk.output_files import unwritable, unwritable_problem
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -51,17 +53,14 @@ def main(arguments: argparse.Namespace) -> int:
         return 2
     sources = tuple(arguments.sources)
     labels = tuple(name.strip() for name in arguments.labels.split(",")) if arguments.labels else ()
+    if arguments.follow:
+        return _follow(arguments, sources, labels)
     try:
-        if arguments.follow:
-            return _follow(arguments, sources, labels)
         frame = read_losses(*sources, labels=labels)
     except LossesError as error:
         print(error, file=sys.stderr)
         return 2
-    try:
-        _write(arguments, frame)
-    except OSError as error:
-        print(f"{error.filename} cannot be written: {error.strerror}.", file=sys.stderr)
+    if not _is_written(arguments, frame):
         return 2
     if arguments.json == "-":
         print(json.dumps(summary(frame), ensure_ascii=False))
@@ -109,7 +108,7 @@ def _problem(arguments: argparse.Namespace) -> str:
         return f"--every: {arguments.every:g} is not allowed; allowed: above 0 seconds."
     if arguments.follow and arguments.json:
         return "--follow draws; --json is for losses that are all there. Give one of them."
-    return ""
+    return unwritable_problem(arguments.csv, arguments.json)
 
 
 def _plot(arguments: argparse.Namespace, frame: DataFrame, terminal: bool) -> str:
@@ -142,6 +141,16 @@ def _sentences(frame: DataFrame) -> str:
             f"lowest {entry['lowest']:.4g}{bad}"
         )
     return "\n".join(lines)
+
+
+def _is_written(arguments: argparse.Namespace, frame: DataFrame) -> bool:
+    """Write what is asked for; False, with a sentence on stderr, where that cannot be."""
+    try:
+        _write(arguments, frame)
+    except OSError as error:
+        print(unwritable(error, arguments.png, arguments.csv, arguments.json), file=sys.stderr)
+        return False
+    return True
 
 
 def _write(arguments: argparse.Namespace, frame: DataFrame) -> None:
@@ -192,8 +201,8 @@ def _follow(arguments: argparse.Namespace, sources: tuple[Path, ...], labels: tu
                     live.update(Text.from_ansi(shown), refresh=True)
                 else:
                     print(shown, flush=True)
-                if not isinstance(state, LossesError):
-                    _write(arguments, state)
+                if not isinstance(state, LossesError) and not _is_written(arguments, state):
+                    return 2
     finally:
         signal.signal(signal.SIGINT, before)
     return 0

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wmkml.generation.arguments import add_speaker_arguments, sources_of, speakers_of
+from wmkml.system.disk.output_files import unwritable, unwritable_problem
 
 if TYPE_CHECKING:
     from wmkml.laboratory.poetry.poems import Poem
@@ -82,6 +83,9 @@ def main(arguments: argparse.Namespace) -> int:
     from wmkml.laboratory.poetry.steps import make_token_poems, to_json
     from wmkml.laboratory.poetry.transformations import parse_transformation
 
+    if problem := unwritable_problem(arguments.html, arguments.csv, arguments.json):
+        print(problem, file=sys.stderr)
+        return 2
     try:
         poems, vocabularies = _poems_and_vocabularies(arguments)
         # The one that is trained is what the poems are written with, unless another is named.
@@ -102,7 +106,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"{error.filename} cannot be written: {error.strerror}.", file=sys.stderr)
+        print(unwritable(error, arguments.html, arguments.csv, arguments.json), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted; nothing was written.", file=sys.stderr)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wmkml.generation.arguments import add_speaker_arguments, speakers_of
+from wmkml.system.disk.output_files import unwritable, unwritable_problem
 
 if TYPE_CHECKING:
     from wmkml.generation.probabilities import TextReading
@@ -63,6 +64,9 @@ def main(arguments: argparse.Namespace) -> int:
     from wmkml.generation.probabilities import read_text
     from wmkml.generation.sources import SpeakerError
 
+    if problem := unwritable_problem(arguments.html, arguments.csv, arguments.json):
+        print(problem, file=sys.stderr)
+        return 2
     continued = arguments.generate
     if continued is None:
         continued = 64 if arguments.chat else 20 if arguments.interactive else 0
@@ -97,7 +101,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"{error.filename} cannot be written: {error.strerror}.", file=sys.stderr)
+        print(unwritable(error, arguments.html, arguments.csv, arguments.json), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted; nothing was written.", file=sys.stderr)

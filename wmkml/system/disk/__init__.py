@@ -1,1 +1,1 @@
-"""The disk: files read ahead, and a service's own temporary folder."""
+"""The disk: files read ahead, files that a command writes, and a service's own temporary folder."""
