@@ -129,7 +129,7 @@ def test_without_a_model_the_sets_are_checked_and_it_is_said(
 ) -> None:
     result = check("--model", str(installation / "nowhere"))
     assert result.status == 1
-    assert "There is no tokenizer in" in result.err and "download_model.py" in result.err
+    assert "There is no tokenizer in" in result.err and "wmkml download" in result.err
     assert counts(result.out)["alltag_de"] == ["44", "–", "–", "–", "0", "0"]
 
 

@@ -337,7 +337,7 @@ def test_a_missing_model_is_a_sentence(own_owner: OwnerStandIn, tmp_path: Path) 
     with working(own_owner, tmp_path / "no-model", tmp_path / "worker") as worker:
         assert worker.process.wait(timeout=60) == 2
     last = worker.log_text().splitlines()[-1]
-    assert "download_model.py" in last
+    assert "wmkml download" in last
     assert own_owner.unable == [last]
     assert "Traceback" not in worker.log_text()
 

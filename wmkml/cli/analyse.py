@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wmkml.models.devices import add_device_argument
+from wmkml.system.disk.output_files import unwritable, unwritable_problem
 
 if TYPE_CHECKING:
     import torch
@@ -124,6 +125,8 @@ def main(arguments: argparse.Namespace) -> int:
             return _report(
                 arguments, *_measure_answers(arguments, arguments.answers, _labels(arguments), Progress()), {}
             )
+        from wmkml.config import ConfigError
+        from wmkml.engine.setup import ModelUnusableError
         from wmkml.laboratory.analysis import loading, making, prompts, sources
         from wmkml.laboratory.analysis.next_token import documents, measuring, scoring
         from wmkml.models.devices import DeviceMissingError
@@ -131,6 +134,7 @@ def main(arguments: argparse.Namespace) -> int:
 
         refusals += (sources.SourceError, loading.MemoryShortError, prompts.PromptsError, documents.CorpusFileError)
         refusals += (measuring.StateMismatchError, making.AnswersMismatchError, DownloadError, DeviceMissingError)
+        refusals += (ConfigError, ModelUnusableError)
         broken += (scoring.NotFiniteError,)
         return _analyse_models(arguments, Progress())
     except refusals as error:
@@ -140,7 +144,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"\n{error} {_how_to_go_on(arguments)}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"{error.filename} cannot be written: {error.strerror}.", file=sys.stderr)
+        print(unwritable(error, arguments.json, arguments.out), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"\nInterrupted. {_how_to_go_on(arguments)}", file=sys.stderr)
@@ -279,12 +283,12 @@ def _report(
     if arguments.json == "-":
         print(json.dumps(result, ensure_ascii=False))
         return 0
-    if arguments.json is not None:
-        Path(arguments.json).write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     if next_token:
         print(next_token_markdown(next_token))
     if diversity:
         print(to_markdown(diversity), end="")
+    if arguments.json is not None:
+        Path(arguments.json).write_text(json.dumps(result, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
@@ -388,6 +392,8 @@ def _argument_problem(arguments: argparse.Namespace) -> str:
         # A terminal that is not UTF-8 hands on bytes that are no characters; they would break off when they are written.
         if any("\ud800" <= character <= "\udfff" for character in getattr(arguments, name) or ""):
             return f"--{name}: holds a byte that is not UTF-8. Set the terminal to UTF-8, or write it in ASCII."
+    if problem := unwritable_problem(arguments.json):
+        return problem
     for name in ("max_num_words", "max_docs", "window", "stride", "completions", "max_tokens", "batch"):
         value = getattr(arguments, name)
         if value is not None and value < 1:

@@ -53,7 +53,7 @@ def main(arguments: argparse.Namespace) -> int:
 def _load_tokenizer(model: Path) -> PreTrainedTokenizerBase | None:
     if not (model / "tokenizer_config.json").is_file():
         print(
-            f"There is no tokenizer in {model}, so no tokens are counted. Fetch the model with download_model.py, "
+            f"There is no tokenizer in {model}, so no tokens are counted. Fetch it with `python -m wmkml download`, "
             "or name another with --model.",
             file=sys.stderr,
         )

@@ -125,7 +125,9 @@ class EngineSetup:
         shapes: dict[str, tuple[int, int]] = {}
         files = sorted(self.model.glob("*.safetensors"))
         if not files:
-            raise ModelUnusableError(f"{self.model}: there are no weights (*.safetensors). Run download_model.py.")
+            raise ModelUnusableError(
+                f"{self.model}: there are no weights (*.safetensors). Fetch it with `python -m wmkml download`."
+            )
         for path in files:
             try:
                 with safe_open(str(path), framework="np") as weights:
@@ -138,7 +140,7 @@ class EngineSetup:
                             shapes[module] = (inputs, outputs) if turned else (outputs, inputs)
             except (SafetensorError, OSError) as error:
                 raise ModelUnusableError(
-                    f"{path}: cannot be read ({error}). Delete it and run download_model.py."
+                    f"{path}: cannot be read ({error}). Delete it and fetch it again: python -m wmkml download."
                 ) from None
         for module in EMBEDDINGS:
             if module in shapes:
@@ -151,7 +153,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelUnusableError(f"{path}: cannot be read ({type(error).__name__}). Run download_model.py.") from None
+        raise ModelUnusableError(
+            f"{path}: cannot be read ({type(error).__name__}). Fetch it with `python -m wmkml download`."
+        ) from None
     if not isinstance(content, dict):
-        raise ModelUnusableError(f"{path}: holds no settings. Run download_model.py.")
+        raise ModelUnusableError(f"{path}: holds no settings. Fetch it with `python -m wmkml download`.")
     return content

@@ -257,7 +257,7 @@ def check_experiment(experiment: Experiment, *, resume: bool) -> None:
         raise ExperimentRefusedError(str(error)) from None
     if not (experiment.model / "config.json").is_file():
         raise ExperimentRefusedError(
-            f"{experiment.model} holds no model (no config.json). Fetch it with download_model.py."
+            f"{experiment.model} holds no model (no config.json). Fetch it with `python -m wmkml download`."
         )
     if VISITOR_PROFILES[experiment.visitors].all_languages and len(experiment.station_languages) == 1:
         raise ExperimentRefusedError(

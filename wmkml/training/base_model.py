@@ -111,7 +111,7 @@ def require_model(folder: Path) -> None:
         BaseMissingError: it does not.
     """
     if not (folder / "config.json").is_file():
-        raise BaseMissingError(f"{folder} holds no model (no config.json). Fetch it with download_model.py.")
+        raise BaseMissingError(f"{folder} holds no model (no config.json). Fetch it with `python -m wmkml download`.")
 
 
 def choose_precision(folder: Path, precision: Precision, device: torch.device) -> WeightPrecision:

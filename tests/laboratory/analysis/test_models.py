@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -337,6 +338,35 @@ def test_what_cannot_be_begun_is_said_in_a_sentence(
     captured = capsys.readouterr()
     assert message in captured.err and "Traceback" not in captured.err and captured.out == ""
     assert sorted(PROJECT.glob("data/*")) == before, "and nothing was written"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "cannot be read (JSONDecodeError). Fetch it with `python -m wmkml download`"), ("[]", "holds no settings")],
+)
+def test_a_model_whose_config_is_broken_is_a_sentence(
+    content: str, message: str, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = Path(shutil.copytree(model, tmp_path / "broken"))
+    (broken / "config.json").write_text(content, encoding="utf-8")
+    corpus = tmp_path / "c.txt"
+    corpus.write_text("The house is old.", encoding="utf-8")
+    assert main(["analyse", str(broken), "--corpus", str(corpus), "--out", str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and "Traceback" not in captured.err and not (tmp_path / "out").exists()
+
+
+def test_a_settings_file_that_is_broken_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmkml.config import paths
+
+    # What a package outside a checkout reads: the folder that the command is called in.
+    monkeypatch.setattr(paths, "PROJECT", tmp_path)
+    (tmp_path / "config.yaml").write_text("general: [\n", encoding="utf-8")
+    assert main(["analyse", "understudy", "--prompts"]) == 2
+    captured = capsys.readouterr()
+    assert "config.yaml" in captured.err and "Traceback" not in captured.err
 
 
 def test_what_finetune_leaves_is_an_adapter_and_no_run(model: Path, tmp_path: Path) -> None:

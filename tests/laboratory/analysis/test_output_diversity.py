@@ -213,6 +213,7 @@ def test_the_command_prints_json_in_the_promised_form(capsys: pytest.CaptureFixt
         ("--answers a.jsonl a.jsonl", "each file needs a name of its own"),
         ("--answers a.jsonl --max-num-words 0", "--max-num-words: 0 is not allowed; allowed: at least 1."),
         ("--answers a.jsonl --cluster-threshold 0", "--cluster-threshold: 0 is not allowed"),
+        ("--answers a.jsonl --json nowhere/x.json", "nowhere/x.json cannot be written: there is no folder nowhere"),
         ("--answers a.jsonl --labels \udcff", "--labels: holds a byte that is not UTF-8"),
     ],
 )
@@ -222,6 +223,14 @@ def test_what_cannot_be_done_is_said_in_a_sentence(
     assert main(["analyse", *words.split()]) == 2
     captured = capsys.readouterr()
     assert message in captured.err and "Traceback" not in captured.err and captured.out == ""
+
+
+def test_a_full_disk_loses_no_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_lines(tmp_path / "a.jsonl", {"prompt": "p", "answers": ["x", "y"]})
+    assert main(["analyse", "--answers", str(path), "--json", "/dev/full"]) == 2
+    captured = capsys.readouterr()
+    assert "| `self_bleu` |" in captured.out
+    assert "/dev/full cannot be written: No space left on device" in captured.err
 
 
 def test_facts_are_measured_where_something_is_expected_and_marked_on_the_page(tmp_path: Path) -> None:
