@@ -68,7 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="make answers to these lists (YAML), or to our own creative and factual prompts if no FILE is given",
     )
     prompts.add_argument("--seen", metavar="SOURCE", help="also ask prompts of this run, file or data set")
-    prompts.add_argument("--language", default="", metavar="NAME", help="of our lists, and of answers (default: en)")
+    prompts.add_argument(
+        "--language",
+        default="",
+        metavar="NAME",
+        help="of our lists (default: en), and of the answers of --answers whose "
+        "lines name none (default: not known, so that they are not measured by meaning)",
+    )
     prompts.add_argument("--temperatures", metavar="T,T", help="default: 0.1, 0.2, … 1.5")
     prompts.add_argument("--completions", type=int, metavar="N", help="answers to each prompt (default: 25)")
     prompts.add_argument("--quick", action="store_true", help="temperatures 0.7 and 1.0, and 10 answers")

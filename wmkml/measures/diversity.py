@@ -216,6 +216,26 @@ def distinct_4(texts: Sequence[str]) -> float:
     return of_texts.distinct_n(texts, 4)
 
 
+def measured_distinct_1(texts: Sequence[str]) -> float | None:
+    """`distinct_n` of single words; None where no answer has one, which is neither diverse nor alike."""
+    return _measured_distinct(texts, 1)
+
+
+def measured_distinct_2(texts: Sequence[str]) -> float | None:
+    """`distinct_n` of pairs of words; None where no answer has two."""
+    return _measured_distinct(texts, 2)
+
+
+def measured_distinct_3(texts: Sequence[str]) -> float | None:
+    """`distinct_n` of triples of words; None where no answer has three."""
+    return _measured_distinct(texts, 3)
+
+
+def measured_distinct_4(texts: Sequence[str]) -> float | None:
+    """`distinct_n` of 4-grams of words; None where no answer has four."""
+    return _measured_distinct(texts, 4)
+
+
 def clusters(texts: Sequence[str], threshold: float = CLUSTER_THRESHOLD) -> float | None:
     """The number of clusters of answers by single linkage: answers of a chain in which each resembles the next.
 
@@ -256,6 +276,13 @@ def share_too_short(texts: Sequence[str]) -> float | None:
 def mean_length(texts: Sequence[str]) -> float | None:
     """Mean number of words, split at white space."""
     return sum(len(text.split()) for text in texts) / len(texts) if texts else None
+
+
+def _measured_distinct(texts: Sequence[str], n: int) -> float | None:
+    # The installation's own measure is 0 there: a language without words is dead, and its curve is to say so.
+    if not any(len(of_texts.words(text)) >= n for text in texts):
+        return None
+    return of_texts.distinct_n(texts, n)
 
 
 def _mean_gain(texts: Sequence[str], gain: Gain) -> float | None:

@@ -49,10 +49,11 @@ class DiversityMeasure:
         return function(texts)
 
 
-def _row(name: str, meaning: str, direction: Direction, source: str, module: str = "diversity") -> DiversityMeasure:
-    return DiversityMeasure(
-        name, meaning, direction, source, f"wmkml.measures.{module}:{name}", of_meaning=module == "embeddings"
-    )
+def _row(
+    name: str, meaning: str, direction: Direction, source: str, module: str = "diversity", function: str = ""
+) -> DiversityMeasure:
+    path = f"wmkml.measures.{module}:{function or name}"
+    return DiversityMeasure(name, meaning, direction, source, path, of_meaning=module == "embeddings")
 
 
 DIVERSITY: Mapping[str, DiversityMeasure] = {
@@ -96,10 +97,10 @@ DIVERSITY: Mapping[str, DiversityMeasure] = {
         _row("compression_gain_answer", "what an answer gains by compression with the others", "rises", OMAHONY),
         _row("compression_gain_set", "what the others gain by compression with an answer", "rises", OMAHONY),
         _row("compression_ratio", "size of the answers over their size compressed", "rises", SHAIB, "texts"),
-        _row("distinct_1", "different words among all words", "falls", LI, "texts"),
-        _row("distinct_2", "different pairs of words", "falls", LI, "texts"),
-        _row("distinct_3", "different triples of words", "falls", LI, "texts"),
-        _row("distinct_4", "different 4-grams of words", "falls", LI),
+        _row("distinct_1", "different words among all words", "falls", LI, function="measured_distinct_1"),
+        _row("distinct_2", "different pairs of words", "falls", LI, function="measured_distinct_2"),
+        _row("distinct_3", "different triples of words", "falls", LI, function="measured_distinct_3"),
+        _row("distinct_4", "different 4-grams of words", "falls", LI, function="measured_distinct_4"),
         _row(
             "self_repetition",
             "4-grams of words that occur in more than one answer",

@@ -16,6 +16,7 @@ from wmkml.laboratory.analysis.figures import diversity_figure
 from wmkml.laboratory.analysis.frames import COLUMNS, to_frame, to_markdown
 from wmkml.laboratory.analysis.output_diversity import DiversityOptions, estimate, measure_set, output_diversity
 from wmkml.laboratory.analysis.page import side_by_side
+from wmkml.laboratory.analysis.report import file_names, write_diversity
 from wmkml.measures.diversity_table import DIVERSITY
 
 A, B, C = ("a b c d", "a b c d"), ("a b c d", "e f g h"), ("a b c d", "a b c e")
@@ -77,6 +78,43 @@ def test_answers_are_cut_after_so_many_words() -> None:
     alike = answer_set("p", "1", C)
     assert measure_set(alike, DiversityOptions(cluster_threshold=0.4))["clusters"] == 1.0
     assert measure_set(alike, DiversityOptions(cluster_threshold=0.6))["clusters"] == 2.0
+
+
+def test_tables_and_figures_name_the_threshold_that_was_taken() -> None:
+    result = output_diversity({"x": [answer_set("p", "1", C)]}, DiversityOptions(7, 0.3))
+    assert result["options"] == {"max_num_words": 7, "cluster_threshold": 0.3}
+    assert "linked from a Jaccard-2 of 0.3 |" in to_markdown(result)
+    titles = [axes.get_title(loc="left").replace("\n", " ") for axes in diversity_figure(result, "creative").axes]
+    assert any(title.startswith("clusters") and title.endswith("Jaccard-2 of 0.3") for title in titles)
+    assert "linked from a Jaccard-2 of 0.5 |" in to_markdown(output_diversity({"x": [answer_set("p", "1", C)]}))
+
+
+def test_where_there_is_no_n_gram_nothing_is_distinct_and_nothing_alike() -> None:
+    sets = [answer_set("p", "1", ("ja", "", "ja")), answer_set("q", "1", ("a b c", "a b d"))]
+    creative = output_diversity({"x": sets})["labels"]["x"]["creative"]
+    assert (creative["distinct_1"]["mean"], creative["distinct_1"]["n"]) == (pytest.approx((1 / 2 + 4 / 6) / 2), 2)
+    assert (creative["distinct_2"]["mean"], creative["distinct_2"]["n"]) == (pytest.approx(3 / 4), 1)
+    assert (creative["distinct_4"]["mean"], creative["distinct_4"]["n"]) == (None, 0)
+
+
+def test_a_kind_without_answers_has_a_figure_that_says_so(tmp_path: Path) -> None:
+    labelled = {"x": [answer_set("p", "1", A), answer_set("p", "1", (), "seen")]}
+    result = output_diversity(labelled)
+    assert [text.get_text() for text in diversity_figure(result, "seen").texts][-1].startswith("Nothing could be")
+    files = write_diversity(result, labelled, tmp_path)
+    assert tmp_path / "output_diversity_seen.svg" in files and all(file.stat().st_size for file in files)
+
+
+def test_every_kind_has_a_file_of_its_own() -> None:
+    assert file_names(["a b", "a_b", "A b", "ü/", "?", "a_b_2"]) == {
+        "a b": "a_b",
+        "a_b": "a_b_2",
+        "A b": "A_b_3",
+        "ü/": "ü",
+        "?": "kind_5",
+        "a_b_2": "a_b_2_6",
+    }
+    assert list(file_names(["a_b_3", "a b", "a_b"]).values()) == ["a_b_3", "a_b", "a_b_3_3"]
 
 
 def test_lines_of_the_same_prompt_kind_and_temperature_are_put_together(tmp_path: Path) -> None:
@@ -195,7 +233,8 @@ def test_the_command_prints_json_in_the_promised_form(capsys: pytest.CaptureFixt
     files = [str(PROJECT / "examples" / "answers" / f"{name}.jsonl") for name in ("base", "tuned")]
     assert main(["analyse", "--answers", *files, "--labels", "PLM,DPO", "--json", "-"]) == 0
     result: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert result.keys() == {"labels"} and list(result["labels"]) == ["PLM", "DPO"]
+    assert result["options"] == {"max_num_words": None, "cluster_threshold": 0.5}
+    assert result.keys() == {"labels", "options"} and list(result["labels"]) == ["PLM", "DPO"]
     assert list(result["labels"]["PLM"]) == ["creative", "factual"]
     bleu = result["labels"]["PLM"]["creative"]["self_bleu"]
     assert result["labels"]["PLM"]["creative"]["vendi_embeddings"]["n"] == 2, "the examples are in English"

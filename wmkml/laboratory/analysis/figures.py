@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wmkml.laboratory.analysis.answers import UNKNOWN
+from wmkml.laboratory.analysis.output_diversity import meaning_in
 from wmkml.laboratory.plotting import GRID, INK
 from wmkml.measures.diversity_table import SHOWN
 
@@ -76,11 +77,7 @@ def diversity_figure(result: Mapping[str, Any], kind: str) -> Figure:
     """Every measure of one kind of prompts: lines over temperatures with their 95 % intervals, coloured by label."""
     labels = [label for label, kinds in result["labels"].items() if kind in kinds]
     # A measure that no label has gets no panel.
-    measures = {
-        name: measure
-        for name, measure in SHOWN.items()
-        if any(result["labels"][label][kind].get(name, {}).get("n") for label in labels)
-    }
+    measures = [name for name in SHOWN if any(result["labels"][label][kind].get(name, {}).get("n") for label in labels)]
     count = math.ceil(max(1, len(measures)) / COLUMNS)
     figure = new_figure(
         (3.4 * COLUMNS, 2.2 * count + 0.8),
@@ -88,14 +85,17 @@ def diversity_figure(result: Mapping[str, Any], kind: str) -> Figure:
     )
     # A label looks the same in the figure of every kind.
     styles = dict(zip(result["labels"], label_styles(len(result["labels"])), strict=True))
-    for number, (name, measure) in enumerate(measures.items(), 1):
+    for number, name in enumerate(measures, 1):
         axes = figure.add_subplot(count, COLUMNS, number)
         for label in labels:
             if name in result["labels"][label][kind]:
                 _draw(axes, result["labels"][label][kind][name], label, styles[label])
-        axes.set_title(f"{name}\n{textwrap.fill(measure.meaning, 46)}", fontsize=7, color=INK, loc="left")
+        axes.set_title(f"{name}\n{textwrap.fill(meaning_in(result, name), 46)}", fontsize=7, color=INK, loc="left")
         axes.set_xlabel("temperature", fontsize=7, color=INK)
         plain_axes(axes)
+    if not measures:
+        figure.text(0.5, 0.5, "Nothing could be measured: there are no answers.", ha="center", fontsize=9, color=INK)
+        return figure
     handles, names = figure.axes[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 6), fontsize=8)
@@ -123,7 +123,7 @@ def overview_figure(result: Mapping[str, Any]) -> Figure:
             bounded = [(x, estimate) for x, estimate in estimates if estimate["low"] is not None]
             low, high = ([estimate[end] for _, estimate in bounded] for end in ("low", "high"))
             axes.vlines([x for x, _ in bounded], low, high, color=colour, linewidth=1.0, alpha=0.6)
-        axes.set_title(f"{name}\n{textwrap.fill(SHOWN[name].meaning, 46)}", fontsize=7, color=INK, loc="left")
+        axes.set_title(f"{name}\n{textwrap.fill(meaning_in(result, name), 46)}", fontsize=7, color=INK, loc="left")
         turned = len(labels) > 4 or max(map(len, labels)) > 8
         axes.set_xticks(range(len(labels)), labels, rotation=45 if turned else 0, ha="right" if turned else "center")
         axes.set_xlim(-0.3, len(labels) - 0.7)

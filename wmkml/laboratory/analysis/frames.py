@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from wmkml.laboratory.analysis.output_diversity import meaning_in
 from wmkml.measures.diversity_table import SHOWN
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def to_markdown(result: Mapping[str, Any]) -> str:
             if not any(name in labels[label][kind] for label in present):
                 continue
             cells = [estimate_text(labels[label][kind].get(name)) for label in present]
-            lines.append(f"| `{name}` | {measure.meaning} | {measure.direction} | {' | '.join(cells)} |")
+            lines.append(f"| `{name}` | {meaning_in(result, name)} | {measure.direction} | {' | '.join(cells)} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from wmkml.laboratory.analysis.answers import AnswerSet
 from wmkml.measures.diversity import CLUSTER_THRESHOLD, clusters
-from wmkml.measures.diversity_table import DIVERSITY, FACT_ACCURACY
+from wmkml.measures.diversity_table import DIVERSITY, FACT_ACCURACY, SHOWN
 from wmkml.measures.embeddings import why_not_measured
 from wmkml.measures.facts import fact_accuracy
 
@@ -76,9 +76,21 @@ def output_diversity(
     Returns:
         `{"labels": {LABEL: {KIND: {MEASURE: {"mean", "low", "high", "n", "by_temperature": {TEMPERATURE: {…}}}}}}}`,
         where the innermost has mean, low, high and n; temperatures ascend.  A measure that this language or installation
-        does not have also has `not_measured`, the reason.  `fact_accuracy` is there where answers are expected.
+        does not have also has `not_measured`, the reason.  `fact_accuracy` is there where answers are expected.  Beside
+        `labels` stand the `options`, as JSON has them.
     """
-    return {"labels": {label: _label(label, sets, options, on_measured) for label, sets in labelled.items()}}
+    chosen = options or DiversityOptions()
+    labels = {label: _label(label, sets, chosen, on_measured) for label, sets in labelled.items()}
+    return {"labels": labels, "options": asdict(chosen)}
+
+
+def meaning_in(result: Mapping[str, Any], name: str) -> str:
+    """What a measure is, in a few words, with the threshold that this result was made with."""
+    meaning = SHOWN[name].meaning
+    if name != "clusters":
+        return meaning
+    threshold = result.get("options", {}).get("cluster_threshold", CLUSTER_THRESHOLD)
+    return meaning.replace(f"{CLUSTER_THRESHOLD:g}", f"{threshold:g}")
 
 
 def measure_set(answer_set: AnswerSet, options: DiversityOptions | None = None) -> dict[str, float]:
@@ -117,9 +129,7 @@ def _resamples(count: int) -> NDArray[np.int64]:
     return np.random.default_rng(SEED).integers(count, size=(RESAMPLES, count))
 
 
-def _label(
-    label: str, sets: Sequence[AnswerSet], options: DiversityOptions | None, on_measured: OnMeasured
-) -> dict[str, Any]:
+def _label(label: str, sets: Sequence[AnswerSet], options: DiversityOptions, on_measured: OnMeasured) -> dict[str, Any]:
     measured: dict[str, list[tuple[AnswerSet, dict[str, float]]]] = {}
     for done, answer_set in enumerate(sets, 1):
         measured.setdefault(answer_set.kind, []).append((answer_set, measure_set(answer_set, options)))

@@ -26,10 +26,21 @@ def write_diversity(result: Mapping[str, Any], labelled: Mapping[str, Sequence[A
         },
     )
     files += save_figure(overview_figure(result), out / "output_diversity")
-    for number, kind in enumerate(kinds_of(result), 1):
-        name = re.sub(r"[^\w-]+", "_", kind).strip("_") or f"kind_{number}"
+    for kind, name in file_names(kinds_of(result)).items():
         files += save_figure(diversity_figure(result, kind), out / f"output_diversity_{name}")
     return files
+
+
+def file_names(kinds: Sequence[str]) -> dict[str, str]:
+    """A part of a file's name for each kind of prompts; no two are the same, on disks that know no upper case either."""
+    names: dict[str, str] = {}
+    for number, kind in enumerate(kinds, 1):
+        name = re.sub(r"[^\w-]+", "_", kind).strip("_") or f"kind_{number}"
+        taken = {other.lower() for other in names.values()}
+        while name.lower() in taken:
+            name = f"{name}_{number}"
+        names[kind] = name
+    return names
 
 
 def write_next_tokens(results: Results, out: Path) -> list[Path]:
