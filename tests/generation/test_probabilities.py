@@ -111,7 +111,9 @@ def test_drawn_tokens_follow_the_seed(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_token_is_chosen_and_the_model_goes_on(understudy: Speaker) -> None:
     reading = read_text(understudy, "Eine Katze", alternatives=4)
     choice = TokenChoice(understudy, reading, 6, Decoding(temperature=0.0))
-    lines = iter(["2", "2 1", "4 =und", "back", "+2", "frog", "99", "1 9", "+x", "help"])
+    window = understudy.window
+    long = "2 =" + "und " * window
+    lines = iter(["2", "2 1", "4 =und", "back", "+2", "frog", "99", "1 9", "+x", "help", "1 two", "+ abc", long])
     sentences: list[str] = []
     shown: list[str] = []
 
@@ -129,7 +131,14 @@ def test_a_token_is_chosen_and_the_model_goes_on(understudy: Speaker) -> None:
     assert shown[0].startswith(f"Eine{likeliest.text}") and len(shown[0]) > len(f"Eine{likeliest.text}")
     assert "und" in shown[1] and shown[2] == shown[0], "what was undone is as before"
     assert shown[3].startswith(shown[0]) and "".join(token.text for token in last.shown) == shown[3]
-    assert sum("`help` lists" in line for line in sentences) == 4
+    refusals = [line for line in sentences if "`help` lists" in line]
+    assert len(refusals) == 7 and not any("invalid literal" in line for line in refusals)
+    assert refusals[3:6] == [
+        f"{word} is no whole number. `help` lists what can be done." for word in ("x", "two", "abc")
+    ]
+    assert f"understudy reads {window}." in refusals[6] and len(last.tokens) < window, (
+        "nothing was read past its window"
+    )
     frame = to_frame([last])
     assert frame["part"].tolist()[:2] == ["text", "text"] and frame["part"].tolist()[-1] == "answer"
 

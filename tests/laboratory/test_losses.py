@@ -141,6 +141,19 @@ def test_a_loss_that_is_not_finite_is_shown_as_that(tmp_path: Path, capsys: pyte
     assert "1 are not finite" in capsys.readouterr().out
 
 
+def test_json_has_no_infinity_and_a_picture_keeps_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "losses.jsonl").write_text('{"step": 1, "loss": Infinity}\n{"step": 2, "loss": NaN}\n')
+    assert main(["loss", str(tmp_path), "--json", "-", "--png", str(tmp_path / "loss.v2")]) == 0
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    (series,) = json.loads(capsys.readouterr().out, parse_constant=refuse)["series"]
+    assert series["points"] == [{"step": 1, "loss": None}, {"step": 2, "loss": None}]
+    assert (series["last"], series["not_finite"]) == (None, 2)
+    assert {path.name for path in tmp_path.glob("loss.v2*")} == {"loss.v2.png", "loss.v2.svg"}
+
+
 def test_the_plot_falls_from_left_to_right(tmp_path: Path) -> None:
     plot = loss_plot(read_losses(of_run(tmp_path)), size=(60, 14))
     assert "\x1b" not in plot and "training" in plot and "held out" in plot

@@ -71,7 +71,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def summary(frame: DataFrame) -> dict[str, Any]:
-    """The losses of `read_losses` as JSON has them: every series with its points, first, last and lowest loss."""
+    """The losses of `read_losses` as JSON has them: every series with its points, first, last and lowest loss; null: no number."""
     series = []
     for (source, name), points in frame.groupby(["source", "series"], sort=False):
         losses = [loss for loss in points["loss"].tolist() if math.isfinite(loss)]
@@ -85,7 +85,7 @@ def summary(frame: DataFrame) -> dict[str, Any]:
                 "lowest": min(losses, default=None),
                 "not_finite": len(points) - len(losses),
                 "points": [
-                    {key: value for key, value in point.items() if value is not None}
+                    {key: value for key, value in point.items() if value is not None or key == "loss"}
                     for point in _plain(points.drop(columns=["source", "series"]))
                 ],
             }
@@ -96,6 +96,8 @@ def summary(frame: DataFrame) -> dict[str, Any]:
 def _plain(points: DataFrame) -> list[dict[str, Any]]:
     records = points.astype(object).where(points.notna(), None).to_dict("records")
     for record in records:
+        # JSON has no infinity: a loss that is no number is null there.
+        record |= {key: None for key, value in record.items() if isinstance(value, float) and not math.isfinite(value)}
         record["step"] = int(record["step"]) if float(record["step"]).is_integer() else record["step"]
         record["iteration"] = None if record["iteration"] is None else int(record["iteration"])
     return [{str(key): value for key, value in record.items()} for record in records]
@@ -160,7 +162,8 @@ def _write(arguments: argparse.Namespace, frame: DataFrame) -> None:
     if arguments.png is not None:
         arguments.png.parent.mkdir(parents=True, exist_ok=True)
         figure = loss_figure(frame, smooth=arguments.smooth, log=arguments.log, title=_title(frame))
-        for file in save_figure(figure, arguments.png.with_suffix("")):
+        path = arguments.png
+        for file in save_figure(figure, path.with_suffix("") if path.suffix.lower() in (".png", ".svg") else path):
             print(f"Written: {file}", file=sys.stderr)
     if arguments.csv is not None:
         frame.to_csv(arguments.csv, index=False)

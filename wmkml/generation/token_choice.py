@@ -62,6 +62,7 @@ class TokenChoice:
 
         Raises:
             IndexError: the position cannot be chosen.
+            ValueError: the text does not fit the model's window.
         """
         return self._replace_from(position, self._speaker.tokenizer.encode(text, add_special_tokens=False))
 
@@ -90,6 +91,10 @@ class TokenChoice:
 
     def _grow(self, draft: Draft, tokens: int) -> TextReading:
         room = self._speaker.window - len(draft.ids)
+        if room < 0:
+            raise ValueError(
+                f"That would be {len(draft.ids)} tokens; {self._speaker.label} reads {self._speaker.window}."
+            )
         ends = self._decoding.end_ids(self._speaker)
         ids, parts = list(draft.ids), list(draft.parts)
         if tokens and room > 0 and ids[-1] not in ends:
@@ -135,6 +140,12 @@ def choose_tokens(
             tell(f"{error} `help` lists what can be done.")
 
 
+def _whole_number(word: str) -> int:
+    if not word.isdecimal():
+        raise ValueError(f"{word} is no whole number.")
+    return int(word)
+
+
 def _obey(line: str, choice: TokenChoice, show: Callable[[TextReading], None], tell: Callable[[str], None]) -> None:
     word, _, rest = line.partition(" ")
     rest = rest.strip() if not rest.lstrip().startswith("=") else rest.lstrip()
@@ -146,7 +157,7 @@ def _obey(line: str, choice: TokenChoice, show: Callable[[TextReading], None], t
         show(choice.undo())
     elif word.startswith("+"):
         count = word[1:] or rest
-        show(choice.go_on(int(count) if count else 0))
+        show(choice.go_on(_whole_number(count) if count else 0))
     elif not word.isdecimal():
         raise ValueError(f"{word} is no position.")
     elif rest.startswith("="):
@@ -158,7 +169,7 @@ def _obey(line: str, choice: TokenChoice, show: Callable[[TextReading], None], t
             raise IndexError(f"There is no position {position}; there are {choice.first} to {len(tokens) - 1}.")
         others = tokens[position].alternatives
         if rest:
-            number = int(rest)
+            number = _whole_number(rest)
             if not 1 <= number <= len(others):
                 raise IndexError(f"There is no alternative {number} at {position}; there are 1 to {len(others)}.")
             show(choice.choose(position, others[number - 1].id))
