@@ -274,6 +274,7 @@ def test_dry_run_tells_programs_what_would_be_trained(
         ("a # b\n", ["--answer-column", "text"], "give --prompt-column or --prompt-template too"),
         ("a # b\n", ["--prompt-column", "a", "--prompt-template", "{a}"], "not both"),
         ("a # b\n", ["--json", "nowhere/x.json"], "--json: there is no folder nowhere"),
+        ("a # b\n", ["--json", "/"], "--json: / is a folder; name a file"),
         ("a # [INST]\nb # <s>\n", [], "line 1: chat markup [INST] in the answer"),
     ],
 )

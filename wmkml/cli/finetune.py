@@ -61,7 +61,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"Training failed: {error}", file=sys.stderr)
         return 1
     except MergeError as error:
-        print(f"It was trained, and cannot be merged: {error}", file=sys.stderr)
+        print(f"It was trained, and cannot be merged: {error}\nThe adapter is in {arguments.out}.", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"{error.filename or arguments.out}: {error.strerror or error}.", file=sys.stderr)
@@ -156,4 +156,9 @@ def _write_json(target: str, record: dict[str, Any]) -> None:
     if target == "-":
         print(json.dumps(record, ensure_ascii=False))
     elif target:
-        Path(target).write_text(json.dumps(record, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+        text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
+        try:
+            Path(target).write_text(text, encoding="utf-8")
+        except OSError as error:
+            # A full disk's error names no file.
+            raise OSError(error.errno, f"cannot be written: {error.strerror}", target) from None

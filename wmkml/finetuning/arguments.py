@@ -204,6 +204,8 @@ def problem_of(arguments: argparse.Namespace) -> str:
     """What can be told of the arguments before anything is imported; empty: nothing."""
     if arguments.json not in ("", "-") and not Path(arguments.json).absolute().parent.is_dir():
         return f"--json: there is no folder {Path(arguments.json).parent}."
+    if arguments.json not in ("", "-") and Path(arguments.json).is_dir():
+        return f"--json: {arguments.json} is a folder; name a file."
     if arguments.example is None:
         if not arguments.data:
             return "--data FILE names what is learned; --example spells brings its own."

@@ -113,6 +113,7 @@ def preparation_record(preparation: Preparation, prediction: Prediction) -> dict
                 "weights": round(memory.weights / GIB, 3),
                 "training": round(memory.training / GIB, 3),
                 "activations": round(memory.activations / GIB, 3),
+                "merging": round(memory.merging / GIB, 3),
             },
             "available_gib": round(prediction.available / GIB, 3),
             "minutes": None if prediction.seconds is None else round(prediction.seconds / 60, 3),

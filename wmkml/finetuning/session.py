@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -289,6 +290,7 @@ class NoticeWatcher(NullWatcher):
 def merge_adapter_in_place(base: Path, folder: Path) -> None:
     """Put the merged model's files into the finetune's folder, in place of its adapter's."""
     merged = folder / ".merged"
+    shutil.rmtree(merged, ignore_errors=True)  # of a merge that was killed, after which --resume came here
     merge_adapter(base, folder, merged)
     for path in merged.iterdir():
         path.replace(folder / path.name)

@@ -61,7 +61,8 @@ def prediction_lines(prediction: Prediction, device: str) -> list[str]:
     lines = [
         f"Memory of the {device} at its peak: about {_gib(memory.total)} of {_gib(prediction.available)} that are free "
         f"(process {_gib(memory.process)}, weights {_gib(memory.weights)}, what is trained {_gib(memory.training)}, "
-        f"activations {_gib(memory.activations)})"
+        f"activations {_gib(memory.activations)}"
+        + (f", or {_gib(memory.merging)} of merging when it is over)" if memory.merging else ")")
     ]
     if prediction.seconds is not None:
         lines.append(
