@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from wmkml.dialogue.chat_template import Message, prompt_ids
+from wmkml.models.recommendations import without_recommendations
 from wmkml.training.base_model import window_of
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ class ModelAnswers:
         pad = self._ends[0]
         rows = [[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
         mask = [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-        with torch.autocast(device.type, dtype=self._autocast, enabled=self._autocast is not None):
+        autocast = torch.autocast(device.type, dtype=self._autocast, enabled=self._autocast is not None)
+        with autocast, without_recommendations(self._model):
             out = self._model.generate(
                 input_ids=torch.tensor(rows, device=device),
                 attention_mask=torch.tensor(mask, device=device),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from wmkml.engine.text import Detokenizer, StopStrings
 from wmkml.generation.decoding import Decoding
+from wmkml.models.recommendations import without_recommendations
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +76,12 @@ def continue_ids(
     inputs = torch.tensor([list(ids)], device=speaker.device)
     settings = decoding.settings(speaker, max_tokens or decoding.max_tokens)
     devices = [speaker.device] if speaker.device.type == "cuda" else []
-    with torch.random.fork_rng(devices), torch.inference_mode(), speaker.active() as network:
+    with (
+        torch.random.fork_rng(devices),
+        torch.inference_mode(),
+        speaker.active() as network,
+        without_recommendations(network),
+    ):
         torch.manual_seed(decoding.seed)
         out = network.generate(
             input_ids=inputs,
