@@ -104,12 +104,24 @@ def test_somebody_who_writes_of_harming_themselves_is_offered_help_and_nobody_el
     assert not any(pair["prompt"] == DESPAIR for pair in cluster.pairs("echo"))
     # Inference sends OSC of visitors' prompts alone.
     requests = cluster.stand_in_state()["requests"]
-    audiences = {request["audience"] for request in requests if request["messages"][-1]["content"] == DESPAIR}
+    audiences = {request["audience"] for request in requests if _last(request) == DESPAIR}
     assert audiences == {"api"}
+    # Nor is an answer that a room hears generated with them.
+    cluster.chat("Und dann?", station="d")
+    requests = cluster.stand_in_state()["requests"]
+    [asked] = [request for request in requests if request["audience"] == "visitor" and _last(request) == "Und dann?"]
+    assert [message["content"] for message in asked["messages"] if message["role"] == "user"] == [
+        "Ich sterbe vor Lachen",
+        "Und dann?",
+    ]
     card = cluster.owner.post("/card", json={"station": "d"}).text
     assert "Lachen" in card and "Xylophonquappe" not in card
     assert cluster.owner.post("/card", json={"station": "e"}).status_code == 409
     assert "Xylophonquappe" not in cluster.log.read_text(encoding="utf-8")
+
+
+def _last(request: dict[str, Any]) -> str:
+    return str(request["messages"][-1]["content"])
 
 
 def _until_response(events: Iterator[httpx_sse.ServerSentEvent]) -> Iterator[httpx_sse.ServerSentEvent]:

@@ -150,7 +150,9 @@ class Chat:
             visible = VisibleTokens(self._safeguards.visitor)
             adapter = ""
             try:
-                messages = conversation_messages(self._settings.inference, run, question.station, question.prompt)
+                messages = conversation_messages(
+                    self._settings.inference, run, self._safeguards, question.station, question.prompt
+                )
                 async with self._client.stream(self._request(question, iteration, messages)) as stream:
                     emit(ChatStart(iteration=iteration, restarted=started, help=help_line))
                     outlet.answer_begins(iteration, started)
