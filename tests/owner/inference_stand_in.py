@@ -13,6 +13,7 @@ import json
 import math
 import os
 import time
+import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -173,7 +174,10 @@ async def _streamed(stand_in: InferenceStandIn, request: CompletionRequest) -> A
     stand_in.under_way += 1
     finished = False
     try:
-        for number, word in enumerate(stand_in.words):
+        words = stand_in.words
+        if request.audience == "autopsy":  # which asks on from a place, and for one token
+            words = words[len(request.answer_ids or ()) :][: request.max_tokens]
+        for number, word in enumerate(words):
             if number == 3 and stand_in.break_next:
                 stand_in.break_next = False
                 os._exit(1)
@@ -182,7 +186,13 @@ async def _streamed(stand_in: InferenceStandIn, request: CompletionRequest) -> A
             top = [_entry(*alternative) for alternative in [*stand_in.alternatives, [word, math.exp(entry["logprob"])]]]
             top.sort(key=lambda token: -token["logprob"])
             entry["top_logprobs"] = top[: request.top_logprobs or 0]
-            choice = {"index": 0, "delta": {"content": word}, "logprobs": {"content": [entry]}}
+            finish = "length" if number == len(words) - 1 else None
+            choice = {
+                "index": 0,
+                "delta": {"content": word},
+                "logprobs": {"content": [entry]},
+                "finish_reason": finish,
+            }
             yield f"data: {json.dumps({'system_fingerprint': _fingerprint(request.model), 'choices': [choice]})}\n\n"
         finished = True
         yield "data: [DONE]\n\n"
@@ -196,7 +206,14 @@ def _fingerprint(model: str) -> str:
 
 
 def _entry(text: str, probability: float = 0.5) -> dict[str, Any]:
-    return {"token": text, "logprob": math.log(probability), "bytes": None, "top_logprobs": [], "entropy": ENTROPY}
+    return {
+        "id": zlib.crc32(text.encode()) >> 1,
+        "token": text,
+        "logprob": math.log(probability),
+        "bytes": None,
+        "top_logprobs": [],
+        "entropy": ENTROPY,
+    }
 
 
 def _error(status: int, code: str, message: str) -> JSONResponse:

@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import httpx_sse
 import pytest
 
 from tests.owner.owner_cluster import OwnerCluster, started_cluster
 from tests.waiting import until
+from wmkml.access.pin import load_pin
 
 pytestmark = pytest.mark.process
 
@@ -26,9 +28,9 @@ def strict_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnerCl
     folder = tmp_path_factory.mktemp("strict")
     (folder / "words").mkdir()
     (folder / "words" / "de.yaml").write_text(LIST, encoding="utf-8")
-    help_line = {"decency.help_line": HELP}
+    more = {"decency.help_line": HELP, "general.autopsy": True}
     switches = {f"decency.{place}": True for place in ("visitor", "stage", "card", "training")}
-    with started_cluster(folder, **switches, **help_line) as cluster:
+    with started_cluster(folder, **switches, **more) as cluster:
         cluster.behave(words=ANSWER, alternatives=[["pe", 0.2], ["penkopf", 0.1]])
         cluster.begin()
         yield cluster
@@ -118,6 +120,43 @@ def test_somebody_who_writes_of_harming_themselves_is_offered_help_and_nobody_el
     assert "Lachen" in card and "Xylophonquappe" not in card
     assert cluster.owner.post("/card", json={"station": "e"}).status_code == 409
     assert "Xylophonquappe" not in cluster.log.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("reader", ["visitor", "stage", "operator"])
+def test_the_autopsy_shows_everybody_what_they_may_read(strict_cluster: OwnerCluster, reader: str) -> None:
+    cluster = strict_cluster
+    if cluster.state()["phase"] != "last_words":
+        with httpx.Client(base_url=cluster.owner.base_url) as desk:
+            assert desk.post("/desk/login", json={"pin": load_pin(cluster.paths)}).status_code == 200
+            assert desk.post("/desk/last_words").status_code == 200
+        cluster.until_phase("last_words")
+    headers = {"visitor": {}, "stage": {"X-Key": cluster.keys.stage}, "operator": {"X-Key": cluster.keys.operator}}
+    raw = reader == "operator"
+
+    def answer_tokens(**body: Any) -> list[dict[str, Any]]:
+        body = {"prompt": "Wer?", "iterations": [-1]} | body
+        reply = cluster.owner.post("/autopsy/answers", json=body, headers=headers[reader])
+        assert reply.status_code == 200, reply.text
+        events = [json.loads(line[6:]) for line in reply.text.splitlines() if line.startswith("data: ")]
+        return [event for event in events if "likeliest" in event]
+
+    def candidates(before: list[int]) -> list[str]:
+        body = {"prompt": "Wer?", "answer_ids": before}
+        reply = cluster.owner.post("/autopsy/next", json=body, headers=headers[reader])
+        assert reply.status_code == 200, reply.text
+        return [token["text"] for token in reply.json()["selves"][0]["likeliest"]]
+
+    tokens = answer_tokens()
+    ids = [token["id"] for token in tokens]
+    assert len(set(ids)) == len(ANSWER)  # which stay: a fork goes on from them
+    assert "".join(token["text"] for token in tokens) == ("".join(ANSWER) if raw else "Du …, ein Haus.")
+    assert raw == ("uappenkopf" in json.dumps(tokens) or "penkopf" in json.dumps(tokens))
+    # A fork in the middle of an entry completes none, and a place there does not name what would.
+    assert "".join(token["text"] for token in answer_tokens(answer_ids=ids[:3])) == (
+        "kopf, ein Haus." if raw else ", ein Haus."
+    )
+    assert candidates(ids[:2]) == ["pen", "pe", "penkopf"] if raw else ["pen", "pe", "…"]
+    assert candidates(ids[:3])[0] == ("kopf" if raw else "…")
 
 
 def _last(request: dict[str, Any]) -> str:

@@ -78,7 +78,10 @@ class CandidateToken(Message):
 
 
 class AutopsyToken(Message):
-    """A token of a self's answer; `entropy` in nats, over `likeliest` (20) and one rest bucket."""
+    """A token of a self's answer; `entropy` in nats, over `likeliest` (20) and one rest bucket.
+
+    Where words are held back (docs/decency.md), `likeliest` is empty.
+    """
 
     iteration: int
     id: int

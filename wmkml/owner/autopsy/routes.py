@@ -9,13 +9,16 @@ from contextlib import aclosing
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 
+from wmkml.access.keys import key_matches
+from wmkml.decency.word_filter import WordFilter
+from wmkml.owner.autopsy.filtered_selves import FilteredSelves, TokenTexts
 from wmkml.owner.autopsy.live_selves import LiveSelves
 from wmkml.owner.autopsy.questions import AutopsyEvent, answers, next_tokens
 from wmkml.owner.autopsy.selves import Selves
 from wmkml.owner.context import OwnerContext
 from wmkml.owner.events.event_hub import format_event
 from wmkml.owner.events.kept_alive import kept_alive
-from wmkml.owner.http.http_requests import read, require_key
+from wmkml.owner.http.http_requests import key_of, read, require_key
 from wmkml.owner.http.page_routes import page_response
 from wmkml.owner.http.stage_access import may_see_stage, redirect_without_key
 from wmkml.protocol.autopsy import (
@@ -106,17 +109,26 @@ def add_autopsy(app: FastAPI, owner: OwnerContext, session_valid: Callable[[str 
     """Add the routes for the run under way.
 
     They need the stage's or operator's key, or a session of the desk (`GET /desk/autopsy`); with `general.autopsy` nothing,
-    while the last words are spoken.
+    while the last words are spoken.  Whoever comes without is shown what a visitor may read, the stage's key opens what the
+    stage may show, and the operator reads the words as they were.
     """
+    texts = TokenTexts()
 
     def may_ask(request: Request) -> bool:
         return owner.autopsy_open or may_see_stage(request, owner.keys) or session_valid(request.cookies.get(COOKIE))
+
+    def words_for(request: Request) -> WordFilter:
+        if key_matches(key_of(request), owner.keys.operator) or session_valid(request.cookies.get(COOKIE)):
+            return WordFilter(())
+        return owner.safeguards.events if may_see_stage(request, owner.keys) else owner.safeguards.visitor
 
     async def selves_for(request: Request) -> Selves:
         if not may_ask(request):
             require_key(request, "stage or the operator", owner.keys.stage, owner.keys.operator)
         owner.opening.require_answers()
-        return LiveSelves(owner, owner.require_lifecycle().run)
+        selves = LiveSelves(owner, owner.require_lifecycle().run)
+        words = words_for(request)
+        return FilteredSelves(selves, words, texts) if words else selves
 
     def page(request: Request) -> Response:
         if "key" in request.query_params:
