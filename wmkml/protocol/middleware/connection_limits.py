@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from typing import Any
+from typing import Protocol as TypingProtocol
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
@@ -37,6 +38,13 @@ TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-Afte
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
+class WaitingConnection(TypingProtocol):
+    """One that may be closed for another while it is without a request."""
+
+    def give_way(self) -> None:
+        """Close it, and count it no longer."""
+
+
 class ConnectionLimits:
     """The connections of one service, counted."""
 
@@ -58,7 +66,7 @@ class ConnectionLimits:
         self.most_of_address = most_of_address or self.most
         self.header_seconds, self.stalled_seconds = header_seconds, stalled_seconds
         self._of_address: Counter[str] = Counter()
-        self._idle: dict[_LimitedProtocol, None] = {}
+        self._idle: dict[WaitingConnection, None] = {}
         """Connections without a request, the one that has been so for longest first."""
         self.count = 0
 
@@ -74,7 +82,7 @@ class ConnectionLimits:
         self._of_address[address] += 1
         return True
 
-    def set_idle(self, connection: _LimitedProtocol, idle: bool) -> None:
+    def set_idle(self, connection: WaitingConnection, idle: bool) -> None:
         """Note that a connection is without a request from now on, or no longer."""
         self._idle.pop(connection, None)
         if idle:
