@@ -20,7 +20,7 @@ from wmkml.laboratory.experiment import ExperimentRefusedError
 from wmkml.laboratory.progress import Progress
 from wmkml.laboratory.report import Outcome, read_lines
 from wmkml.laboratory.reproductions import gaussian, lineages, regression
-from wmkml.laboratory.reproductions.claims import CLAIMS, PaperClaim, at_end, judge_claim, mean_left
+from wmkml.laboratory.reproductions.claims import CLAIMS, PaperClaim, at_end, judge, judge_claim, left_of, mean_left
 from wmkml.laboratory.reproductions.lineages import CONDITIONS, LineageOptions, conditions_of, experiment_of
 from wmkml.laboratory.reproductions.table import ARITHMETIC, REPRODUCTIONS, reproduce, write_result
 from wmkml.laboratory.runner import is_finished
@@ -118,6 +118,114 @@ def test_a_claim_without_numbers_is_open() -> None:
     claim = PaperClaim("text", "paper", mean_left("a", "facts"), mean_left("a", "ended"))
     finding = judge_claim(claim, {"a": outcome(1.5)})
     assert (finding.observed, finding.holds) == ("not measured", None)
+
+
+World = dict[str, dict[str, tuple[float, ...]]]
+"""By condition and measure: what the untouched model and each generation had."""
+
+AS_THE_PAPERS_SAY: dict[str, World] = {
+    "replace-accumulate-subsample": {
+        "accumulate": {"human_loss": (0.4, 0.42, 0.45)},
+        "subsample": {"human_loss": (0.4, 0.5, 0.6)},
+        "replace": {"human_loss": (0.4, 0.7, 0.9)},
+    },
+    "human-share": {
+        "10 % human": {"human_loss": (0.4, 0.5, 0.6), "facts": (0.9, 0.8, 0.7)},
+        "replace": {"human_loss": (0.4, 0.6, 0.9), "facts": (0.9, 0.6, 0.3)},
+    },
+    "decoding": {
+        "temperature 1": {"distinct_2": (0.8, 0.75, 0.7)},
+        "temperature 0.7": {"distinct_2": (0.8, 0.6, 0.5)},
+        "top-p 0.9": {"distinct_2": (0.8, 0.55, 0.5)},
+        "5 beams": {"distinct_2": (0.8, 0.3, 0.2)},
+    },
+    # Meanings are the smaller number here, and yet more is left of them.
+    "order": {
+        "temperature 0.7": {
+            "distinct_2": (0.8, 0.6, 0.4),
+            "distinct_frames": (0.9, 0.7, 0.5),
+            "meaning_spread": (0.3, 0.29, 0.28),
+        }
+    },
+    "facts-first": {
+        "temperature 0.7": {"facts": (0.9, 0.5, 0.2), "ended": (0.5, 0.48, 0.45), "real_words": (1.0, 0.99, 0.98)}
+    },
+}
+"""One world for each reproduction, written from the papers' sentences and not from the claims."""
+
+AGAINST_THE_PAPERS: dict[str, World] = {
+    "replace-accumulate-subsample": {
+        "accumulate": {"human_loss": (0.4, 0.7, 0.9)},
+        "subsample": {"human_loss": (0.4, 0.5, 0.6)},
+        "replace": {"human_loss": (0.4, 0.42, 0.45)},
+    },
+    "human-share": {
+        "10 % human": {"human_loss": (0.4, 0.6, 0.9), "facts": (0.9, 0.6, 0.3)},
+        "replace": {"human_loss": (0.4, 0.5, 0.6), "facts": (0.9, 0.8, 0.7)},
+    },
+    "decoding": {
+        "temperature 1": {"distinct_2": (0.8, 0.3, 0.2)},
+        "temperature 0.7": {"distinct_2": (0.8, 0.6, 0.5)},
+        "top-p 0.9": {"distinct_2": (0.8, 0.55, 0.5)},
+        "5 beams": {"distinct_2": (0.8, 0.75, 0.7)},
+    },
+    "order": {
+        "temperature 0.7": {
+            "distinct_2": (0.8, 0.78, 0.76),
+            "distinct_frames": (0.9, 0.88, 0.86),
+            "meaning_spread": (0.3, 0.2, 0.1),
+        }
+    },
+    "facts-first": {
+        "temperature 0.7": {"facts": (0.9, 0.89, 0.88), "ended": (0.5, 0.3, 0.1), "real_words": (1.0, 0.8, 0.5)}
+    },
+}
+
+
+def lineages_of(world: World) -> dict[str, Outcome]:
+    """Three seeds of each condition; what seeds share does not matter, since they are compared one by one."""
+    played = {}
+    for condition, curves in world.items():
+        lines: dict[int, list[dict[str, Any]]] = {}
+        for seed in (1, 2, 3):
+            generations = range(len(next(iter(curves.values()))))
+            lines[seed] = [
+                {"iteration": k - 1, **{name: curve[k] * (1 + seed / 100) for name, curve in curves.items()}}
+                for k in generations
+            ]
+        played[condition] = Outcome("test", lines)
+    return played
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_every_claim_is_borne_out_by_a_world_as_the_papers_say_and_by_no_other(name: str) -> None:
+    for worlds, verdict in ((AS_THE_PAPERS_SAY, True), (AGAINST_THE_PAPERS, False)):
+        result = judge(name, lineages_of(worlds[name]), "en")
+        verdicts = {finding.claim: finding.holds for finding in result.findings}
+        assert verdicts == {claim.text: verdict for claim in CLAIMS[name].claims}
+    # One seed alone decides nothing.
+    alone = {
+        condition: Outcome("test", {1: played.lines[1]})
+        for condition, played in lineages_of(AS_THE_PAPERS_SAY[name]).items()
+    }
+    assert {finding.holds for finding in judge(name, alone, "en").findings} == {None}
+
+
+def test_ways_of_drawing_are_ranked_from_the_soonest() -> None:
+    (note,) = judge("decoding", lineages_of(AS_THE_PAPERS_SAY["decoding"]), "en").notes
+    assert note.endswith("5 beams (31.2 %), top-p 0.9 (65.6 %), temperature 0.7 (68.8 %), temperature 1 (90.6 %).")
+
+
+def test_what_is_left_is_reckoned_as_by_hand() -> None:
+    lines: list[dict[str, Any]] = [{"iteration": k, "facts": value} for k, value in enumerate((0.8, 0.6, 0.2), -1)]
+    assert at_end("a", "facts").value(lines) == 0.2
+    assert left_of("a", "facts").value(lines) == pytest.approx(0.2 / 0.8)
+    assert mean_left("a", "facts").value(lines) == pytest.approx((0.6 + 0.2) / 2 / 0.8)
+    gap = [lines[0], {"iteration": 0}, lines[2]]
+    assert mean_left("a", "facts").value(gap) == pytest.approx(0.25), "a generation that was not measured is left out"
+    for quantity in (left_of("a", "facts"), mean_left("a", "facts")):
+        assert quantity.value([{"iteration": -1, "facts": 0.0}, lines[1]]) is None, "of nothing no share is left"
+        assert quantity.value([lines[0], {"iteration": 0}]) is None and quantity.value([]) is None
 
 
 def test_every_name_of_the_command_is_a_reproduction() -> None:
