@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from wmkml.__main__ import main
 from wmkml.cli import collapse
 from wmkml.config import UNDERSTUDY, Settings, load_settings
 from wmkml.config.paths import PROJECT, paths_of
 from wmkml.laboratory.experiment import ExperimentRefusedError
+from wmkml.laboratory.memory import memory_problem
 from wmkml.laboratory.progress import Progress
 from wmkml.laboratory.report import Outcome, read_lines
 from wmkml.laboratory.reproductions import gaussian, lineages, regression
@@ -352,6 +354,34 @@ def test_a_folder_that_another_program_plays_in_is_refused(played: dict[str, Any
     folder = experiment_of("temperature 0.7", options).out
     with lineages.held(folder), pytest.raises(ExperimentRefusedError, match="being played by another program"):
         asyncio.run(lineages.reproduce_lineages("facts-first", options, Progress()))
+
+
+def test_an_experiment_that_does_not_fit_is_refused_before_it_is_begun(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wmkml.laboratory.memory.free_gib", lambda device: 0.1)
+    for more in ([], ["--reproduce", "order"]):
+        words = ["--model", "understudy", "--device", "cpu", "--out", str(tmp_path / "out"), *more]
+        assert main(["collapse", *words]) == 2
+        err = capsys.readouterr().err
+        assert "needs about 0.5 GiB of memory" in err and "0.1 are free on cpu" in err and "Traceback" not in err
+        assert not (tmp_path / "out").exists()
+
+
+def test_two_copies_of_the_weights_are_reckoned(tmp_path: Path) -> None:
+    header = json.dumps(
+        {"weight": {"dtype": "BF16", "shape": [1 << 15, 1 << 15], "data_offsets": [0, 1 << 31]}}
+    ).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    settings = load_settings(None, model=str(tmp_path))
+    assert "(weights that answer 4.0, weights that are trained 4.0)" in memory_problem(settings, tmp_path, cpu, 8.4)
+    assert memory_problem(settings, tmp_path, cpu, 8.6) == ""
+    half = load_settings(None, model=str(tmp_path), overrides={"inference.dtype": "bfloat16"})
+    assert "(weights that answer 2.0, weights that are trained 4.0)" in memory_problem(half, tmp_path, cpu, 6.4)
+    # On a GPU the trainer may quantize its copy: only what cannot fit at all is refused.
+    assert memory_problem(settings, tmp_path, cuda, 2.6) == ""
+    assert "are free on cuda" in memory_problem(settings, tmp_path, cuda, 2.5)
 
 
 HUMAN = "tests/fixtures/human.csv"

@@ -116,6 +116,27 @@ def test_a_revision_is_fetched_by_its_name(hub: HubStandIn, folder: Path) -> Non
         download("org/tiny", folder.with_name("other"), endpoint=hub.url, report=lambda _: None, revision="step2000")
 
 
+def test_what_is_refused_before_the_weights_fetches_none_of_them(hub: HubStandIn, folder: Path) -> None:
+    class TooLargeError(Exception):
+        pass
+
+    asked: list[int] = []
+
+    def refuse(size: int) -> None:
+        asked.append(size)
+        assert (folder / "config.json").is_file() and (folder / "tokenizer.json").is_file()
+        raise TooLargeError
+
+    with pytest.raises(TooLargeError):
+        download("org/tiny", folder, endpoint=hub.url, report=lambda _: None, before_weights=refuse)
+    assert asked == [sum(map(len, SHARDS.values()))] and not is_complete(folder)
+    assert [hub.fetched(name) for name in SHARDS] == [[], []]
+    download("org/tiny", folder, endpoint=hub.url, report=lambda _: None, before_weights=asked.append)
+    assert len(asked) == 2 and is_complete(folder)
+    download("org/tiny", folder, endpoint=hub.url, report=lambda _: None, before_weights=refuse)
+    assert len(asked) == 2, "what is here needs no reckoning"
+
+
 def test_an_adapter_alone_is_fetched_whole(hub: HubStandIn, folder: Path) -> None:
     hub.files = {"adapter_config.json": b"{}", "adapter_model.safetensors": shard(4, 1), "README.md": b"# hello"}
     download("org/tiny", folder, endpoint=hub.url, report=lambda _: None)

@@ -163,9 +163,9 @@ def _analyse_models(arguments: argparse.Namespace, progress: Progress) -> int:
     from wmkml.laboratory.analysis.next_token.measuring import NextTokenOptions
     from wmkml.models.devices import find_device
 
-    sources = _sources(arguments, progress)
     device = find_device(arguments.device)
     dtype = choose_dtype(arguments.dtype, device)
+    sources = _sources(arguments, device, dtype, progress)
     asked = _prompts(arguments)
     options = _making_options(arguments, device)
     # All that can be refused is refused before the first model is loaded.
@@ -298,9 +298,12 @@ def _report(
     return 0
 
 
-def _sources(arguments: argparse.Namespace, progress: Progress) -> list[ModelSource]:
+def _sources(
+    arguments: argparse.Namespace, device: torch.device, dtype: torch.dtype, progress: Progress
+) -> list[ModelSource]:
     from wmkml.config import load_settings
     from wmkml.config.paths import PROJECT
+    from wmkml.laboratory.analysis.loading import check_memory_before_download
     from wmkml.laboratory.analysis.sources import SourceOptions, resolve_sources
     from wmkml.models.download import download
 
@@ -310,7 +313,12 @@ def _sources(arguments: argparse.Namespace, progress: Progress) -> list[ModelSou
     def fetch(name: str, revision: str, folder: Path) -> None:
         progress.print_line(f"{name} is not here; fetching it into {folder}.")
         token = general.hf_token.get_secret_value()
-        download(name, folder, token, report=progress.print_line, revision=revision or "main")
+
+        def reckon(weight_bytes: int) -> None:
+            check_memory_before_download(folder, weight_bytes, device, dtype)
+
+        report = progress.print_line
+        download(name, folder, token, report=report, revision=revision or "main", before_weights=reckon)
 
     options = SourceOptions(PROJECT / general.models_folder, PROJECT, arguments.base, fetch)
     labels = arguments.labels.split(",") if arguments.labels else []

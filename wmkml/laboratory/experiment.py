@@ -19,6 +19,7 @@ from wmkml.config import UNDERSTUDY, Settings
 from wmkml.config.paths import SHIPPED_PANEL
 from wmkml.corpora import list_datasets, read_dataset
 from wmkml.laboratory.human import HumanTextError, read_human_pairs
+from wmkml.laboratory.memory import memory_problem
 from wmkml.measures.panel.prompts import PanelFileError, PanelPrompt, panel_prompts, with_persistent
 from wmkml.models.devices import AUTO, DeviceMissingError, find_device
 from wmkml.policy.pair_selection import Keeping
@@ -252,13 +253,15 @@ def check_experiment(experiment: Experiment, *, resume: bool) -> None:
                 "Divide them."
             )
     try:
-        find_device(experiment.device)
+        device = find_device(experiment.device)
     except DeviceMissingError as error:
         raise ExperimentRefusedError(str(error)) from None
     if not (experiment.model / "config.json").is_file():
         raise ExperimentRefusedError(
             f"{experiment.model} holds no model (no config.json). Fetch it with `python -m wmkml download`."
         )
+    if problem := memory_problem(experiment.settings, experiment.model, device):
+        raise ExperimentRefusedError(problem)
     if VISITOR_PROFILES[experiment.visitors].all_languages and len(experiment.station_languages) == 1:
         raise ExperimentRefusedError(
             f"--visitors {experiment.visitors}: inference.system_prompts holds no language beside {experiment.language}."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from wmkml.system.memory import available_gib
+
 if TYPE_CHECKING:
     import torch
 
@@ -55,3 +57,12 @@ def find_device(name: str) -> torch.device:
         have = ["cpu", *(f"cuda:{index}" for index in range(gpus)), *(["mps"] if present["mps"] else [])]
         raise DeviceMissingError(f"--device: torch sees no {name} on this machine; it has {', '.join(have)}.")
     return device
+
+
+def free_gib(device: torch.device) -> float | None:
+    """The memory in GiB that is free on a device; None where the system does not say."""
+    import torch
+
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0] / 2**30)
+    return available_gib()

@@ -75,6 +75,7 @@ class _Download:
     progress_seconds: float
     max_failures: int
     revision: str
+    before_weights: Callable[[int], None]
 
     def part(self, file: _File) -> Path:
         """Where an incomplete file is; the name holds the checksum, so that no other version's part is resumed."""
@@ -111,6 +112,7 @@ def download(
     progress_seconds: float = 5.0,
     max_failures: int = 5,
     revision: str = "main",
+    before_weights: Callable[[int], None] = lambda size: None,
 ) -> Path:
     """Download a model into `folder`, and return the folder.  Files that are complete and current are kept.
 
@@ -124,13 +126,17 @@ def download(
         progress_seconds: seconds between two lines of progress.
         max_failures: how many attempts in a row may fail without a byte before the download is given up.
         revision: the branch, tag or commit.
+        before_weights: called with the size in bytes of all weights, once all other files are in place and before any of the
+            weights is fetched that is missing.  What it raises ends the download.
 
     Raises:
         DownloadError: no such model, gated, no network, disk full, a repository without a usable model, a damaged file.
     """
     hub = (endpoint or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
     token = token or get_token() or ""
-    job = _Download(model_id, hub, token, folder, report, progress or report, progress_seconds, max_failures, revision)
+    job = _Download(
+        model_id, hub, token, folder, report, progress or report, progress_seconds, max_failures, revision, before_weights
+    )
     try:
         commit, files = _list_files(job)
         folder.mkdir(parents=True, exist_ok=True)
@@ -202,7 +208,11 @@ def _fetch_all(job: _Download, commit: str, files: list[_File]) -> None:
         so_far = f", {_size(present)} of it already here" if present else ""
         job.report(f"Fetching {len(missing)} files of {job.model_id} from {job.hub}: {_size(total)}{so_far}.")
     meter = _ProgressMeter(total, present, job.progress, job.progress_seconds)
+    weights = [file for file in files if file.name.endswith(".safetensors")]
+    first_weights = next((file for file in missing if file in weights), None)
     for file in missing:
+        if file is first_weights:
+            job.before_weights(sum(file.size for file in weights))
         part = job.part(file)
         _fetch(hf_hub_url(job.model_id, file.name, revision=commit, endpoint=job.hub), file, job, meter)
         if not _matches_checksum(part, file, job):

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.engine.random_model import make_adapter, make_model
+from tests.models.hub_stand_in import HubStandIn, serve
 from wmkml.__main__ import main
 from wmkml.adapters.files import WEIGHTS_FILE, sha256_of
 from wmkml.config import load_settings
@@ -19,6 +20,7 @@ from wmkml.laboratory.analysis import making
 from wmkml.laboratory.analysis.answers import read_answers
 from wmkml.laboratory.analysis.loading import (
     MemoryShortError,
+    check_memory_before_download,
     check_memory_of,
     load_any_tokenizer,
     model_window,
@@ -136,6 +138,52 @@ def test_memory_is_reckoned_before_anything_is_loaded(model: Path) -> None:
     with pytest.raises(MemoryShortError):
         check_memory_of([source], CPU, torch.float32, tokens=1024, cached_tokens=10**7, available=2.0)
     assert model_window(model) == 512
+
+
+def test_a_model_of_the_hub_that_does_not_fit_is_not_fetched(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wmkml.config import paths
+    from wmkml.laboratory.analysis import loading
+
+    shape = {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "vocab_size": 100,
+        "torch_dtype": "bfloat16",
+    }
+    weights = bytes(3 << 20)
+    hub = HubStandIn({"config.json": json.dumps(shape).encode(), "tokenizer.json": b"{}", "model.safetensors": weights})
+    server = serve(hub)
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    monkeypatch.setattr(paths, "PROJECT", tmp_path)
+    monkeypatch.setattr(loading, "free_gib", lambda device: 0.1)
+    corpus = tmp_path / "c.txt"
+    corpus.write_text("The house is old.", encoding="utf-8")
+    try:
+        assert main(["analyse", "org/tiny", "--corpus", str(corpus), "--device", "cpu"]) == 2
+    finally:
+        hub.closing.set()
+        server.shutdown()
+        server.server_close()
+    captured = capsys.readouterr()
+    assert "org--tiny needs about" in captured.err and "0.1 are free on cpu" in captured.err
+    assert len(hub.fetched("config.json")) == 1 and hub.fetched("model.safetensors") == []
+
+
+@pytest.mark.parametrize(
+    ("more", "bytes_a_weight"),
+    [({"torch_dtype": "bfloat16"}, 2), ({"dtype": "float32"}, 4), ({}, 4)],
+)
+def test_weights_are_reckoned_in_the_type_they_are_loaded_in(
+    more: dict[str, str], bytes_a_weight: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 64, "vocab_size": 100, **more}), encoding="utf-8")
+    monkeypatch.setattr("wmkml.laboratory.analysis.loading.free_gib", lambda device: 1.0)
+    with pytest.raises(MemoryShortError, match=f"weights {4 / bytes_a_weight * 10:.1f}"):
+        check_memory_before_download(tmp_path, 10 << 30, CPU, torch.float32)
 
 
 def test_models_with_one_base_are_measured_apart_and_not_twice(

@@ -161,13 +161,21 @@ def test_a_line_that_cannot_be_used_is_named(text: str, message: str, tmp_path: 
     assert str(path) in str(caught.value)
 
 
-def test_what_does_not_fit_into_memory_is_said_before_it_is_read(tmp_path: Path) -> None:
+def test_what_does_not_fit_into_memory_is_said_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.jsonl"
     with path.open("wb") as stream:
         stream.truncate(2**30)  # a hole: it takes no space
-    with pytest.raises(AnswersError, match=r"4\.0 GiB of memory, and this machine has 2\.0"):
+    with pytest.raises(AnswersError, match=r"4\.0 GiB of memory, and 2\.0 are free"):
         check_memory([path], 2.0)
     check_memory([path], 4.5)
+    # What is free counts, not what the machine has; and a system that does not say is believed.
+    monkeypatch.setattr("wmkml.laboratory.analysis.answers.available_gib", lambda: 1.0)
+    with pytest.raises(AnswersError, match=r"1\.0 are free"):
+        check_memory([path])
+    monkeypatch.setattr("wmkml.laboratory.analysis.answers.available_gib", lambda: None)
+    check_memory([path])
 
 
 def test_frame_table_figure_and_page_show_the_labels() -> None:

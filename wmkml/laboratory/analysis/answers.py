@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wmkml.system.memory import memory_gib
+from wmkml.system.memory import available_gib
 
 UNKNOWN = "unknown"
 """The kind or temperature of answers whose line names none."""
@@ -89,23 +88,23 @@ def is_encodable(text: str) -> bool:
     return True
 
 
-def check_memory(paths: Sequence[Path], available_gib: float | None = None) -> None:
-    """Check that the files fit into this machine's memory together, before any is read.
+def check_memory(paths: Sequence[Path], available: float | None = None) -> None:
+    """Check that the files fit into the memory that is free, together, before any is read.
 
     Args:
-        available_gib: the machine's memory; None: asked of the system, and not checked where it does not say.
+        available: GiB; None: asked of the system, and not checked where it does not say.
 
     Raises:
         AnswersError: they may not.
     """
-    if available_gib is None:
-        if not hasattr(os, "sysconf"):
-            return
-        available_gib = memory_gib()
+    if available is None:
+        available = available_gib()
+    if available is None:
+        return
     needed = MEMORY_FACTOR * sum(path.stat().st_size for path in paths if path.is_file()) / 2**30
-    if needed > available_gib:
+    if needed > available:
         raise AnswersError(
-            f"These answers may take {needed:.1f} GiB of memory, and this machine has {available_gib:.1f}. "
+            f"These answers may take {needed:.1f} GiB of memory, and {available:.1f} are free. "
             "Analyse fewer files at once, or fewer prompts."
         )
 

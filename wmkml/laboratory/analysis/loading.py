@@ -14,7 +14,7 @@ import torch
 from wmkml.engine.setup import LONGEST_WINDOW, EngineSetup, ModelUnusableError
 from wmkml.laboratory.analysis.next_token.scoring import LOGITS_BYTES
 from wmkml.laboratory.analysis.sources import ModelSource, SourceError
-from wmkml.system.memory import available_gib
+from wmkml.models.devices import free_gib
 from wmkml.training.base_model import count_parameters
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def check_memory_of(
     tokens: int,
     cached_tokens: int = 0,
     available: float | None = None,
+    parameters: int | None = None,
 ) -> None:
     """Check that each of these models fits into memory with what it computes, before any is loaded.
 
@@ -85,16 +86,17 @@ def check_memory_of(
         tokens: read at once, padding included.
         cached_tokens: whose keys and values are kept at once, over all sequences.
         available: GiB; None: asked of the device.
+        parameters: of a model whose weights are not here yet; None: counted in their headers.
 
     Raises:
         MemoryShortError: one does not.
     """
     if available is None:
-        available = _free_gib(device)
+        available = free_gib(device)
     if available is None:
         return
     for folder in dict.fromkeys(source.folder for source in sources):
-        parts = _needed_bytes(folder, dtype, tokens, cached_tokens)
+        parts = _needed_bytes(folder, dtype, tokens, cached_tokens, parameters)
         needed = sum(parts.values()) / 2**30
         if needed > available:
             detail = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in parts.items())
@@ -104,13 +106,29 @@ def check_memory_of(
             )
 
 
-def _free_gib(device: torch.device) -> float | None:
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0] / 2**30)
-    return available_gib()
+def check_memory_before_download(folder: Path, weight_bytes: int, device: torch.device, dtype: torch.dtype) -> None:
+    """As `check_memory_of`, of a model of which nothing but the small files has been fetched.
+
+    Args:
+        weight_bytes: what its weights take on the hub.
+
+    Raises:
+        MemoryShortError: it would not fit, so that fetching it is of no use.
+    """
+    if not (folder / "config.json").is_file():
+        return  # an adapter alone
+    config = _setup(folder).config
+    stored = getattr(torch, str(config.get("torch_dtype") or config.get("dtype")), torch.float32)
+    # Quantized weights are packed: as for a type that is not named, the fewest parameters there may be.
+    if not isinstance(stored, torch.dtype) or "quantization_config" in config:
+        stored = torch.float32
+    source = ModelSource(folder.name, folder)
+    check_memory_of([source], device, dtype, tokens=DEFAULT_WINDOW, parameters=weight_bytes // stored.itemsize)
 
 
-def _needed_bytes(folder: Path, dtype: torch.dtype, tokens: int, cached_tokens: int) -> dict[str, float]:
+def _needed_bytes(
+    folder: Path, dtype: torch.dtype, tokens: int, cached_tokens: int, parameters: int | None
+) -> dict[str, float]:
     """Reckoned from the model's config and the headers of its weights."""
     config = _setup(folder).config
     config = config.get("text_config") or config
@@ -123,7 +141,7 @@ def _needed_bytes(folder: Path, dtype: torch.dtype, tokens: int, cached_tokens: 
     cached = 2 * layers * int(config.get("num_key_value_heads") or heads) * head * size
     vocabulary = int(config.get("vocab_size") or 0)
     return {
-        "weights": float(count_parameters(folder) * size),
+        "weights": float((count_parameters(folder) if parameters is None else parameters) * size),
         "cache": float(cached * max(cached_tokens, tokens)),
         "activations": float(tokens * (4 * hidden + 3 * inner) * size),
         "logits": float(max(5 * LOGITS_BYTES, 5 * 4 * vocabulary)),
