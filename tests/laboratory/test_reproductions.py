@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from wmkml.__main__ import main
+from wmkml.__main__ import command_parser, main
 from wmkml.cli import collapse
 from wmkml.config import UNDERSTUDY, Settings, load_settings
 from wmkml.config.paths import PROJECT, paths_of
@@ -77,6 +78,14 @@ def test_the_arithmetic_holds_and_is_written_in_every_form(
         rows = list(csv.DictReader(file))
     assert {row["source"] for row in rows} == {"expected", "found"} and len(rows) == len(written["curves"])
     assert "expected" in (tmp_path / f"{name}.txt").read_text(encoding="utf-8")
+
+
+def test_the_example_of_the_help_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The others of the help play lives, which take minutes."""
+    text = command_parser("collapse").format_help()
+    (example,) = (line.split("-m wmkml ", 1)[1] for line in text.splitlines() if "wmkml collapse --reproduce" in line)
+    assert main([*shlex.split(example), "--out", str(tmp_path)]) == 0
+    assert "Shumailov" in capsys.readouterr().out and (tmp_path / "gaussian.svg").is_file()
 
 
 def test_a_simulation_that_errs_is_shown_as_not_holding(monkeypatch: pytest.MonkeyPatch) -> None:
