@@ -137,3 +137,19 @@ def test_a_file_of_lines_that_looks_like_another_form_says_how_it_is_read(
     (path := tmp_path / "a.jsonl").write_text('{"prompt": "a # b"}\n{"prompt": "c # d"}\n')
     assert main(["corpus", str(path), "--no-tokens", "--out", str(tmp_path / "out.txt")]) == 0
     assert "looks like instructions: read it with --format prompts" in capsys.readouterr().err
+
+
+def test_a_poem_is_read_as_prompts_and_the_report_says_how_it_is_a_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (poem := tmp_path / "poem.txt").write_text(
+        "Es war ein Haus,\nDas Licht ging aus\n\nUnd niemand kam,\nUnd sagte was.\n"
+    )
+    (questions := tmp_path / "questions.txt").write_text("Was ist blau?\nWas ist rot\nWas ist grün?\n")
+    hint = "each line is read as a prompt; --format text"
+    assert main(["corpus", str(poem), str(questions), "--no-tokens"]) == 0
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines() if hint in line] == [str(poem)]
+    for form, pairs in (("text", 1), ("prompts", 4)):
+        assert main(["corpus", str(poem), "--format", form, "--no-tokens"]) == 0
+        shown = capsys.readouterr().out
+        assert f"\n{pairs} pairs" in shown and hint not in shown

@@ -338,6 +338,41 @@ def test_a_folder_is_read_file_by_file(tmp_path: Path) -> None:
     assert corpus.form == "instructions, completion"
 
 
+def test_folders_below_are_read_too(tmp_path: Path) -> None:
+    from wmkml.config import Settings
+
+    contents = {
+        "a.txt": "a # 1\n",
+        "second/b.txt": "b # 2\n",
+        "second/deep/c-test.txt": "c # 3\n",
+        "test/d.txt": "d # 4\n",
+        "test/train.txt": "e # 5\n",
+        "latest/f.txt": "f # 6\n",
+        ".git/x.txt": "x # 7\n",
+        "second/notes.md": "# Not read\n\nbeside others",
+    }
+    for name, content in contents.items():
+        (path := tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+    _, store = create_run(tmp_path, "my-run", "de", Settings(), "laboratory")
+    store.add_pairs(
+        [NewPair(source="echo", language="de", prompt="r", answer="8", kept=1, iteration=0, live=True, station="a")]
+    )
+    store.close()
+    (tmp_path / "my-run" / "losses.jsonl").write_text('{"prompt": "y", "completion": "9"}\n')
+    corpus = read(tmp_path)
+    evaluation = {"c", "d"}
+    assert [(pair.prompt, pair.part) for pair in corpus.pairs()] == [
+        (name, "evaluation" if name in evaluation else "train") for name in "afrbcde"
+    ]
+    assert corpus.counts().refused == 0 and corpus.position.done == corpus.position.total
+    (alone := tmp_path / "only").mkdir()
+    (alone / "below").mkdir()
+    (alone / "below" / "words.md").write_text("# Regen\n\nEr fällt.\n")
+    assert read(alone).counts().pairs == 1
+    assert [pair.part for pair in read(tmp_path / "second" / "deep" / "c-test.txt").pairs()] == ["train"]
+
+
 def test_a_run_folder_is_a_corpus(tmp_path: Path) -> None:
     from wmkml.config import Settings
 

@@ -260,6 +260,7 @@ def test_dry_run_tells_programs_what_would_be_trained(
     ("content", "arguments", "expected"),
     [
         ("Was ist blau?\nWas ist rot?\n", [], "line 1: a prompt without an answer, so there is nothing to learn"),
+        ("Es war einmal ein Haus,\nein Haus aus Stein\n", [], "--format text reads the lines of a poem as a text"),
         ("Ein langer Satz. # Ja\n", ["--max-length", "12"], "line 1: what comes before the answer has"),
         ("a # b\n", ["--lora-targets", "q_proj,w_proj"], "has no linear layer named w_proj; it has q_proj"),
         ("a # b\n", ["--template", "nichts"], "There is no template or file nichts"),

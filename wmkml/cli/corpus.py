@@ -210,6 +210,9 @@ def _print(corpora: Sequence[Corpus], result: Survey) -> None:
         counts = corpus.counts()
         read_as = ", ".join(filter(None, [corpus.form, corpus.encoding]))
         print(f"{corpus.source:<{width}}  {counts.pairs:>9,} pairs  {counts.refused:>7,} refused  {read_as}")
+    for corpus in corpora:
+        if corpus.may_be_verse:
+            print(f"{corpus.source}: each line is read as a prompt; --format text reads lines of a poem as a text.")
     kinds = [(result.prompts_only, "prompts without an answer"), (result.passages, "passages of plain text")]
     kinds += [(result.turns, "with a context before them")]
     noted = ", ".join(f"{count:,} {kind}" for count, kind in kinds if count)

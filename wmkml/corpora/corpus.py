@@ -6,6 +6,7 @@ Nothing is held in memory but what is read at the moment, whatever the size of t
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from wmkml.corpora.readers.hub import ID, read_hub
 from wmkml.corpora.readers.instructions import read_instructions, read_prompt_lines
 from wmkml.corpora.readers.json_records import read_json_array, read_json_lines
 from wmkml.corpora.readers.parquet import read_parquet
-from wmkml.corpora.readers.prose import PASSAGE_LENGTH, TextRule, read_prose
+from wmkml.corpora.readers.prose import PASSAGE_LENGTH, TextRule, looks_like_verse, read_prose
 from wmkml.corpora.readers.run_folder import DATABASE, read_run
 from wmkml.corpora.recognition import ENDINGS, MARKDOWN, Recognised, recognise
 from wmkml.corpora.records import PARTS, RecordReader
@@ -85,6 +86,7 @@ class Corpus:
             of a folder those of its files, all of them once it was read to its end.
         encoding: of its text, for people; empty for what is no text.
         position: how far the last reading has come, in bytes.
+        may_be_verse: its lines are read as prompts, by no more than their looks, and most end without the mark of a sentence.
     """
 
     def __init__(self, source: str, recognised: Recognised, options: ReadingOptions) -> None:
@@ -95,6 +97,7 @@ class Corpus:
         self._counts: Counts | None = None
         self.encoding = recognised.encoding.name if recognised.encoding else ""
         self.form: str = recognised.form
+        self.may_be_verse = False
         self._forms: dict[str, None] = {}
 
     def entries(self) -> Iterator[Entry]:
@@ -156,9 +159,14 @@ class Corpus:
         reader = self._record_reader()
         entries = self._entries(reader)
         seen = Counter[str]()
+        lines: list[str] = []
         for _, entry in zip(range(LOOKED_AT), entries, strict=False):
             if isinstance(entry, Pair):
                 seen["passages" if entry.is_passage else "prompts" if entry.answer is None else "pairs"] += 1
+                lines.append(entry.prompt)
+        self.may_be_verse = (
+            (self._recognised.container, self.form, self._options.format) == ("lines", "prompts", "")
+        ) and looks_like_verse(lines)
         entries.close()  # type: ignore[attr-defined]  # a generator, whose file is closed now and not some time
         if self._forms:
             self.form = ", ".join(self._forms)
@@ -219,8 +227,8 @@ class Corpus:
         return read_prompt_lines(file)
 
     def _folder(self, folder: Path) -> Iterator[Entry]:
-        files = files_of(folder)
-        parts = {path: _part_of(path) for path in files}
+        files = files_below(folder)
+        parts = {path: _part_of(path, folder) for path in files}
         if set(parts.values()) == {"evaluation"}:  # a folder of nothing but tests is read as any other
             parts = dict.fromkeys(files)
         self.position.total = sum(path.stat().st_size for path in files)
@@ -267,7 +275,7 @@ def read(source: str | Path, options: ReadingOptions | None = None) -> Corpus:
             if options.columns.wanted and recognised.container == "lines":
                 recognised = replace(recognised, container="csv", form="")  # who asks for columns has a table
             corpus = Corpus(str(source), recognised, options)
-            if path.is_dir() and corpus.form != "run" and not files_of(path):
+            if path.is_dir() and corpus.form != "run" and not files_below(path):
                 raise CorpusError(f"The folder {source} holds no file that is read: {', '.join(ENDINGS)}.")
     except (OSError, ValueError) as error:
         if isinstance(error, CorpusError):
@@ -282,8 +290,27 @@ def files_of(folder: Path) -> list[Path]:
 
     Markdown counts where there is nothing else.
     """
-    files = sorted(path for path in folder.iterdir() if _is_read(path))
-    return [path for path in files if path.suffix.lower() not in MARKDOWN] or files
+    return _without_markdown(sorted(path for path in folder.iterdir() if _is_read(path)))
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Those of a folder and of all folders below it, folder by folder; of a run's folder its database.
+
+    Hidden folders are left out, and links to folders are not followed.  Markdown counts where there is nothing else in all of them.
+    """
+    paths: list[Path] = []
+    for name, folders, files in os.walk(folder):
+        folders[:] = sorted(inner for inner in folders if inner[0] not in "._")
+        if name != str(folder) and DATABASE in files:
+            folders.clear()
+            paths.append(Path(name, DATABASE))
+            continue
+        paths += sorted(path for path in (Path(name, file) for file in files) if _is_read(path))
+    return _without_markdown(paths)
+
+
+def _without_markdown(paths: list[Path]) -> list[Path]:
+    return [path for path in paths if path.suffix.lower() not in MARKDOWN] or paths
 
 
 def _is_read(path: Path) -> bool:
@@ -291,7 +318,11 @@ def _is_read(path: Path) -> bool:
     return path.suffix.lower() in ENDINGS and path.name[0] not in "._" and not any(named == name for name in NOT_WORDS)
 
 
-def _part_of(path: Path) -> Part | None:
-    """The part that a file's name tells, as train.jsonl, spells-test.csv or validation_1.txt do."""
+def _part_of(path: Path, folder: Path) -> Part | None:
+    """The part that a file's name tells by a word of it, as train.jsonl, spells-test.csv or validation_1.txt do.
+
+    Where it tells none, the nearest folder below `folder` that has the whole name of a part.
+    """
     words = re.split(r"[^a-z]+", path.stem.casefold())
-    return next((PARTS[word] for word in words if word in PARTS), None)
+    folders = reversed([name.casefold() for name in path.parent.relative_to(folder).parts])
+    return next((PARTS[word] for word in (*words, *folders) if word in PARTS), None)

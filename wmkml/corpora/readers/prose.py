@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from wmkml.corpora.encodings import MAX_LINE, TextFile
@@ -30,6 +30,9 @@ PROMPT_LINE = 300
 # Possessive, and begun once only, so that a line of a million dots takes no longer than one of words.
 SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]++[\"'»“”’)\]]*+\s++(?=\S)")
 HEADING = re.compile(r"#{1,6}\s")
+
+ENDS = ".!?…:;\"'»“”’)"
+"""Marks that a sentence ends with."""
 
 Paragraph = tuple[int, str]
 
@@ -61,9 +64,14 @@ def looks_like_prose(head: str) -> bool:
     )
     several = sum(len(SENTENCE_END.findall(line)) >= 2 for line in filled)
     blocks = [block.count("\n") + 1 for block in re.split(r"\n\s*\n", head.strip("\n"))]
-    unended = sum(line[-1] not in ".!?…:;\"'»“”’)" for line in filled)
+    unended = sum(line[-1] not in ENDS for line in filled)
     wrapped = len(blocks) > 1 and max(blocks) > 1 and unended * share > 0.3 and continued > 0
     return several * share > 0.4 or (continued * share > 0.2 and continued > 1) or wrapped
+
+
+def looks_like_verse(lines: Sequence[str]) -> bool:
+    """Whether most of these lines, read as prompts, end as a poem's do: with a comma or with no mark at all."""
+    return len(lines) > 1 and 2 * sum(line.rstrip()[-1:] not in ENDS for line in lines) > len(lines)
 
 
 def read_prose(file: TextFile, rule: TextRule, length: int) -> Iterator[Entry]:

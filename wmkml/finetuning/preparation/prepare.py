@@ -196,7 +196,12 @@ def _prepared(settings: FinetuneSettings, device: torch.device | None, on_readin
         refusals = (entry for corpus in corpora for entry in corpus.entries() if isinstance(entry, RefusedLine))
         reason = words.left_out[0] if words.left_out else str(next(refusals, "")).removesuffix(".")
         reason = reason or f"{', '.join(settings.data)}: no pair to train on was read"
-        raise NothingToLearnError(f"There is nothing to learn. {reason}.")
+        lines = (
+            " --format text reads the lines of a poem as a text."
+            if any(corpus.may_be_verse for corpus in corpora)
+            else ""
+        )
+        raise NothingToLearnError(f"There is nothing to learn. {reason}.{lines}")
     if words.passages == len(words.store):
         # Passages stand in no template, so what they teach is asked in none either.
         template = bare_template(tokenizer)

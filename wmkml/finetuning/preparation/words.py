@@ -127,7 +127,7 @@ class TokenizedPart:
     """One part of the corpora, tokenized.
 
     Attributes:
-        shown: the first pairs, for people; at most `words_of`'s `keep`, evenly spread over the first part of the corpus.
+        shown: pairs with a prompt and an answer, for people: at most `words_of`'s `keep`, evenly spread over all that were read.
         truncated: samples that were cut at the longest length, so that their end token is not learned.
         passages: pairs that are passages, without a prompt.
         left_out: sentences about the first pairs that hold nothing to learn; `left_out_count`: all of them.
@@ -146,6 +146,30 @@ class TokenizedPart:
         self.left_out_count += 1
         if len(self.left_out) < LEFT_OUT_NAMED:
             self.left_out.append(sentence)
+
+
+class EvenSpread:
+    """Some of the pairs of a stream whose length is not known, evenly spread over it; the same ones of the same stream."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._seen, self._every = count, 0, 1
+        self._pairs: list[Pair] = []
+
+    def add(self, pair: Pair) -> None:
+        """The next pair of the stream."""
+        if self._count and self._seen % self._every == 0:
+            self._pairs.append(pair)
+            # Twice as many as are wanted: from now on every second of those only.
+            if len(self._pairs) == 2 * self._count:
+                del self._pairs[1::2]
+                self._every *= 2
+        self._seen += 1
+
+    def chosen(self) -> list[Pair]:
+        """At most `count` of them, in the stream's order."""
+        size = len(self._pairs)
+        wanted = min(self._count, size)
+        return [self._pairs[(2 * number + 1) * size // (2 * wanted)] for number in range(wanted)]
 
 
 @dataclass(frozen=True)
@@ -183,16 +207,17 @@ def words_of(
     Raises:
         CorpusError: a corpus cannot be read on.
     """
-    words = TokenizedPart()
+    words, spread = TokenizedPart(), EvenSpread(keep)
     for corpus in corpora:
         for pair in corpus.pairs(part):
             if most and words.pairs == most:
                 break
             words.pairs += 1
             _add(words, pair, f"{corpus.source}, line {pair.line}", tokenizer, form)
-            if len(words.shown) < keep and pair.answer is not None and pair.prompt:
-                words.shown.append(pair)
+            if pair.answer is not None and pair.prompt:
+                spread.add(pair)
             on_sample(words.pairs, corpus)
+    words.shown = spread.chosen()
     words.store.finish()
     return words
 
