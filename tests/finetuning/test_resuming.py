@@ -39,6 +39,8 @@ def test_other_words_under_the_same_name_are_refused(tiny: Path, words: Path, tm
     load_checkpoint(settings.out, identity)
     with pytest.raises(FinetuneRefusedError, match="begun with another kind of device, optimizer"):
         load_checkpoint(settings.out, {**identity, "kind of device": "cuda", "optimizer": "adamw_8bit"})
+    with pytest.raises(FinetuneRefusedError, match="begun with another compared"):
+        run(replace(settings, compared=2), resume=True)
     own.write_text(own.read_text(encoding="utf-8").replace("Haus", "Hund"), encoding="utf-8")
     with pytest.raises(FinetuneRefusedError, match="begun with another corpus"):
         run(settings, resume=True)

@@ -62,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("running")
     group.add_argument("--dry-run", action="store_true", help="show the sample and the prediction, and stop there")
     group.add_argument(
+        "--memory",
+        type=float,
+        metavar="GIB",
+        help="with --dry-run: reckon with an NVIDIA GPU of so much memory, whatever this machine has",
+    )
+    group.add_argument(
         "--resume", action="store_true", help="go on from the checkpoint in --out, with the same arguments"
     )
     group.add_argument("--anyway", action="store_true", help="begin although it is predicted not to fit")
@@ -206,6 +212,8 @@ def problem_of(arguments: argparse.Namespace) -> str:
         return f"--json: there is no folder {Path(arguments.json).parent}."
     if arguments.json not in ("", "-") and Path(arguments.json).is_dir():
         return f"--json: {arguments.json} is a folder; name a file."
+    if arguments.memory is not None and not arguments.dry_run:
+        return "--memory names a GPU that is only reckoned with: give --dry-run too."
     if arguments.example is None:
         if not arguments.data:
             return "--data FILE names what is learned; --example spells brings its own."
@@ -264,4 +272,5 @@ def settings_from(arguments: argparse.Namespace) -> FinetuneSettings:
         devices=arguments.devices,
         parallel=arguments.parallel,
         device=arguments.device,
+        card_gib=arguments.memory,
     )

@@ -82,6 +82,8 @@ def devices_of(settings: FinetuneSettings) -> int:
     Raises:
         FinetuneRefusedError: there are fewer GPUs.
     """
+    if settings.card_gib is not None:  # of which there may be as many as are named
+        return max(1, settings.devices)
     gpus = 0 if settings.device == "cpu" else torch.cuda.device_count()
     if settings.devices == 0:
         return max(1, gpus)

@@ -65,6 +65,7 @@ class FinetuneSettings:
         devices: GPUs that train together, or processes on a CPU; 0: all GPUs.
         parallel: what each device holds of the base: all of it (`ddp`), or a part (`fsdp`).
         device: as `--device` names it; with several of them, only what kind.
+        card_gib: memory in GiB of an NVIDIA GPU that is reckoned with and not there, in a dry run; None: what is here.
     """
 
     model: Path
@@ -94,6 +95,7 @@ class FinetuneSettings:
     devices: int = 1
     parallel: Parallel = "ddp"
     device: str = AUTO
+    card_gib: float | None = None
 
     @property
     def base_name(self) -> str:
@@ -134,6 +136,12 @@ class FinetuneSettings:
             raise FinetuneRefusedError(
                 f"--learning-rate: {self.learning_rate:g} is not allowed; allowed: above 0, at most 1."
             )
+        if self.card_gib is not None and not self.card_gib > 0.0:
+            raise FinetuneRefusedError(f"--memory: {self.card_gib:g} is not allowed; allowed: above 0, in GiB.")
+        if self.card_gib is not None and self.device not in (AUTO, "cuda"):
+            raise FinetuneRefusedError(
+                f"--memory is of an NVIDIA GPU, and --device {self.device} is none. Leave one out."
+            )
         if self.full and self.quantize in ("nf4", "int8"):
             raise FinetuneRefusedError(
                 f"--full trains all weights, and weights in {self.quantize} cannot be trained. Leave one of them out."
@@ -152,8 +160,8 @@ class FinetuneSettings:
             raise FinetuneRefusedError("--full trains all weights; there is no LoRA for --lora-targets to go into.")
 
     def identity(self) -> dict[str, Any]:
-        """All that the losses depend on, for a checkpoint to be compared with; not where the results go, nor on how many
-        devices."""
+        """All that losses and answers depend on, for a checkpoint to be compared with; not where the results go, nor on how
+        many devices."""
         return {
             "model": str(self.model),
             "data": list(self.data),
@@ -172,6 +180,7 @@ class FinetuneSettings:
             "packing": self.packing,
             "evaluate_every": self.evaluate_every,
             "patience": self.patience,
+            "compared": self.compared,  # the answers of before are those of the same prompts
             "seed": self.seed,
         }
 

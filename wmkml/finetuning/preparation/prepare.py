@@ -18,7 +18,7 @@ from wmkml.finetuning.preparation.architecture import Architecture, architecture
 from wmkml.finetuning.preparation.words import NothingToLearnError, SampleForm, SampleStore, TokenizedPart, words_of
 from wmkml.finetuning.settings import FinetuneRefusedError, FinetuneSettings, chosen_epochs, chosen_rate
 from wmkml.models.devices import find_device
-from wmkml.training.base_model import WeightPrecision, choose_precision
+from wmkml.training.base_model import SPARE_GPU_BYTES, WeightPrecision, choose_precision
 from wmkml.training.batching import StepPlan, quick_limit
 from wmkml.training.loop import Recipe
 from wmkml.training.samples import IGNORED
@@ -81,6 +81,8 @@ class Preparation:
     @property
     def device_name(self) -> str:
         """The device for people."""
+        if self.settings.card_gib is not None:
+            return f"GPU of {self.settings.card_gib:g} GiB"
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
         return "Apple GPU" if self.device.type == "mps" else "CPU"
@@ -121,7 +123,7 @@ class Preparation:
         """
         architecture, recipe, store = self.architecture, self.recipe, self.words.store
         longest = store.longest()
-        on_gpu = self.device.type == "cuda"
+        on_gpu, card = self.device.type == "cuda", self.settings.card_gib
         step_tokens = -(-store.tokens // len(store)) * recipe.samples_per_step
         variant = estimate.Variant(
             precision=self.precision,
@@ -129,17 +131,21 @@ class Preparation:
             tokens=max(longest, min(recipe.micro_batch_tokens, 2 * step_tokens)),
             trained=self.trained,
             on_gpu=on_gpu,
-            small_optimizer=on_gpu and _has_bitsandbytes(),
+            # A machine with such a GPU has it: it is installed with whatever else a GPU needs.
+            small_optimizer=on_gpu and (card is not None or _has_bitsandbytes()),
             merged=self.settings.merge and not self.settings.full,
         )
         memory = estimate.memory_of(architecture, variant)
         if self.settings.parallel == "fsdp":
             memory = estimate.divided(memory, architecture, devices)
-        available = int(estimate.available_on(self.device) * RESERVE / (1 if on_gpu else devices))
+        free = estimate.available_on(self.device) if card is None else int(card * estimate.GIB)
+        available = int(free * RESERVE / (1 if on_gpu else devices))
         lora = architecture.lora_parameters(architecture.targets(()), self.settings.lora.rank)
         if memory.total > available:
             fitting = estimate.variants_that_fit(architecture, variant, available, lora, longest)
             return estimate.Prediction(memory, available, None, self.steps, fitting)
+        if card is not None:  # minutes are measured, and there is nothing to measure on
+            return estimate.Prediction(memory, available, None, self.steps)
         plan = StepPlan(len(store), recipe.samples_per_step, 1, recipe.seed)[: estimate.TIMED_STEPS]
         seconds = estimate.seconds_a_step(
             architecture,
@@ -180,7 +186,7 @@ def prepare(
 
 
 def _prepared(settings: FinetuneSettings, device: torch.device | None, on_reading: OnReading) -> Preparation:
-    device = device or find_device(settings.device)
+    device = device or (find_device(settings.device) if settings.card_gib is None else torch.device("cuda"))
     architecture = architecture_of(settings.model)
     targets = () if settings.full else architecture.targets(settings.lora.targets)
     output_layer = architecture.output.short_name
@@ -277,6 +283,9 @@ def _targets_of(store: SampleStore) -> set[int]:
 def _precision(settings: FinetuneSettings, architecture: Architecture, device: torch.device) -> WeightPrecision:
     if settings.full or (device.type == "cpu" and architecture.parameters <= SMALL and not settings.quantize):
         return "float32"
+    if settings.card_gib is not None and settings.quantize != "none":
+        roomy = 2 * architecture.parameters + SPARE_GPU_BYTES <= settings.card_gib * estimate.GIB
+        return settings.quantize or ("bfloat16" if roomy else "nf4")
     if settings.quantize in ("nf4", "int8"):
         return choose_precision(settings.model, settings.quantize, device)
     if settings.quantize == "none":

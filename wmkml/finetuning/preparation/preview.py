@@ -68,6 +68,8 @@ def prediction_lines(prediction: Prediction, device: str) -> list[str]:
         lines.append(
             f"Time: about {duration(prediction.seconds)} for {prediction.steps:,} steps with their evaluations"
         )
+    elif prediction.fits:
+        lines.append("Time: measured on the device itself, which is not here")
     if not prediction.fits:
         lines.append("It will not fit.")
         lines += [f"  It would with {words}: about {_gib(total)}" for words, total in prediction.would_fit]
