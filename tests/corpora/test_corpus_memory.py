@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from wmkml.config.paths import PROJECT
 from wmkml.corpora import ReadingOptions, read
 from wmkml.corpora.survey import survey
 from wmkml.corpora.writing import write_corpora
+from wmkml.training import batching
 
 PAIRS, WORDS_EACH = 1_500, 800
 """Some 7 MB of text: few long pairs, since the time goes by pairs."""
@@ -71,3 +73,19 @@ def test_writing_holds_no_pairs(benchmark: ModuleType, tmp_path: Path) -> None:
     corpus = read(path)
     assert peak(lambda: write_corpora([corpus], tmp_path / "b.json", "alpaca")) < MOST
     assert read(tmp_path / "b.json").counts().pairs == PAIRS
+
+
+@pytest.mark.slow
+def test_what_is_prepared_for_training_is_packed_whole(
+    benchmark: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The benchmark with few pairs; a million of them are measured by hand (docs/corpora.md)."""
+    benchmark.write(path := tmp_path / "a.jsonl", "jsonl", pairs := 404)
+    benchmark.pack_here(path)
+    result = json.loads(capsys.readouterr().out)
+    assert result["pairs"] == pairs and result["seconds"] > 0 and result["peak"] > 100
+    batches = batching.packed_batches
+    monkeypatch.setattr(batching, "packed_batches", lambda samples, most: batches(samples[1:], most))
+    benchmark.write(few := tmp_path / "few.jsonl", "jsonl", 8)
+    with pytest.raises(SystemExit, match="samples were lost"):
+        benchmark.pack_here(few)
