@@ -73,7 +73,7 @@ def make_app(engine: TransformersEngine, lacks: Sequence[str]) -> FastAPI:
     app = FastAPI()
     install_handlers(app)
     app.middleware("http")(Lacking(lacks))
-    app.include_router(routes(engine, NamedAdapters(engine, NAME, Path)))
+    app.include_router(routes(engine, NamedAdapters(engine, NAME, Path), vocabulary=2**31))
     return app
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -29,20 +30,20 @@ FILES = {"/", "/desk", "/stage", "/autopsy", "/icon.svg", "/assets/{name}", "/st
 """The pages and what they load: built or drawn beforehand, so that no visitor's word can be in them."""
 
 
-def owner_app(folder: Path) -> FastAPI:
+def owner_app(folder: Path, **overrides: Any) -> FastAPI:
     """The owner's application, never started: its routes can be listed."""
 
     def on_crash(error: BaseException) -> None:
         raise error
 
-    settings = load_settings(None)
+    settings = load_settings(None, overrides=overrides)
     paths = paths_of(settings, folder)
     return make_app(settings, paths, KeyRing(paths), on_crash)
 
 
-def owner_routes(folder: Path) -> list[tuple[str, str]]:
+def owner_routes(folder: Path, **overrides: Any) -> list[tuple[str, str]]:
     """Method and path of every route of the owner."""
-    routes = owner_app(folder).routes
+    routes = owner_app(folder, **overrides).routes
     assert all(isinstance(route, APIRoute) for route in routes), "another kind of route has headers of its own"
     return sorted((method, route.path) for route in routes if isinstance(route, APIRoute) for method in route.methods)
 

@@ -15,8 +15,9 @@ from wmkml.rehearsal.report import latency_summary
 from wmkml.siege.adapters import BAD_ADAPTERS
 from wmkml.siege.clients import BROKEN_REQUESTS, INSIDES, broken_requests
 from wmkml.siege.crowd import FAIR, times_of_share
+from wmkml.siege.doors import INFERENCE_DOORS, OWNER_DOORS
 from wmkml.siege.kills import SeenAdapters
-from wmkml.siege.messages import INFERENCE_DOORS, OWNER_DOORS, MessageMaker
+from wmkml.siege.messages import MessageMaker
 from wmkml.siege.report import SectionReport, SiegeReport, report_lines
 from wmkml.siege.runs import compare
 from wmkml.siege.stations import Acknowledged, SiegeStation

@@ -77,6 +77,9 @@ MAX_CONNECTIONS = 2000
 STOP_SECONDS = 8.0
 """Seconds an engine may take to stop; supervision kills the whole process some seconds later."""
 
+UNKNOWN_VOCABULARY = 2**31
+"""Taken for a model whose configuration does not say how many tokens it has."""
+
 ANSWERS_PER_PREFILL = 4
 """Background answers for each background prompt that may be read at the same time."""
 
@@ -124,7 +127,8 @@ def serve(settings: Settings, root: Path, *, node: bool = False) -> int:
             trusted = settings.trusted_hosts
             load_node_key(paths)  # one that cannot be read is said now
             key = partial(load_node_key, paths)
-            service = NodeService(engine, paths.serving, key, trusted, fingerprint, setup.replicas)
+            vocabulary = int(setup.config.get("vocab_size") or UNKNOWN_VOCABULARY)
+            service = NodeService(engine, paths.serving, key, trusted, fingerprint, setup.replicas, vocabulary)
         else:
             if settings.inference.nodes:
                 engine = spread(engine, setup, settings, paths)

@@ -211,4 +211,4 @@ class DeskWords(Message):
 class DeskPair(Message):
     """`POST /desk/remove_pair`: take this pair out of the run; the reply is a ForgetReply."""
 
-    pair: int
+    pair: Annotated[int, Field(ge=0, lt=2**63)]  # what SQLite holds

@@ -13,7 +13,8 @@ import time
 
 import httpx
 
-from wmkml.siege.messages import INFERENCE_DOORS, OWNER_DOORS, Door, MessageMaker
+from wmkml.siege.doors import INFERENCE_DOORS, OWNER_DOORS, Door, opening_headers
+from wmkml.siege.messages import MessageMaker
 from wmkml.siege.options import SiegeOptions
 from wmkml.siege.report import SectionReport
 from wmkml.siege.sieged_cluster import CannotSiegeError, SiegedCluster, say
@@ -30,6 +31,9 @@ BROKEN_REQUESTS = 24
 
 VISITOR_SECONDS = 30.0
 """How long a visitor may wait for a page's state meanwhile."""
+
+WAIT_SECONDS = 3.0
+"""How long a door that may let wait is waited for: its message has been read by then."""
 
 READ_BYTES = 20_000
 """So much of a reply is read; streams have no end."""
@@ -182,6 +186,9 @@ async def _send_messages(cluster: SiegedCluster, options: SiegeOptions, report: 
         for number in range(options.messages):
             if options.time_is_up():
                 return
+            if number % len(doors) == 0:
+                state = await cluster.state()
+                maker.names = ("siege", *([state.run] if state is not None and state.run else []))
             address, door = doors[number % len(doors)]
             report.tried += 1
             report.count("messages")
@@ -190,10 +197,10 @@ async def _send_messages(cluster: SiegedCluster, options: SiegeOptions, report: 
                 report.add_problem(f"{door.method} {door.path}: {problem}.")
             else:
                 report.held += 1
+            if door.upsets:
+                await cluster.calm()
             if (number + 1) % 500 == 0:
                 say(f"Message {number + 1} of {options.messages}.")
-    with contextlib.suppress(httpx.HTTPError):
-        await cluster.operate("POST", "/operator/panic", {"on": False})
     try:
         await cluster.until_ready()
     except CannotSiegeError as error:
@@ -210,13 +217,15 @@ async def _send(
 ) -> str:
     """Send a message to a door; returns what was wrong with the reply, or nothing."""
     headers = {"Content-Type": "application/json"}
-    if door.key and chance.random() < 0.8:
-        headers["X-Key"] = cluster.keys.worker if door.key == "worker" else cluster.keys.operator
+    if door.opener and chance.random() < 0.8:
+        headers |= opening_headers(cluster.paths, door.opener, await cluster.desk_session())
     path = maker.path(door.path)
     content = maker.body(door.message) if door.method != "GET" else None
     received = b""
     try:
-        async with client.stream(door.method, address + path, content=content, headers=headers) as response:
+        async with client.stream(
+            door.method, address + path, content=content, headers=headers, timeout=WAIT_SECONDS if door.waits else 30
+        ) as response:
             # What streams is read for a moment, and left: that is a visitor who goes away.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(3):
@@ -227,7 +236,7 @@ async def _send(
     except httpx.RemoteProtocolError as error:
         return f"the connection broke off ({type(error).__name__})"
     except httpx.TimeoutException:
-        return "no answer within 30 s" if door.path != "/worker/claim" else ""
+        return "no answer within 30 s" if not door.waits else ""
     except httpx.HTTPError as error:
         return f"no answer ({type(error).__name__})"
     except httpx.InvalidURL:

@@ -8,12 +8,9 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
-
-from wmkml.protocol import conversation, desk, inference, opening, original, training
 
 HOSTILE_TEXTS = (
     "",
@@ -76,74 +73,12 @@ HOSTILE_VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Door:
-    """A route and the message it takes; `key`: whose key opens it."""
-
-    method: str
-    path: str
-    message: type[BaseModel] | None = None
-    key: str = ""
-
-
-OWNER_DOORS: tuple[Door, ...] = (
-    Door("POST", "/chat", conversation.ChatRequest),
-    Door("GET", "/station?station={text}&tokens={text}"),
-    Door("POST", "/forget", conversation.ForgetRequest),
-    Door("POST", "/card", conversation.CardRequest),
-    Door("GET", "/state"),
-    Door("GET", "/healthz"),
-    Door("GET", "/metrics"),
-    Door("GET", "/events?station={text}"),
-    Door("GET", "/assets/{text}"),
-    Door("GET", "/{text}"),
-    Door("GET", "/stage?key={text}"),
-    Door("GET", "/stage/runtime"),
-    Door("GET", "/stage/runtime/fonts/{text}"),
-    Door("GET", "/desk/enter?key={text}"),
-    Door("GET", "/desk/state"),
-    Door("POST", "/desk/login", desk.DeskLogin),
-    Door("POST", "/desk/dials", desk.DeskDials),
-    Door("POST", "/desk/hold", desk.DeskHold),
-    Door("POST", "/desk/start", desk.DeskLanguage),
-    Door("POST", "/generate_gui", original.GenerateGui),
-    Door("POST", "/typing_event", original.TypingEvent),
-    Door("POST", "/language", original.LanguageChoice),
-    Door("POST", "/reload", original.ReloadRequest),
-    Door("POST", "/operator/start", original.LanguageChoice),
-    Door("POST", "/operator/end"),
-    Door("GET", "/operator/pairs?words={text}", key="operator"),
-    Door("POST", "/operator/opening", opening.OpeningDecision),
-    Door("POST", "/operator/panic", opening.PanicSwitch),
-    Door("POST", "/operator/stage"),
-    Door("POST", "/worker/claim", training.Claim),
-    Door("POST", "/worker/unable", training.WorkerUnable),
-    Door("POST", "/worker/rounds/{text}/{text}/{text}/step", training.StepReport, "worker"),
-    Door("POST", "/worker/rounds/{text}/{text}/{text}/hand_in", training.HandIn, "worker"),
-    Door("POST", "/worker/rounds/{text}/{text}/{text}/failed", training.RoundFailure, "worker"),
-    Door("PUT", "/worker/rounds/{text}/{text}/{text}/adapter", training.HandIn, "worker"),
-    Door("GET", "/worker/adapters/{text}/{text}", key="worker"),
-    Door("GET", "/node/settings"),
-)
-
-INFERENCE_DOORS: tuple[Door, ...] = (
-    Door("POST", "/v1/chat/completions", inference.CompletionRequest, "operator"),
-    Door("GET", "/v1/models", key="operator"),
-    Door("POST", "/reload", original.ReloadRequest, "operator"),
-    Door("POST", "/language", original.LanguageChoice),
-    Door("POST", "/current", inference.CurrentIteration),
-    Door("POST", "/unload", inference.UnloadRequest),
-    Door("GET", "/healthz"),
-    Door("GET", "/osc", key="operator"),
-    Door("GET", "/metrics"),
-)
-
-
 class MessageMaker:
     """Makes messages; the same seed makes the same."""
 
-    def __init__(self, chance: random.Random) -> None:
-        self._chance = chance
+    def __init__(self, chance: random.Random, names: Sequence[str] = ("siege",)) -> None:
+        """`names`: of what there is, a run for example; else every path would name what there is not."""
+        self._chance, self.names = chance, names
 
     def text(self) -> str:
         """A text: a hostile one, several of them, or any characters at all."""
@@ -180,7 +115,7 @@ class MessageMaker:
         parts = template.split("{text}")
         filled = parts[0]
         for part in parts[1:]:
-            text = self._chance.choice((self.text(), str(self._chance.choice((-1, 0, 1, 2**70))), "siege"))
+            text = self._chance.choice((self.text(), str(self._chance.choice((-1, 0, 1, 2**70))), *self.names))
             filled += quote(text[:400], safe="") + part
         return filled
 

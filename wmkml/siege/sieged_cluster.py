@@ -28,6 +28,7 @@ from wmkml.config.paths import PROJECT, Paths, paths_of
 from wmkml.launcher.supervision.supervisor import cluster_mark
 from wmkml.protocol.run_state import RunState
 from wmkml.rehearsal.run import print_progress
+from wmkml.siege.doors import session_path
 from wmkml.system.orphans import end_marked_processes, marked_processes
 from wmkml.system.ports import free_port
 
@@ -98,6 +99,7 @@ class SiegedCluster:
         for key, value in siege_settings(ports, folder / "data").items():
             self._command += ["--set", f"{key}={json.dumps(value)}"]
         self._launcher: subprocess.Popen[bytes] | None = None
+        self._desk_session = ""
         self.settings: Settings
         self.paths: Paths
         self.keys: Keys
@@ -231,6 +233,29 @@ class SiegedCluster:
     async def operate(self, method: str, path: str, body: Any = None, **more: Any) -> httpx.Response:
         """A request with the operator's key."""
         return await self.client.request(method, path, json=body, headers={"X-Key": self.keys.operator}, **more)
+
+    async def desk_session(self) -> str:
+        """A session of the desk: the last one, or a new one where that has ended; empty while the owner is away."""
+        with contextlib.suppress(httpx.HTTPError, KeyError):
+            door = await self.client.get("/desk/door", headers={"Cookie": f"desk={self._desk_session}"})
+            if not door.json()["open"]:
+                entered = await self.client.get(session_path(self.paths), follow_redirects=False)
+                self._desk_session = entered.cookies["desk"]
+            return self._desk_session
+        return ""
+
+    async def calm(self) -> None:
+        """Undo what a message did that a key or the desk let in: keys, panic, closing, dials, and a run that has ended."""
+        self.keys = load_keys(self.paths)
+        with contextlib.suppress(httpx.HTTPError):
+            await self.operate("POST", "/operator/panic", {"on": False})
+            await self.operate("POST", "/operator/opening", {"decision": "open"})
+            session = {"Cookie": f"desk={await self.desk_session()}"}
+            await self.client.post("/desk/dials", json={}, headers=session)
+            await self.client.post("/desk/hold", json={"holding": False}, headers=session)
+            state = await self.state()
+            if state is not None and state.phase != "running":
+                await self.operate("POST", "/operator/start", {"language": self.settings.languages[0]})
 
     async def stored_pairs(self) -> list[dict[str, Any]]:
         """Every pair of the run under way, with its words."""

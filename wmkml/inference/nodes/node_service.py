@@ -42,6 +42,7 @@ class NodeService:
         trusted: Sequence[str],
         fingerprint: str,
         copies: int,
+        vocabulary: int,
     ) -> None:
         """Args:
         folder: emptied; the adapters are kept there.
@@ -49,6 +50,7 @@ class NodeService:
         trusted: addresses that need none.
         fingerprint: of the model's folder.
         copies: how many copies of the model answer, for the head's choice.
+        vocabulary: how many tokens the model has.
         """
         self.engine = engine
         # An instance that was killed may have left adapters here, which learned from visitors' words.
@@ -58,7 +60,7 @@ class NodeService:
         adapters = NamedAdapters(engine, BASE, self._folder_of, _delete)
         app = FastAPI(title="Watch me kill my language: node", docs_url=None, redoc_url=None, openapi_url=None)
         refusals.install_handlers(app)
-        app.include_router(routes(engine, adapters))
+        app.include_router(routes(engine, adapters, vocabulary))
 
         @app.put("/adapters/{name}")
         async def _take(request: Request, name: str) -> dict[str, str]:

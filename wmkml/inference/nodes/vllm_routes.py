@@ -135,8 +135,12 @@ class NamedAdapters:
             await asyncio.to_thread(self._delete, adapter.path)
 
 
-def routes(engine: Engine, adapters: NamedAdapters) -> APIRouter:
-    """The routes of an engine and its adapters."""
+def routes(engine: Engine, adapters: NamedAdapters, vocabulary: int) -> APIRouter:
+    """The routes of an engine and its adapters.
+
+    Args:
+        vocabulary: how many tokens the model has; a larger id would end the engine.
+    """
     router = APIRouter()
 
     @router.get("/health")
@@ -178,6 +182,8 @@ def routes(engine: Engine, adapters: NamedAdapters) -> APIRouter:
         if len(message.prompt) >= engine.window:
             raise RequestRefusedError(400, f"The window is {engine.window} tokens.", "context_length_exceeded")
         generation = _generation(message, adapter, engine.window)
+        if any(token >= vocabulary for token in (*message.prompt, *(token for token, _ in generation.sampling.bias))):
+            raise RequestRefusedError(400, "The request names what is no token id of this model.", "invalid_value")
         try:
             if message.stream:
                 steps = _steps(engine, generation)
