@@ -225,6 +225,14 @@ def test_dials_beyond_their_bounds_are_refused(desk: DeskClient, wrong: dict[str
     assert desk.state()["dials_turned"] == before
 
 
+def test_the_desk_is_there_when_the_learning_rate_has_fallen_to_nothing(tmp_path: Path) -> None:
+    with played_owner(tmp_path, **{"finetuning.learning_rate_increase": -0.002}) as owner, at_the_desk(owner) as desk:
+        owner.begin("de")
+        assert owner.cluster.train(owner.cluster.claim())["accepted"]
+        assert owner.cluster.claim()["learning_rate"] == 0
+        assert desk.state()["dials_now"]["learning_rate"] == 0
+
+
 def test_osc_is_tested_and_what_was_sent_last_is_shown(desk: DeskClient) -> None:
     osc = desk.owner.cluster.osc
     number = desk.press("osc_test")["number"]

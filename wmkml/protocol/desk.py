@@ -50,10 +50,20 @@ class DeskHold(Message):
 
 
 class DeskDials(Message):
-    """`POST /desk/dials`: values that apply from the next round on; null: the value in the settings.
+    """Values that rounds and answers take; null: the value in the settings.
 
-    `minimum_iteration_time`: seconds; `temperature`: of echoes and dataset answers.
+    `minimum_iteration_time`: seconds; `temperature`: of echoes and dataset answers; `learning_rate`: 0 where the settings have
+    it fall so far.
     """
+
+    temperature: float | None = None
+    visitor_temperature: float | None = None
+    learning_rate: float | None = None
+    minimum_iteration_time: float | None = None
+
+
+class DeskDialRequest(DeskDials):
+    """`POST /desk/dials`: values that apply from the next round on; null: the value in the settings."""
 
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     visitor_temperature: Annotated[float, Field(ge=0, le=2)] | None = None

@@ -83,7 +83,7 @@ OWNER_DOORS: tuple[Door, ...] = (
     Door("POST", "/desk/rebirth", opener="desk", upsets=True),
     Door("POST", "/desk/skip", opener="desk"),
     Door("POST", "/desk/hold", desk.DeskHold, "desk", upsets=True),
-    Door("POST", "/desk/dials", desk.DeskDials, "desk", upsets=True),
+    Door("POST", "/desk/dials", desk.DeskDialRequest, "desk", upsets=True),
     Door("POST", "/desk/osc_test", opener="desk"),
     Door("POST", "/desk/opening", opening.OpeningDecision, "desk", upsets=True),
     Door("POST", "/desk/panic", opening.PanicSwitch, "desk", upsets=True),

@@ -37,7 +37,7 @@ from wmkml.owner.problems.watch import ProblemWatch
 from wmkml.protocol.base import Refusal, RequestRefusedError
 from wmkml.protocol.conversation import ForgetReply
 from wmkml.protocol.desk import (
-    DeskDials,
+    DeskDialRequest,
     DeskDoor,
     DeskHold,
     DeskKey,
@@ -211,7 +211,7 @@ def add_desk_routes(app: FastAPI, owner: OwnerContext, sessions: DeskSessions, p
 
     @desk.post("/dials")
     async def set_overrides(request: Request) -> Response:
-        await owner.overrides.request(await read(request, DeskDials, SMALL_BODY_BYTES))
+        await owner.overrides.request(await read(request, DeskDialRequest, SMALL_BODY_BYTES))
         return _success()
 
     @desk.post("/osc_test")

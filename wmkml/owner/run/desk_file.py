@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, StrictBool, ValidationError
 
-from wmkml.protocol.desk import DeskDials
+from wmkml.protocol.desk import DeskDialRequest
 from wmkml.protocol.opening import Decision
 from wmkml.system import durable_files
 
@@ -39,9 +39,9 @@ class DeskRecord(BaseModel):
     """Whether the stage is blank."""
     opening: OpeningRecord = OpeningRecord()
     """What was decided about opening, and whether there is panic."""
-    requested: DeskDials = DeskDials()
+    requested: DeskDialRequest = DeskDialRequest()
     """The overrides that the next round takes."""
-    in_force: DeskDials = DeskDials()
+    in_force: DeskDialRequest = DeskDialRequest()
     """The overrides that the last round took."""
 
 
@@ -67,8 +67,8 @@ class DeskFile:
         *,
         blank: bool | None = None,
         opening: OpeningRecord | None = None,
-        requested: DeskDials | None = None,
-        in_force: DeskDials | None = None,
+        requested: DeskDialRequest | None = None,
+        in_force: DeskDialRequest | None = None,
     ) -> asyncio.Task[None]:
         """Change what is given, at once in memory; the task ends when it is on the disk too, or `on_problem` was called."""
         given = {"blank": blank, "opening": opening, "requested": requested, "in_force": in_force}

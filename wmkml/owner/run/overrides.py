@@ -9,7 +9,7 @@ from __future__ import annotations
 from wmkml.config import Settings
 from wmkml.owner.run.desk_file import DeskFile
 from wmkml.policy.schedules import learning_rate
-from wmkml.protocol.desk import DeskDials
+from wmkml.protocol.desk import DeskDialRequest, DeskDials
 
 
 class Overrides:
@@ -20,15 +20,15 @@ class Overrides:
         self._settings, self._file = settings, file
 
     @property
-    def requested(self) -> DeskDials:
+    def requested(self) -> DeskDialRequest:
         """What the next round takes; None: the settings' own value."""
         return self._file.record.requested
 
     @property
-    def _in_force(self) -> DeskDials:
+    def _in_force(self) -> DeskDialRequest:
         return self._file.record.in_force
 
-    async def request(self, dials: DeskDials) -> None:
+    async def request(self, dials: DeskDialRequest) -> None:
         """Have the next round take these; they are on the disk when this returns."""
         await self._file.change(requested=dials)
 
