@@ -14,7 +14,8 @@ import pytest
 from tests.waiting import until
 from wmkml.__main__ import main
 from wmkml.config.paths import PROJECT
-from wmkml.launcher.service_unit import UNIT, install_service, unit_text
+from wmkml.install.running import UNIT
+from wmkml.launcher.service_unit import install_service, unit_text
 
 pytestmark = pytest.mark.process
 

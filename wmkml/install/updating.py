@@ -9,15 +9,19 @@ back the version that was there, and starts it again if it ran.
 from __future__ import annotations
 
 import argparse
-import fcntl
+import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NoReturn
+
+from wmkml.install.running import UPDATING, Running, find_running, systemctl
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 
@@ -39,6 +43,14 @@ class Change:
     before: str
     after: str
     at: float
+
+
+@dataclass(frozen=True)
+class OwnFiles:
+    """What an operator has made of the files of `OPERATORS`: contents by path, and the paths of shipped files that were deleted."""
+
+    kept: dict[str, bytes]
+    deleted: list[str]
 
 
 class Checkout:
@@ -87,43 +99,79 @@ class Checkout:
     # --- the steps -------------------------------------------------------------------------------------------------
 
     def _go(self, before: str, after: str) -> None:
-        changed = self._changed_files()
-        others = [path for path in changed if not _is_operators(path)]
-        if others:
-            raise CannotUpdateError(
-                f"These files of the program were changed here, and an update would lose that: {', '.join(others[:8])}. "
-                "Put them back (git checkout FILE), or keep a branch of your own."
-            )
-        kept = {path: (self._project / path).read_bytes() for path in changed if (self._project / path).is_file()}
-        ran = self._is_running()
-        if ran:
-            self._script("stop")
+        own = self._own_files(before, after)
+        running = find_running(self._project)
+        with self._updating(running):
+            self._stop(running)
+            try:
+                self._prepare_environment(before, after)
+                self._checkout(after, own)
+                self._script("install")
+                self._script("--plan", running)
+            # Also a Ctrl-C: what is half one version and half another does not stay.
+            except (CannotUpdateError, OSError, subprocess.SubprocessError, KeyboardInterrupt) as error:
+                self._put_back(before, after, own, running, str(error) or type(error).__name__)
+            self._start(running)
+
+    def _put_back(self, before: str, after: str, own: OwnFiles, running: Running | None, reason: str) -> NoReturn:
+        """Bring back the version and the environment of before, start them, and say why."""
+        try:
+            self._checkout(before, own)
+            between, env = self._project / "env.before.new", self._project / "env"
+            if not env.exists() and between.exists():
+                between.rename(env)  # it broke off between two names
+            elif self._version_aside() == before:
+                self._exchange_environments(after)
+            back = "The version of before is back."
+        except (CannotUpdateError, OSError) as trouble:
+            back = f"The version of before could not be put back whole ({trouble}). By hand: git checkout --force {before[:12]}"
+        try:
+            self._start(running)
+        except CannotUpdateError as trouble:
+            back += f" It could not be started: {trouble}"
+        raise CannotUpdateError(f"{reason}\n{back}") from None
+
+    @contextlib.contextmanager
+    def _updating(self, running: Running | None) -> Iterator[None]:
+        """Have `scripts/keep-running` wait meanwhile; at the end it starts the installation again."""
+        marker = self._project / UPDATING
+        if running is not None and running.keeper == "keep-running":
+            marker.write_text(f"{os.getpid()}\n", encoding="utf-8")
+        try:
+            yield
+        finally:
+            marker.unlink(missing_ok=True)
+
+    def _stop(self, running: Running | None) -> None:
+        if running is not None and running.keeper.startswith("systemd"):
+            if problem := systemctl(running, "stop"):
+                raise CannotUpdateError(f"The installation could not be stopped: {problem}. Nothing was changed.")
+        elif running is not None:
+            self._script("stop", running)
+
+    def _start(self, running: Running | None) -> None:
+        if running is None or running.keeper == "keep-running":
+            return
+        if running.keeper:
+            if problem := systemctl(running, "start"):
+                raise CannotUpdateError(problem)
+        else:
+            self._script("start", running)
+
+    def _checkout(self, commit: str, own: OwnFiles) -> None:
+        """Bring the files of a commit, and put the operator's on top."""
+        self._git("checkout", "--quiet", "--force", "--detach", commit)
+        for path, content in own.kept.items():
+            (self._project / path).parent.mkdir(parents=True, exist_ok=True)
+            (self._project / path).write_bytes(content)
+        for path in own.deleted:
+            (self._project / path).unlink(missing_ok=True)
+
+    def _prepare_environment(self, before: str, after: str) -> None:
         if self._version_aside() == after:
             self._exchange_environments(before)
         else:
             self._put_environment_aside(before)
-        try:
-            self._checkout(after, kept)
-            self._script("install")
-            self._script("--plan")
-        except CannotUpdateError as error:
-            self._checkout(before, kept)
-            if self._version_aside() == before:
-                self._exchange_environments(after)
-            self._start(ran)
-            raise CannotUpdateError(f"{error}\nThe version of before is back.") from None
-        self._start(ran)
-
-    def _start(self, ran: bool) -> None:
-        if ran:
-            self._script("start")
-
-    def _checkout(self, commit: str, kept: dict[str, bytes]) -> None:
-        """Bring the files of a commit, and put the operator's on top."""
-        self._git("checkout", "--quiet", "--force", "--detach", commit)
-        for path, content in kept.items():
-            (self._project / path).parent.mkdir(parents=True, exist_ok=True)
-            (self._project / path).write_bytes(content)
 
     def _put_environment_aside(self, version: str) -> None:
         """Keep the environment of a version as `env.before`, in hard links."""
@@ -168,22 +216,31 @@ class Checkout:
                 return done.stdout.strip()
         raise CannotUpdateError(f"There is no version {target or 'to update to'} at the repository this came from.")
 
-    def _changed_files(self) -> list[str]:
-        """Files of the repository whose content here is another than the version's."""
-        output = self._run(["git", "diff", "--name-only", "-z", "HEAD"]).stdout
-        return [path for path in output.split("\0") if path]
+    def _own_files(self, before: str, after: str) -> OwnFiles:
+        """What the operator has changed, deleted, or added where the other version brings a file too.
 
-    def _is_running(self) -> bool:
-        """Whether a launcher lives on the data folder: it holds a lock as long as it does."""
-        lock = self._data / "cluster.lock"
-        if not lock.is_file():
-            return False
-        with lock.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        Raises:
+            CannotUpdateError: a file of the program itself would be lost.
+        """
+        changed = self._paths("diff", "--name-only", "HEAD")
+        brought = set(self._paths("ls-tree", "-r", "--name-only", after))
+        brought -= set(self._paths("ls-tree", "-r", "--name-only", before))
+        added = [path for path in sorted(brought) if (self._project / path).is_file()]
+        others = [path for path in (*changed, *added) if not _is_operators(path)]
+        if others:
+            raise CannotUpdateError(
+                f"These files of the program were changed here, and an update would lose that: {', '.join(others[:8])}. "
+                "Put them back (git checkout FILE), move them away, or keep a branch of your own."
+            )
+        present = [path for path in (*changed, *added) if (self._project / path).is_file()]
+        return OwnFiles(
+            kept={path: (self._project / path).read_bytes() for path in present},
+            deleted=[path for path in changed if path not in present],
+        )
+
+    def _paths(self, *words: str) -> list[str]:
+        output = self._run(["git", *words[:1], "-z", *words[1:]]).stdout
+        return [path for path in output.split("\0") if path]
 
     def _changes(self) -> list[Change]:
         try:
@@ -214,12 +271,18 @@ class Checkout:
             raise CannotUpdateError(f"git {words[0]} failed: {reason[0]}")
         return done.stdout.strip()
 
-    def _script(self, *words: str) -> None:
-        """Have the version that is checked out do something; its output is the operator's."""
-        print(f"./master_script.sh {' '.join(words)}", flush=True)
-        done = subprocess.run([str(self._project / "master_script.sh"), *words], cwd=self._project, check=False)
+    def _script(self, what: str, running: Running | None = None) -> None:
+        """Have the version that is checked out do something; its output is the operator's.
+
+        Args:
+            running: what runs, or ran: its arguments name its settings and with them its data folder.
+        """
+        print(f"./master_script.sh {what}", flush=True)
+        words = [what, *running.arguments] if running is not None else [what]
+        folder = running.folder if running is not None else self._project
+        done = subprocess.run([str(self._project / "master_script.sh"), *words], cwd=folder, check=False)
         if done.returncode != 0:
-            raise CannotUpdateError(f"./master_script.sh {' '.join(words)} ended with status {done.returncode}.")
+            raise CannotUpdateError(f"./master_script.sh {what} ended with status {done.returncode}.")
 
     def _run(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
         try:

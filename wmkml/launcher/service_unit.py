@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-UNIT = "watch-me-kill-my-language.service"
+from wmkml.install.running import UNIT
 
 RESTART_SECONDS = 3
 """Seconds before it is started again: visitors wait for it, and a wrong setting shall not fill the journal."""
