@@ -25,6 +25,12 @@ from wmkml.gui.theme import DEFAULT_SCALING
 pytestmark = pytest.mark.process
 
 
+def test_it_is_imported_where_python_lacks_what_windows_lacks() -> None:
+    lacks = "import sys; sys.modules |= dict.fromkeys(('fcntl', 'resource', 'pwd', 'termios')); import wmkml.gui.main"
+    done = subprocess.run([sys.executable, "-c", lacks], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_it_is_used_by_keyboard_and_ends_when_told(owner: PlayedOwner, tmp_path: Path) -> None:
     with new_display() as display:
         environment = {**os.environ, "DISPLAY": display}

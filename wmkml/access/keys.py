@@ -7,7 +7,6 @@ services.  A key can be rotated while they run: they read the file by `wmkml.acc
 
 from __future__ import annotations
 
-import fcntl
 import hmac
 import json
 import os
@@ -89,6 +88,8 @@ def rotate_key(paths: Paths, name: KeyName) -> str:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Keep other processes from replacing the same file meanwhile: of two rotations none is lost."""
+    import fcntl  # Windows has none; the window runs there, and rotates no key
+
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
