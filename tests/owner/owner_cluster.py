@@ -66,7 +66,7 @@ class OwnerCluster:
         self.paths: Paths = paths_of(self.settings, folder)
         self.log = folder / "owner.log"
         self._clocks = [folder / "clock"] if clock == "forward clock" else []
-        self._ahead = 0.0
+        self._ahead = self._set = 0.0
         self.owner_process: subprocess.Popen[bytes] | None = None
         self.inference_process: subprocess.Popen[bytes] | None = None
         self.owner = httpx.Client(verify=False, base_url=owner_url(self.settings), timeout=60)
@@ -104,12 +104,20 @@ class OwnerCluster:
         self.owner_process.wait()
 
     def advance(self, seconds: float) -> None:
-        """Put the owner's clock forward; for clusters with the forward clock."""
+        """Let so much time pass for the owner; for clusters with the forward clock."""
+        self._ahead += seconds
+        self._write_clock()
+
+    def set_wall_clock(self, seconds: float) -> None:
+        """Set the owner's wall clock so far ahead, or back, of the time that has passed; for clusters with the forward clock."""
+        self._set = seconds
+        self._write_clock()
+
+    def _write_clock(self) -> None:
         assert self.owner_process is not None
         [clock] = self._clocks
-        self._ahead += seconds
         written = clock.with_suffix(".new")
-        written.write_text(str(self._ahead))
+        written.write_text(f"{self._ahead} {self._set}")
         written.replace(clock)
         self.owner_process.send_signal(signal.SIGUSR1)
 

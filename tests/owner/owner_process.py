@@ -2,7 +2,8 @@
 
     python -m tests.owner.owner_process CONFIG [CLOCK]
 
-The file CLOCK holds by how many seconds the clock is ahead.  It is read at the start and whenever the process gets SIGUSR1.
+The file CLOCK holds two numbers: by how many seconds time has gone on, and by how many the wall clock was set besides.  It is
+read at the start and whenever the process gets SIGUSR1.
 """
 
 from __future__ import annotations
@@ -21,20 +22,18 @@ class ForwardClock:
     """Stands for `time.time` and `time.monotonic`, and with the latter for the event loop's clock and its timeouts."""
 
     def __init__(self, file: Path) -> None:
-        self._file, self._ahead = file, 0.0
+        self._file = file
+        self._ahead = self._set = 0.0
         self._read()
-        for name in ("time", "monotonic"):
-            self._replace(name)
+        wall, monotonic = time.time, time.monotonic
+        time.time = lambda: wall() + self._ahead + self._set
+        time.monotonic = lambda: monotonic() + self._ahead
         sys.modules["uvloop"] = None  # type: ignore[assignment]  # its timeouts go by a clock of its own
         signal.signal(signal.SIGUSR1, self._read)
 
     def _read(self, *_signal_and_frame: Any) -> None:
         if self._file.is_file():
-            self._ahead = float(self._file.read_text())
-
-    def _replace(self, name: str) -> None:
-        real = getattr(time, name)
-        setattr(time, name, lambda: real() + self._ahead)
+            self._ahead, self._set = map(float, self._file.read_text().split())
 
 
 if __name__ == "__main__":

@@ -73,6 +73,23 @@ def test_at_closing_time_the_run_says_farewell_and_at_opening_time_one_can_begin
     cluster.begin("de")
 
 
+def test_a_wall_clock_that_is_set_closes_and_opens_and_ends_no_run(cluster: OwnerCluster) -> None:
+    cluster.begin("de")
+    run = cluster.state()["run"]
+    cluster.set_wall_clock(-24 * HOUR)  # the day before, at the same hour
+    assert opening(cluster)["open"] and opening(cluster)["next_change"] < time.time() - 22 * HOUR
+    assert cluster.chat("Gestern?")[-1][0] == "end"
+    cluster.set_wall_clock(2 * HOUR)
+    state = until(lambda: state if (state := cluster.state())["phase"] == "last_words" else None, "the last words")
+    assert state["opening"]["farewell"] and state["elapsed_seconds"] < HOUR
+    # The mistake is seen before the farewell is over: who is there goes on talking.
+    cluster.set_wall_clock(0.0)
+    until(lambda: opening(cluster)["open"], "it to be open")
+    cluster.advance(2 * FAREWELL_SECONDS)
+    assert cluster.chat("Und heute?")[-1][0] == "end"
+    assert cluster.state()["run"] == run
+
+
 def test_the_operator_closes_for_tonight_over_a_restart_and_opens(
     cluster: OwnerCluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
