@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from wmkml.laboratory.analysis.making import (
     make_answers,
 )
 from wmkml.laboratory.analysis.next_token.comparison import compare_next_tokens
-from wmkml.laboratory.analysis.next_token.measuring import NextTokenOptions
+from wmkml.laboratory.analysis.next_token.measuring import NextTokenOptions, StateMismatchError
 from wmkml.laboratory.analysis.next_token.tables import next_token_frame, rank_frame
 from wmkml.laboratory.analysis.prompts import AskedPrompt, PromptsError, own_prompts, read_prompts, seen_prompts
 from wmkml.laboratory.analysis.sources import ModelSource, SourceError, SourceOptions, resolve_sources
@@ -214,6 +215,9 @@ def test_models_with_one_base_are_measured_apart_and_not_twice(
         sources, [corpus], reading, CPU, torch.float32, tmp_path / "state", lambda label, *_: read.append(label)
     )
     assert again == results and read == [], "what is on the disk is not measured again"
+    corpus.write_text(corpus.read_text(encoding="utf-8").swapcase(), encoding="utf-8")  # as long as before
+    with pytest.raises(StateMismatchError, match="of another model, corpus"):
+        compare_next_tokens(sources, [corpus], reading, CPU, torch.float32, tmp_path / "state")
 
 
 PROMPTS = [AskedPrompt("Who are you?", "creative", "I am"), AskedPrompt("2 + 2?", "factual", "", ("4",), "en")]
@@ -254,6 +258,18 @@ def test_answers_that_were_interrupted_go_on_and_end_the_same(
     with pytest.raises(AnswersMismatchError, match="Give another --out"):
         make_answers(files("whole"), PROMPTS[:1], SMALL)
     assert sum(1 for _ in (tmp_path / "whole" / "0.jsonl").open(encoding="utf-8")) == 6, "and what is there stays"
+    # Other facts and another language would be measured otherwise, and other weights answer otherwise.
+    facts = replace(PROMPTS[1], expected=("5",))
+    german = replace(PROMPTS[0], language="de")
+    for prompts, made in (
+        ([PROMPTS[0], facts], SMALL),
+        ([german, PROMPTS[1]], SMALL),
+        (PROMPTS, replace(SMALL, dtype="bfloat16")),
+    ):
+        with pytest.raises(AnswersMismatchError, match="Give another --out"):
+            make_answers(files("whole"), prompts, made)
+    # An engine's and a device's answers are taken for the same.
+    make_answers(files("whole"), PROMPTS, replace(SMALL, device=""))
 
 
 def test_a_prompt_is_put_as_the_model_knows_it(model: Path) -> None:

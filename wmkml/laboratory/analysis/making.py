@@ -48,7 +48,7 @@ OnGroup = Callable[[str, int, int, float], None]
 
 @dataclass(frozen=True)
 class MakingOptions:
-    """How answers are made; all but `batch`, `engine`, `device` and `threads` are part of what they are.
+    """How answers are made; all but `engine` and `device` are part of what they are, `batch` by how many are asked together.
 
     Attributes:
         temperatures: each prompt is asked at each of them.
@@ -84,7 +84,11 @@ class MakingOptions:
         """What these answers are, for JSON; answers of another description are not continued."""
         return {
             "source": source.identity(),
-            "prompts": [[prompt.kind, prompt.prompt, prompt.opening] for prompt in prompts],
+            # With what is expected and the language, which stand beside every answer and are measured with it.
+            "prompts": [
+                [prompt.kind, prompt.prompt, prompt.opening, list(prompt.expected), prompt.language]
+                for prompt in prompts
+            ],
             "temperatures": list(self.temperatures),
             "completions": self.completions,
             "max_tokens": self.max_tokens,
@@ -93,6 +97,7 @@ class MakingOptions:
             "prompt_format": self.prompt_format,
             "system": self.system,
             "sets_per_group": self.sets_per_group,
+            "dtype": self.dtype,
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +22,8 @@ from wmkml.laboratory.analysis.next_token.measuring import (
 from wmkml.laboratory.analysis.next_token.results import next_token_result
 from wmkml.laboratory.analysis.next_token.scoring import ModelScorer
 from wmkml.laboratory.analysis.sources import ModelSource
+
+ENDS_BYTES = 1 << 20
 
 OnProgress = Callable[[str, str, int, int], None]
 """Called with a label, a file's name, how many bytes of it are read, and how many documents were measured."""
@@ -94,11 +97,21 @@ def _state_of(
     states.mkdir(parents=True, exist_ok=True)
     description = {
         "source": source.identity(),
-        "files": [[str(path), path.stat().st_size] for path in files],
+        "files": [[str(path), path.stat().st_size, _ends_digest(path)] for path in files],
         "options": asdict(options),
         "dtype": str(dtype),
     }
     return StateFile(states / f"next_token-{number}.npz", description)
+
+
+def _ends_digest(path: Path) -> str:
+    """A digest of a file's first and last ENDS_BYTES: what tells whether it is still the same one, without reading it all."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        digest.update(stream.read(ENDS_BYTES))
+        stream.seek(max(0, path.stat().st_size - ENDS_BYTES))
+        digest.update(stream.read(ENDS_BYTES))
+    return digest.hexdigest()
 
 
 def _ended(
