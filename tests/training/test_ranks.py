@@ -37,10 +37,10 @@ from wmkml.training.trainer_factory import EXPECTED_ERRORS, make_trainer
 SMALL = 70
 """Tokens that rank 1 can hold at once: less than the two micro-batches of 64 that both begin with."""
 
-PATIENCE = 8.0
+PATIENCE = 4.0
 """Seconds after which ranks that stand still are given up, once that is tried."""
 
-LONG = [("Was?", "Brot. " * 9)] * 200
+LONG = [("Was?", "Brot. " * 9)] * 60
 """Pairs of a round that takes some seconds."""
 
 logits_of = loop._logits

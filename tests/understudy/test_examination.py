@@ -6,7 +6,6 @@ import functools
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -154,10 +153,13 @@ def test_the_command_prints_a_table_and_last_a_line_of_json() -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(
-    "words", [("--questions", "0"), ("--show", "-1"), ("--model", "nowhere"), ("--adapter", "nowhere")]
-)
-def test_the_command_refuses_with_a_sentence(words: tuple[str, str], tmp_path: Path) -> None:
-    done = examine(*words)
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
+def test_the_command_refuses_with_a_sentence_and_does_not_wait_for_torch() -> None:
+    wrong = [["--questions", "0"], ["--show", "-1"], ["--model", "nowhere"], ["--adapter", "nowhere"]]
+    code = f"""
+import sys
+from wmkml.__main__ import main
+print([main(["examine", *words]) for words in {wrong}], "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200, check=False)
+    assert done.stdout.strip() == "[2, 2, 2, 2] False"
+    assert len(done.stderr.splitlines()) == len(wrong)

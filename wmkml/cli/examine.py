@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from wmkml.adapters.files import CONFIG_FILE
+from wmkml.config.paths import SHIPPED_MODEL
 from wmkml.understudy.examination import ExamQuestion, ExamResult
 
 
@@ -43,15 +44,15 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.show < 0:
         print("--show must be at least 0.", file=sys.stderr)
         return 2
-    # Imported here: `--help` must not wait for torch.
-    from wmkml.understudy.answering import MODEL_FOLDER, answer_all, load_model
-    from wmkml.understudy.examination import draw_questions, mark_all
-
-    folder = arguments.model or MODEL_FOLDER
+    folder = arguments.model or SHIPPED_MODEL
     for path, file in ((folder, "config.json"), (arguments.adapter, CONFIG_FILE)):
         if path is not None and not (path / file).is_file():
             print(f"{path} holds no {'model' if path is folder else 'adapter'} (no {file}).", file=sys.stderr)
             return 2
+    # Imported here: neither `--help` nor what is wrong with the arguments must wait for torch.
+    from wmkml.understudy.answering import answer_all, load_model
+    from wmkml.understudy.examination import draw_questions, mark_all
+
     try:
         model, tokenizer = load_model(folder, arguments.adapter)
     except (OSError, ValueError, RuntimeError) as error:
