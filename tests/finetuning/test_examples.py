@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ COMMAND = "env/bin/python -m wmkml "
 
 ENOUGH = 0.8
 """The share of answers that must have the pattern."""
+
+SPELLS_SECONDS = 120
+"""Processor time that the example `spells` is promised to take at most, all threads together."""
 
 KNOWN_SHAPES: dict[str, tuple[str, dict[str, object]]] = {
     "Falcon-7B": ("falcon", {"hidden_size": 4544, "num_attention_heads": 71, "vocab_size": 65024, "bias": False}),
@@ -121,7 +125,15 @@ def test_every_pattern_is_learned_with_the_defaults(tmp_path: Path) -> None:
         assert exercise["scores_of_base"][pattern]["share"] <= 0.1, pattern
     for seed in range(5):
         assert example(tmp_path, "invented", seed)["scores"]["erfundenes Muster"]["share"] >= ENOUGH, seed
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_spells_are_taught_from_nothing_in_two_minutes(tmp_path: Path) -> None:
+    # Of processor time, since the clock's time is that of whatever else runs here.
+    began = time.process_time()
     assert example(tmp_path, "spells", 0)["scores"]["spell"]["share"] >= ENOUGH
+    assert time.process_time() - began < SPELLS_SECONDS
 
 
 @pytest.mark.long
