@@ -34,8 +34,12 @@ IDLE_SECONDS = 900.0
 
 @pytest.fixture(scope="module")
 def owner_settings() -> dict[str, Any]:
-    """Pages that forget a visitor who is absent for `IDLE_SECONDS`, and one answer at a time."""
-    return {"general.idle_seconds": IDLE_SECONDS, "inference.max_num_seqs": 1}
+    """Pages that forget a visitor who is absent for `IDLE_SECONDS`, one answer at a time, and a page on privacy."""
+    return {
+        "general.idle_seconds": IDLE_SECONDS,
+        "inference.max_num_seqs": 1,
+        "privacy.controller": "Kunsthaus Beispiel",
+    }
 
 
 def station_of(page: Page) -> str:
@@ -63,6 +67,28 @@ def test_who_leaves_is_forgotten(visitor: BrowserContext, owner: PlayedOwner) ->
     assert owner.get("/state")["phase"] == "running", "the run lives on"
     begin(page, "de")
     expect(page.locator(".prompt")).to_have_count(0)
+
+
+@pytest.mark.parametrize("seconds", [IDLE_SECONDS - 60, IDLE_SECONDS + 60], ids=["soon", "too late"])
+def test_who_leaves_by_a_link_is_forgotten_when_the_page_comes_back(
+    visitor: BrowserContext, owner: PlayedOwner, seconds: float
+) -> None:
+    visitor.clock.install()
+    page = enter(visitor, owner)
+    say(page, "Merk dir das.", answers=1)
+    before = station_of(page)
+    page.goto(f"{owner.address}/privacy")  # which has no program that could forget anything
+    visitor.clock.fast_forward(int(seconds * 1000))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{owner.address}/")
+    if seconds < IDLE_SECONDS:
+        expect(page.locator(".prompt")).to_have_text("Du: Merk dir das.")
+        assert station_of(page) == before
+    else:
+        expect(page.locator("button[data-language=de]")).to_have_text("Auf Deutsch mitsprechen")
+        assert station_of(page) != before
+        assert not any("/station?" in url for url in asked), "no word was fetched"
 
 
 def test_who_leaves_in_mid_answer_ends_it(visitor: BrowserContext, owner: PlayedOwner) -> None:

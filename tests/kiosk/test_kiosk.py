@@ -17,21 +17,29 @@ from PIL import ImageGrab
 
 from tests.gui.window_driver import new_display
 from tests.owner.played_owner import PlayedOwner
-from tests.owner.played_owner_fixtures import owner, owner_folder, owner_settings, shared_owner
+from tests.owner.played_owner_fixtures import owner, owner_folder, shared_owner
 from tests.waiting import until
 from wmkml.__main__ import main
 from wmkml.access.key_ring import KeyRing
 from wmkml.access.keys import rotate_key
 from wmkml.config.paths import PROJECT
 from wmkml.kiosk import browser as kiosk_browser
+from wmkml.kiosk import keeper as keeper_module
 from wmkml.kiosk.browser import BLACK, KioskBrowser, find_browser
 from wmkml.kiosk.devtools import BrowserSilentError
 from wmkml.kiosk.keeper import Keeper, KioskWindow, owner_phase
 from wmkml.kiosk.screens import Screen, ScreensUnknownError, connected_screens, screen_of
 
-__all__ = ["owner", "owner_folder", "owner_settings", "shared_owner"]
+__all__ = ["owner", "owner_folder", "shared_owner"]
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def owner_settings() -> dict[str, Any]:
+    """With a page on privacy, to which the visitor's page links."""
+    return {"privacy.controller": "Kunsthaus Beispiel"}
+
 
 LEFT, RIGHT = Screen(0, 0, 640, 480), Screen(640, 0, 640, 480)
 
@@ -162,6 +170,21 @@ def test_an_error_is_never_shown_and_a_page_never_leaves(display: str, owner: Pl
         kiosk.evaluate("void (location.href = 'http://127.0.0.1:9/')")
         kiosk.until_shown("the page, not another site")
         assert kiosk.evaluate("dispatchEvent(new MouseEvent('contextmenu', { cancelable: true }))") is False
+        assert kiosk.window.replaced == 0
+
+
+def test_another_page_that_nobody_touches_is_left(
+    display: str, owner: PlayedOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kept(owner.address + "/") as kiosk:
+        kiosk.until_shown("the page")
+        kiosk.evaluate("void (location.href = '/privacy')")
+        until(lambda: kiosk.evaluate("document.URL") == f"{owner.address}/privacy", "the page on privacy")
+        until(lambda: (kiosk.evaluate("performance.now() - window.kioskTouched") or 0) > 2500, "some seconds on it")
+        kiosk.evaluate("void dispatchEvent(new PointerEvent('pointermove'))")
+        monkeypatch.setattr(keeper_module, "ELSEWHERE_SECONDS", 2.0)
+        assert kiosk.evaluate("document.URL") == f"{owner.address}/privacy", "which somebody has just touched"
+        kiosk.until_shown("the window's own page again")
         assert kiosk.window.replaced == 0
 
 

@@ -57,6 +57,13 @@ for (const type of ['gesturestart', 'gesturechange']) addEventListener(type, (ev
 """
 """Runs in every page before its own code: no context menu, no file dropped onto it, no zoom by wheel or gesture."""
 
+TELL_TOUCHES = """
+window.kioskTouched = performance.now();
+for (const type of ['pointerdown', 'pointermove', 'keydown', 'wheel', 'touchstart', 'scroll'])
+  addEventListener(type, () => { window.kioskTouched = performance.now(); }, { capture: true, passive: true });
+"""
+"""Runs in every page as well, also in one without code of its own: when it was last touched."""
+
 
 class NoBrowserError(RuntimeError):
     """No Chromium is installed."""
@@ -136,7 +143,9 @@ class KioskBrowser:
         self._page = pages[0]
         self._session = call("Target.attachToTarget", ANSWER_SECONDS, targetId=self._page, flatten=True)["sessionId"]
         call("Page.enable", ANSWER_SECONDS, self._session)
-        call("Page.addScriptToEvaluateOnNewDocument", ANSWER_SECONDS, self._session, source=CLOSE_WAYS_OUT)
+        call(
+            "Page.addScriptToEvaluateOnNewDocument", ANSWER_SECONDS, self._session, source=CLOSE_WAYS_OUT + TELL_TOUCHES
+        )
         call("Browser.setDownloadBehavior", ANSWER_SECONDS, behavior="deny")
         call("Target.setDiscoverTargets", ANSWER_SECONDS, discover=True)
 
@@ -190,6 +199,18 @@ class KioskBrowser:
         if self.address == BLACK or where in ("", "about:blank"):
             return False
         return urlsplit(where)[:2] != urlsplit(self.address)[:2]
+
+    def is_left_elsewhere(self, seconds: float) -> bool:
+        """Whether another page of the same site was opened, and nobody has touched it for so long.
+
+        Raises:
+            BrowserSilentError: the page does not answer.
+        """
+        where = str(self.evaluate("document.URL"))
+        if urlsplit(where).path == urlsplit(self.address).path:
+            return False
+        untouched = self.evaluate("(performance.now() - window.kioskTouched) / 1000")
+        return isinstance(untouched, int | float) and untouched > seconds
 
     def end(self) -> None:
         """End the browser and whatever it started, and delete its profile."""

@@ -22,6 +22,9 @@ MOST_WAIT_SECONDS = 30.0
 ASKING_SECONDS = 5.0
 """How long the owner may take to answer whether it is there."""
 
+ELSEWHERE_SECONDS = 60.0
+"""A page that a link of the window's own led to (privacy, imprint) is left when nobody has touched it for so long."""
+
 OVERDUE_SECONDS = 24 * 3600.0
 """A browser that should be started anew waits so long for a moment without a run."""
 
@@ -97,7 +100,10 @@ class Keeper:
                 return
             if window.browser.is_astray():
                 window.browser.show(BLACK)
-            elif phase is not None and window.browser.address != (address := window.address()):
+            elif phase is not None and (
+                window.browser.address != (address := window.address())
+                or window.browser.is_left_elsewhere(ELSEWHERE_SECONDS)
+            ):
                 window.browser.show(address)
                 window.failures = 0
         except BrowserSilentError as error:

@@ -1,6 +1,7 @@
 // Notices when nobody has touched the page for a while.
 
-const ACTIVITY_EVENTS = ['pointerdown', 'pointermove', 'keydown', 'wheel', 'touchstart', 'input'] as const;
+import { ACTIVITY_EVENTS } from '../lib/station';
+
 const CHECK_MS = 250;
 const COUNTDOWN_SECONDS = 15;
 

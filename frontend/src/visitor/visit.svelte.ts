@@ -3,9 +3,10 @@
 
 import { listen } from '../lib/owner_events';
 import { RefusedError, get, post } from '../lib/requests';
-import { loadSession, newSession, saveSession, type StationSession } from '../lib/station';
+import { loadSession, newSession, saveSession, secondsUntouched, type StationSession } from '../lib/station';
 import type { ForgetReply, RunState, ShownExchange, StationWords } from '../lib/wire';
 import { Conversation } from './conversation.svelte';
+import { isPhone } from './kiosk';
 
 const STOPPED_TYPING_MS = 1500;
 const NEWEST_WITH_TOKENS = 20;
@@ -170,8 +171,16 @@ export class Visit {
     if (await this.#fetchState()) await this.#fetchExchanges();
   }
 
+  /** Who left this tab on another page, or the tab, is forgotten when it comes back, before a word is shown. */
+  #forgetWhoLeft(idleSeconds: number): void {
+    // Who waits with a phone need not touch it.
+    const stays = this.session.awaits !== null && isPhone();
+    if (idleSeconds && !stays && secondsUntouched() > idleSeconds) this.reset();
+  }
+
   #setState(next: RunState): void {
     this.#updates += 1;
+    if (this.state === null) this.#forgetWhoLeft(next.idle_seconds);
     if (this.session.run && (next.run !== this.session.run || next.phase === 'waiting')) this.#leaveRun();
     this.state = next;
     this.stateReceivedAt = performance.now();
