@@ -6,6 +6,7 @@ lessons look at what earlier ones wrote.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ LANGUAGES = ("de", "en")
 BLOCK = re.compile(r"```bash\n(.*?)```", re.DOTALL)
 RUN = "python -m wmkml "
 LESSONS = 7
+MOST_SECONDS = 75.0
+"""What a command may take of each core, a minute and what a busy machine adds to it: how long it takes depends on what else the
+machine does."""
 
 
 def lessons(language: str) -> list[Path]:
@@ -43,6 +47,18 @@ def is_slow(command: str) -> bool:
 ALL = list(
     dict.fromkeys(command for language in LANGUAGES for lesson in lessons(language) for command in commands(lesson))
 )
+
+
+def processor_seconds() -> float:
+    """Of this process and of those that it has started and that have ended."""
+    return sum(os.times()[:4])
+
+
+def threads() -> int:
+    """How many threads compute in this process."""
+    import torch
+
+    return torch.get_num_threads()
 
 
 def typed(command: str) -> Any:
@@ -79,5 +95,9 @@ def test_both_languages_have_the_same_seven_lessons() -> None:
 @pytest.mark.parametrize("command", [typed(command) for command in ALL])
 def test_a_command_of_the_course_runs(command: str, classroom: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command.startswith(RUN), "a lesson shows commands of this package alone"
+    before = processor_seconds()
     assert main(shlex.split(command.removeprefix(RUN))) == 0, capsys.readouterr().err
+    seconds = processor_seconds() - before
     assert capsys.readouterr().out.strip()
+    print(f"{seconds:.0f} seconds of processor time")
+    assert seconds < MOST_SECONDS * threads(), "the course promises a minute"
