@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,7 @@ from wmkml.laboratory.report import Outcome, read_lines
 from wmkml.laboratory.reproductions import gaussian, lineages, regression
 from wmkml.laboratory.reproductions.claims import CLAIMS, PaperClaim, at_end, judge, judge_claim, left_of, mean_left
 from wmkml.laboratory.reproductions.lineages import CONDITIONS, LineageOptions, conditions_of, experiment_of
-from wmkml.laboratory.reproductions.table import ARITHMETIC, REPRODUCTIONS, reproduce, write_result
+from wmkml.laboratory.reproductions.table import ARITHMETIC, REPRODUCTIONS, ROUGH_TIMES, reproduce, write_result
 from wmkml.laboratory.runner import is_finished
 from wmkml.policy.pair_selection import HUMAN_ITERATION
 from wmkml.runs.store import RunStore
@@ -237,6 +238,19 @@ def test_what_is_left_is_reckoned_as_by_hand() -> None:
     for quantity in (left_of("a", "facts"), mean_left("a", "facts")):
         assert quantity.value([{"iteration": -1, "facts": 0.0}, lines[1]]) is None, "of nothing no share is left"
         assert quantity.value([lines[0], {"iteration": 0}]) is None and quantity.value([]) is None
+
+
+def test_the_rough_times_are_those_of_the_guide_and_are_said_first(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guide = (PROJECT / "docs" / "reproductions.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \|.*\| ([^|]+) \|$", guide.partition("## How it is played")[0], re.MULTILINE)
+    assert dict(rows) == dict(ROUGH_TIMES) and set(ROUGH_TIMES) == set(REPRODUCTIONS)
+    (blocked := tmp_path / "file").write_text("not a folder")
+    paths = paths_of(settings, PROJECT)
+    with pytest.raises(ExperimentRefusedError, match="is not a folder"):
+        reproduce("order", LineageOptions(settings, paths.model, paths.datasets, blocked), Progress())
+    assert capsys.readouterr().err.startswith("order with the understudy: about 3 minutes of one core")
 
 
 def test_every_name_of_the_command_is_a_reproduction() -> None:

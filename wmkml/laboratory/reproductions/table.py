@@ -29,6 +29,17 @@ ARITHMETIC: Mapping[str, Callable[[], ReproductionResult]] = {
 REPRODUCTIONS = (*ARITHMETIC, *CLAIMS)
 """Every name."""
 
+ROUGH_TIMES: Mapping[str, str] = {
+    "gaussian": "seconds",
+    "regression": "seconds",
+    "replace-accumulate-subsample": "8 minutes of one core",
+    "human-share": "5 minutes of one core",
+    "decoding": "10 minutes of one core",
+    "order": "3 minutes of one core",
+    "facts-first": "3 minutes of one core, or none after `order`",
+}
+"""What each takes, as docs/reproductions.md has it: with the understudy and the settings that it is shipped with."""
+
 
 def reproduce(name: str, options: LineageOptions | None = None, progress: Progress | None = None) -> ReproductionResult:
     """Run a reproduction by name, going on where its lineages were begun.
@@ -46,7 +57,9 @@ def reproduce(name: str, options: LineageOptions | None = None, progress: Progre
         raise KeyError(f"{name}: there is no such reproduction. There are: {', '.join(REPRODUCTIONS)}.")
     if options is None:
         raise ValueError(f"{name} plays lineages: say with which model and where to, in `options`.")
-    lineages = functools.partial(reproduce_lineages, name, options, progress or Progress())
+    progress = progress or Progress()
+    progress.print_line(f"{name} with the understudy: about {ROUGH_TIMES[name]}, unless it is asked for otherwise.")
+    lineages = functools.partial(reproduce_lineages, name, options, progress)
     try:
         asyncio.get_running_loop()
     except RuntimeError:
