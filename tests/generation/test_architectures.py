@@ -21,7 +21,7 @@ from wmkml.generation.sources import with_adapter
 from wmkml.generation.speaker import load_speakers
 
 LENGTH = 12
-SERVED = ("qwen2", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("gemma", "phi")))
+SERVED = ("qwen2", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("gemma", "phi", "gpt_neox")))
 """Beside Mistral, which tests/engine/test_contract.py serves, and Llama, which is the same class in vLLM.  Of Falcon, BLOOM and
 GPT-2 vLLM 0.32 serves no LoRA.  One of them at every run, since vLLM takes half a minute to start; the others among the long tests."""
 
