@@ -269,6 +269,7 @@ def test_dry_run_tells_programs_what_would_be_trained(
         ("a # b\n", ["--quantize", "nf4"], "nf4 needs an NVIDIA GPU"),
         ("a # b\n", ["--memory", "24"], "give --dry-run too"),
         ("a # b\n", ["--memory", "0", "--dry-run"], "--memory: 0 is not allowed"),
+        ("a # b\n", ["--memory", "inf", "--dry-run"], "--memory: inf is not allowed"),
         ("a # b\n", ["--memory", "24", "--dry-run", "--device", "cpu"], "--device cpu is none"),
         ("a # b\n", ["--full", "--quantize", "nf4"], "Leave one of them out"),
         ("a # b\n", ["--resume"], "holds no checkpoint.pt"),

@@ -136,7 +136,7 @@ class FinetuneSettings:
             raise FinetuneRefusedError(
                 f"--learning-rate: {self.learning_rate:g} is not allowed; allowed: above 0, at most 1."
             )
-        if self.card_gib is not None and not self.card_gib > 0.0:
+        if self.card_gib is not None and not 0.0 < self.card_gib < math.inf:
             raise FinetuneRefusedError(f"--memory: {self.card_gib:g} is not allowed; allowed: above 0, in GiB.")
         if self.card_gib is not None and self.device not in (AUTO, "cuda"):
             raise FinetuneRefusedError(
