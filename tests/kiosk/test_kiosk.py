@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -246,6 +248,39 @@ def test_it_starts_with_the_graphical_session(tmp_path: Path, monkeypatch: pytes
 def test_the_owners_phase_is_asked(owner: PlayedOwner) -> None:
     assert owner_phase(owner.address) == "waiting"
     assert owner_phase("http://127.0.0.1:9") is None
+
+
+def test_something_else_at_the_owners_address_is_no_phase() -> None:
+    class ListServer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"[1, 2]")
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), ListServer) as server:
+        threading.Thread(target=server.handle_request).start()
+        assert owner_phase(f"http://127.0.0.1:{server.server_port}") is None
+
+
+def test_a_browser_for_whose_profile_there_is_no_room_is_started_later(
+    display: str, owner: PlayedOwner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = [True, True]
+    make_folder = tempfile.TemporaryDirectory
+
+    def folder_with_room(**options: Any) -> Any:
+        if full:
+            full.pop()
+            raise OSError(28, "No space left on device", "/dev/shm")
+        return make_folder(**options)
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", folder_with_room)
+    with kept(owner.address + "/") as kiosk:
+        kiosk.until_shown("the page, once there is room")
+        assert kiosk.window.replaced == 2 and "No space left" in kiosk.lines[0]
 
 
 def test_the_stage_is_opened_anew_when_its_key_is_rotated(display: str, owner: PlayedOwner) -> None:

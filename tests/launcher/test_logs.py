@@ -95,3 +95,27 @@ def test_supervisords_own_log_stays_within_its_limit_and_has_the_newest_lines(tm
     longest_line = max(len(line) for text in texts for line in text.splitlines(keepends=True))
     assert max(len(text) for text in texts) < limit.file_bytes + longest_line
     assert "received SIGTERM" in "".join(texts), "the end of the cluster is the newest"
+
+
+def test_the_launchers_own_log_is_rotated_too_while_it_writes(tmp_path: Path) -> None:
+    idle = Service(Program("idle", (sys.executable, "-c", "import time; time.sleep(600)")), lambda: None)
+    limit = LogLimit(file_bytes=1000, rotated_files=2)
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs" / "launcher.log"
+    cluster = Cluster(tmp_path / "data", tmp_path / "logs", ROOT, [idle], threading.Event(), print, limit)
+    with log.open("ab") as output:  # as `master_script.sh start` opens it
+        output.write(b"a" * 900)
+        output.flush()
+        try:
+            assert cluster.start()
+            cluster.restart_failed()
+            assert log.stat().st_size == 900
+            output.write(b"b" * 900)
+            output.flush()
+            cluster.restart_failed()
+            output.write(b"c")
+        finally:
+            cluster.end()
+    aside = log.with_name("launcher.log.1")
+    assert (aside.read_bytes(), log.read_bytes()) == (b"a" * 900 + b"b" * 900, b"c")
+    assert aside.stat().st_mode & 0o077 == 0

@@ -85,6 +85,18 @@ def test_it_is_written_and_enabled(checkout: Path, tmp_path: Path, monkeypatch: 
     assert exit_status == 1 and "daemon-reload` failed: No such file" in text
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a folder to somebody else")
+def test_a_checkout_of_a_user_without_a_name_is_served_by_its_number(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chown(checkout, 54321, -1)
+    (tmp_path / "root" / "run/systemd/system").mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    install_service(checkout, [], root=tmp_path / "root", home=tmp_path)
+    (written,) = tmp_path.rglob(UNIT)
+    assert "User=54321" in written.read_text()
+
+
 def test_it_goes_with_no_action(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["cluster", "stop", "--install-service"]) == 2
     assert "without an action" in capsys.readouterr().err

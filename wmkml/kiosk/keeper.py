@@ -48,7 +48,7 @@ def owner_phase(owner: str) -> str | None:
     try:
         reply = httpx.get(f"{owner}/state", timeout=ASKING_SECONDS, trust_env=False, verify=False)
         return str(reply.json()["phase"]) if reply.status_code == 200 else None
-    except (httpx.HTTPError, ValueError, KeyError):
+    except (httpx.HTTPError, ValueError, KeyError, TypeError):  # also where something else answers there
         return None
 
 
@@ -106,7 +106,7 @@ class Keeper:
             ):
                 window.browser.show(address)
                 window.failures = 0
-        except BrowserSilentError as error:
+        except (BrowserSilentError, OSError) as error:  # OSError: no room for its profile, or no process for it
             window.failures += 1
             window.replaced += 1
             wait = 0.0 if window.failures == 1 else min(2.0 ** (window.failures - 2), MOST_WAIT_SECONDS)

@@ -99,7 +99,7 @@ def install_service(
         keep_running = shlex.join([str(project / "scripts/keep-running"), *arguments])
         return 1, WITHOUT_SYSTEMD.format(keep_running=keep_running)
     as_root = os.geteuid() == 0
-    owner = pwd.getpwuid(project.stat().st_uid).pw_name
+    owner = _name_of(project.stat().st_uid)
     folder = root / "etc/systemd/system" if as_root else (home or Path.home()) / ".config/systemd/user"
     path = folder / UNIT
     try:
@@ -125,6 +125,14 @@ def install_service(
         f"    {control} stop {UNIT}       end it until the next boot\n"
         f"    {control} disable {UNIT}    do not start it at boot any more"
     )
+
+
+def _name_of(user: int) -> str:
+    """A user's name; the number, which systemd takes too, where it has none: in a container, or on a disk from elsewhere."""
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return str(user)
 
 
 def _problem(command: Sequence[str]) -> str:

@@ -78,6 +78,13 @@ def test_what_lives_stays_also_where_it_takes_more_than_the_quota(paths: Paths) 
     assert outcome.used_bytes > 1
 
 
+def test_a_run_that_has_begun_since_it_was_asked_which_one_lives_stays(paths: Paths) -> None:
+    begun, store = create_run(paths.runs, "7-begun", "de", load_settings(None))
+    store.close()
+    outcome = make_room(paths, 1, [paths.runs / "5-live"])
+    assert "1-oldest" in outcome.deleted and begun.is_dir()
+
+
 def test_what_is_being_made_or_marked_for_deletion_is_left_to_whoever_does_it(paths: Paths) -> None:
     (paths.runs / ".new-run").mkdir()
     (paths.runs / "1-oldest" / OVER_MARKER).touch()

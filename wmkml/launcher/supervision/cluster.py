@@ -22,7 +22,7 @@ from wmkml.launcher.supervision.configuration import (
     write_configuration,
 )
 from wmkml.launcher.supervision.liveness import HUNG_SECONDS, Liveness
-from wmkml.launcher.supervision.log_room import make_room
+from wmkml.launcher.supervision.log_room import make_room, rotate
 from wmkml.launcher.supervision.supervisor import (
     Supervisor,
     SupervisordUnavailableError,
@@ -165,6 +165,7 @@ class Cluster:
         """Look once: start the programs that supervisord gave up on, or supervisord itself if it has ended."""
         if self._supervisord is None or self._stop_event.is_set():
             return
+        rotate(self.files.logs / "launcher.log", self._log_limit.file_bytes)
         if time.monotonic() < self._start_after:
             return
         if self._supervisord.poll() is not None:

@@ -42,6 +42,18 @@ def make_room(logs: Path) -> list[str]:
     return gone
 
 
+def rotate(log: Path, most_bytes: int) -> None:
+    """Put a log that is opened to be appended to aside as `….1` where it is larger, and go on with an empty one."""
+    if _size(log) <= most_bytes:
+        return
+    aside = log.with_name(f"{log.name}.1")
+    with suppress(OSError):  # without room for it: tried again at the next look
+        aside.touch(mode=0o600)
+        aside.chmod(0o600)  # launcher.log contains the stage's address with its key
+        shutil.copyfile(log, aside)
+        os.truncate(log, 0)
+
+
 def _has_room(folder: Path) -> bool:
     try:
         usage = shutil.disk_usage(folder)

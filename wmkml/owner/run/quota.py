@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
+import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from wmkml.config.paths import Paths
 from wmkml.owner.run.run_folder import DELETING_PREFIX, OVER_MARKER
 
 GIB = 2**30
+
+FRESH_SECONDS = 300.0
+"""A run that began in the last so many seconds stays: it may have begun since it was asked which run is under way."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def _items(paths: Paths, kept_runs: Collection[Path]) -> Iterator[KeptItem]:
     kept = {folder.resolve() for folder in kept_runs}
     for path in _children(paths.runs):
         ended = path.is_dir() and not path.name.startswith(".") and not (path / OVER_MARKER).exists()
-        if ended and path.resolve() not in kept:
+        if ended and path.resolve() not in kept and _began(path) < time.time() - FRESH_SECONDS:
             yield KeptItem(path, _size(path), _newest(path))
     for path in _children(paths.reports):
         if not path.name.startswith("."):
@@ -83,6 +87,14 @@ def _size(path: Path) -> int:
         except OSError:
             continue
     return size
+
+
+def _began(run: Path) -> float:
+    """When a run's folder was made, whose `run.json` is written once; 0 where it is no run's."""
+    try:
+        return 0.0 if run.is_symlink() else (run / "run.json").lstat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _newest(path: Path) -> float:
