@@ -47,7 +47,8 @@ def test_what_is_said_of_keeping_follows_the_settings() -> None:
     def in_english(**general: bool) -> str:
         return retention(load_settings(None, overrides=general))["en"]
 
-    assert "at most 23 minutes" in retention(Settings())["en"]
+    assert "at most 23 minutes in which the installation is on" in retention(Settings())["en"]
+    assert "höchstens 23 Minuten, in denen die Installation läuft" in retention(Settings())["de"]
     assert "until the controller deletes" in in_english(**{"general.keep_runs": True})
     assert "later runs" in in_english(**{"finetuning.delete_live_questions_at_start": False})
 

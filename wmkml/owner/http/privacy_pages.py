@@ -108,9 +108,11 @@ def retention(settings: Settings) -> dict[Language, str]:
             "en": "Your words stay stored, and later runs are trained on them, too.",
         }
     return {
-        "de": f"Bis der Lauf zu Ende ist, höchstens {minutes} Minuten. Dann werden deine Worte gelöscht und mit ihnen alles, was "
+        "de": f"Bis der Lauf zu Ende ist, höchstens {minutes} Minuten, in denen die Installation läuft: Wird sie vorher abgeschaltet, "
+        "geht der Lauf weiter, sobald sie wieder an ist. Dann werden deine Worte gelöscht und mit ihnen alles, was "
         "das Modell aus ihnen gelernt hat.",
-        "en": f"Until the run is over, at most {minutes} minutes. Then your words are deleted, and with them everything the model "
+        "en": f"Until the run is over, at most {minutes} minutes in which the installation is on: switched off before, it goes on with "
+        "the run when it is on again. Then your words are deleted, and with them everything the model "
         "learned from them.",
     }
 
