@@ -24,7 +24,7 @@ from wmkml.measures.panel.prompts import PanelFileError, panel_prompts
 from wmkml.owner.app import make_app
 from wmkml.owner.http.http_requests import error_location
 from wmkml.protocol.middleware.connection_limits import ConnectionLimits
-from wmkml.protocol.middleware.tls_gate import SERVER_WITH_TLS, through_tls
+from wmkml.protocol.middleware.limited_server import LimitedServer
 from wmkml.system.open_files import raise_open_file_limit
 from wmkml.system.sockets import listen
 
@@ -106,7 +106,6 @@ def serve(settings: Settings, root: Path) -> int:
     config = uvicorn.Config(
         app,
         http=limits.protocol(),
-        **(SERVER_WITH_TLS if general.tls_key else {}),
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
@@ -120,13 +119,13 @@ def serve(settings: Settings, root: Path) -> int:
     )
     config.load()
     if config.ssl is not None:
-        renewed = RenewedCertificate(through_tls(config, limits), paths)
+        renewed = RenewedCertificate(config.ssl, paths)
 
         async def look() -> None:
             renewed.look()
 
         config.callback_notify = look
-    server = uvicorn.Server(config)
+    server = LimitedServer(config, limits)
     with listening_socket:
         server.run(sockets=[listening_socket])
     return 1 if crashes or not server.started else 0

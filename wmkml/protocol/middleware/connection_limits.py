@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Any
-from typing import Protocol as TypingProtocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
@@ -38,11 +38,12 @@ TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-Afte
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-class WaitingConnection(TypingProtocol):
-    """One that may be closed for another while it is without a request."""
+class IdleConnection(Protocol):
+    """A connection without a request."""
 
     def give_way(self) -> None:
-        """Close it, and count it no longer."""
+        """Close it for another one."""
+        ...
 
 
 class ConnectionLimits:
@@ -66,7 +67,7 @@ class ConnectionLimits:
         self.most_of_address = most_of_address or self.most
         self.header_seconds, self.stalled_seconds = header_seconds, stalled_seconds
         self._of_address: Counter[str] = Counter()
-        self._idle: dict[WaitingConnection, None] = {}
+        self._idle: dict[IdleConnection, None] = {}
         """Connections without a request, the one that has been so for longest first."""
         self.count = 0
 
@@ -82,7 +83,7 @@ class ConnectionLimits:
         self._of_address[address] += 1
         return True
 
-    def set_idle(self, connection: WaitingConnection, idle: bool) -> None:
+    def set_idle(self, connection: IdleConnection, idle: bool) -> None:
         """Note that a connection is without a request from now on, or no longer."""
         self._idle.pop(connection, None)
         if idle:
@@ -104,6 +105,8 @@ class _LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # o
     limits: ConnectionLimits
     transport: Any
     cycle: Any
+    on_taken_over: Callable[[], None] | None = None
+    """Called when this protocol takes over a connection that was counted when it was accepted (`LimitedServer`)."""
 
     def connection_made(self, transport: Any) -> None:
         peer = transport.get_extra_info("peername")
@@ -112,7 +115,11 @@ class _LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # o
         self._stall_timer: asyncio.TimerHandle | None = None
         self._header_bytes = 0
         self._awaits_headers = True
-        self._counted = self.limits.enter(self._address)
+        if self.on_taken_over is not None:
+            self.on_taken_over()
+            self._counted = True
+        else:
+            self._counted = self.limits.enter(self._address)
         super().connection_made(transport)
         if self._counted:
             self.limits.set_idle(self, True)
