@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import dataclasses
 import json
 import re
 import shlex
@@ -18,8 +19,9 @@ import torch
 from wmkml.__main__ import command_parser, main
 from wmkml.cli import collapse
 from wmkml.config import UNDERSTUDY, Settings, load_settings
-from wmkml.config.paths import PROJECT, paths_of
-from wmkml.laboratory.experiment import ExperimentRefusedError
+from wmkml.config.paths import PROJECT, laboratory_datasets, paths_of
+from wmkml.laboratory import memory
+from wmkml.laboratory.experiment import ExperimentRefusedError, check_experiment
 from wmkml.laboratory.memory import memory_problem
 from wmkml.laboratory.progress import Progress
 from wmkml.laboratory.report import Outcome, read_lines
@@ -382,7 +384,7 @@ def test_a_folder_that_another_program_plays_in_is_refused(played: dict[str, Any
 def test_an_experiment_that_does_not_fit_is_refused_before_it_is_begun(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wmkml.laboratory.memory.free_gib", lambda device: 0.1)
+    monkeypatch.setattr(memory, "free_gib", lambda device: 0.1)
     for more in ([], ["--reproduce", "order"]):
         words = ["--model", "understudy", "--device", "cpu", "--out", str(tmp_path / "out"), *more]
         assert main(["collapse", *words]) == 2
@@ -405,6 +407,25 @@ def test_two_copies_of_the_weights_are_reckoned(tmp_path: Path) -> None:
     # On a GPU the trainer may quantize its copy: only what cannot fit at all is refused.
     assert memory_problem(settings, tmp_path, cuda, 2.6) == ""
     assert "are free on cuda" in memory_problem(settings, tmp_path, cuda, 2.5)
+
+
+def test_generations_need_no_visitors_and_visitors_no_folder_of_prompts(settings: Settings, tmp_path: Path) -> None:
+    """As in a folder that holds nothing, with the package alone."""
+    paths = paths_of(settings, tmp_path)
+    options = LineageOptions(settings, paths.model, paths.datasets, tmp_path / "out")
+    experiment = experiment_of("replace", options)
+    assert not paths.datasets.exists()
+    check_experiment(experiment, resume=False)
+    visited = dataclasses.replace(experiment, plan=None)
+    with pytest.raises(ExperimentRefusedError, match="holds no prompt set for visitors"):
+        check_experiment(visited, resume=False)
+    check_experiment(dataclasses.replace(visited, datasets=laboratory_datasets(settings, paths)), resume=False)
+    # A folder that somebody has named is not replaced by another.
+    general = settings.general.model_copy(update={"datasets_folder": "mine"})
+    named = settings.model_copy(update={"general": general})
+    assert laboratory_datasets(named, paths_of(named, tmp_path)) == tmp_path / "mine"
+    paths.datasets.mkdir()
+    assert laboratory_datasets(settings, paths) == paths.datasets
 
 
 HUMAN = "tests/fixtures/human.csv"

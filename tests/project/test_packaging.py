@@ -38,6 +38,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 """For every command: tests run beside each other."""
 
 OVERLAY = "wmkml/config/config.understudy.yaml"
+DATASETS = [f"wmkml/laboratory/datasets/{name}/prompts.csv" for name in ("alltag_de", "everyday_en")]
 """The one file of the package that is none of its folder in the checkout."""
 
 NAMES_OF_LICENCES = {"MIT": "MIT", "0BSD": "0BSD", "OFL-1.1": "SIL Open Font License 1.1"}
@@ -194,7 +195,8 @@ def test_the_wheel_holds_every_file_of_the_package_and_no_other(wheel: Path) -> 
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
         overlay = archive.read(OVERLAY)
-    assert sorted(names) == sorted([OVERLAY, *(name for name in checkout_files() if name.startswith("wmkml/"))])
+    package = [name for name in checkout_files() if name.startswith("wmkml/")]
+    assert sorted(names) == sorted([OVERLAY, *DATASETS, *package])
     assert overlay == (PROJECT / "config.understudy.yaml").read_bytes()
     assert "wmkml/understudy/model/model.safetensors" in names
 
@@ -243,21 +245,13 @@ def laboratory_with_words(wheel: Path, tmp_path_factory: pytest.TempPathFactory)
     return installed_with(wheel, ("lab", "words"), tmp_path_factory.mktemp("words"))
 
 
-def collapsed_away_from_here(programs: Path, source: Path, folder: Path) -> dict[str, Any]:
-    """The JSON of a small `wmkml collapse` that was called in a folder outside the checkout."""
-    shutil.copytree(source / "Datasets", folder / "Datasets")
-    small = "--rounds 1 --seeds 1 --language en --visitors quiet --measured 3 --examined 0"
-    small += " --panel-answers 4"
-    samples = "--set finetuning.samples_by_iteration=8 --set inference.num_generated_responses=1"
-    done = run(programs, f"wmkml collapse --model understudy --engine transformers {small} {samples}", folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    summary: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return summary
-
-
 @pytest.mark.process
-def test_a_language_collapses_outside_a_checkout(laboratory: Path, source: Path, tmp_path: Path) -> None:
-    summary = collapsed_away_from_here(laboratory, source, tmp_path)
+def test_a_language_collapses_outside_a_checkout(laboratory: Path, tmp_path: Path) -> None:
+    small = "--rounds 1 --seeds 1 --language en --visitors quiet --measured 3 --examined 0 --panel-answers 4"
+    samples = "--set finetuning.samples_by_iteration=8 --set inference.num_generated_responses=1"
+    done = run(laboratory, f"wmkml collapse --model understudy --engine transformers {small} {samples}", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
     assert summary["seeds"] == [1]
     without = {"real_words", "foreign_words", "meaning_spread", "panel_real_words", "panel_vendi_meaning"}
     assert summary["not_measured"].keys() == without, "`lab` brings neither dictionaries nor embeddings"

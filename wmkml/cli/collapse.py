@@ -22,7 +22,7 @@ from pathlib import Path
 
 from wmkml.config import Settings
 from wmkml.config.arguments import add_settings_arguments, settings_of
-from wmkml.config.paths import paths_of
+from wmkml.config.paths import laboratory_datasets, paths_of
 from wmkml.models.devices import AUTO, add_device_argument
 from wmkml.system.disk.output_files import unwritable, unwritable_problem
 from wmkml.system.gpus import GpusUnknownError, visible_gpus
@@ -149,7 +149,7 @@ def main(arguments: argparse.Namespace) -> int:
     experiment = Experiment(
         settings=settings,
         model=paths.model,
-        datasets=paths.datasets,
+        datasets=laboratory_datasets(settings, paths),
         language=arguments.language or settings.inference.system_language,
         seeds=tuple(range(1, (arguments.seeds or 1) + 1)),
         visitors=arguments.visitors,
@@ -219,7 +219,7 @@ def _reproduce(arguments: argparse.Namespace) -> int:
         options = lineages.LineageOptions(
             settings=settings,
             model=paths.model,
-            datasets=paths.datasets,
+            datasets=laboratory_datasets(settings, paths),
             out=out,
             language=arguments.language or "en",
             seeds=tuple(range(1, (arguments.seeds or 3) + 1)),

@@ -35,6 +35,10 @@ SHIPPED_PANEL = PACKAGE / "measures" / "panel" / "panel.yaml"
 PAGES = PROJECT / "frontend" / "dist"
 """The web pages, built at installation."""
 
+SHIPPED_DATASETS = PROJECT / "Datasets" if IN_CHECKOUT else PACKAGE / "laboratory" / "datasets"
+"""Prompts for the laboratory's visitors where the settings' folder is not there: a wheel carries two small sets, German and
+English (`setup.py`)."""
+
 SHIPPED_STAGE = PROJECT / "stage"
 """The shipped mapping and texts of the projection, for what the installation's own stage folder lacks."""
 
@@ -138,6 +142,14 @@ def paths_of(settings: Settings, root: Path) -> Paths:
         tls_key=root / general.tls_key if general.tls_key else None,
         caches=root / general.data_folder / "caches",
     )
+
+
+def laboratory_datasets(settings: Settings, paths: Paths) -> Path:
+    """Where the laboratory's visitors find their prompts: in the settings' folder or, where none was named and the usual one is
+    not there, among those of the package."""
+    usual = type(settings.general).model_fields["datasets_folder"].default
+    unnamed = settings.general.datasets_folder == usual
+    return SHIPPED_DATASETS if unnamed and not paths.datasets.is_dir() else paths.datasets
 
 
 def with_absolute_folders(settings: Settings, paths: Paths) -> Settings:

@@ -266,7 +266,8 @@ def check_experiment(experiment: Experiment, *, resume: bool) -> None:
         raise ExperimentRefusedError(
             f"--visitors {experiment.visitors}: inference.system_prompts holds no language beside {experiment.language}."
         )
-    for language in experiment.station_languages:
+    # Where generations follow each other nobody visits.
+    for language in experiment.station_languages if experiment.plan is None else ():
         if not experiment.visitor_prompts(language):
             raise ExperimentRefusedError(
                 f"{experiment.datasets} holds no prompt set for visitors: a folder whose name ends with "

@@ -17,7 +17,7 @@ from tests.models.hub_stand_in import HubStandIn, serve
 from wmkml.__main__ import main
 from wmkml.adapters.files import WEIGHTS_FILE, sha256_of
 from wmkml.config import load_settings
-from wmkml.laboratory.analysis import making
+from wmkml.laboratory.analysis import loading, making
 from wmkml.laboratory.analysis.answers import read_answers
 from wmkml.laboratory.analysis.loading import (
     MemoryShortError,
@@ -145,7 +145,6 @@ def test_a_model_of_the_hub_that_does_not_fit_is_not_fetched(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wmkml.config import paths
-    from wmkml.laboratory.analysis import loading
 
     shape = {
         "model_type": "llama",
@@ -182,7 +181,7 @@ def test_weights_are_reckoned_in_the_type_they_are_loaded_in(
     more: dict[str, str], bytes_a_weight: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 64, "vocab_size": 100, **more}), encoding="utf-8")
-    monkeypatch.setattr("wmkml.laboratory.analysis.loading.free_gib", lambda device: 1.0)
+    monkeypatch.setattr(loading, "free_gib", lambda device: 1.0)
     with pytest.raises(MemoryShortError, match=f"weights {4 / bytes_a_weight * 10:.1f}"):
         check_memory_before_download(tmp_path, 10 << 30, CPU, torch.float32)
 

@@ -11,6 +11,7 @@ import pytest
 
 from wmkml.__main__ import command_parser, main
 from wmkml.config.paths import PROJECT
+from wmkml.laboratory.analysis import answers as answers_module
 from wmkml.laboratory.analysis.answers import AnswersError, AnswerSet, check_memory, read_answers
 from wmkml.laboratory.analysis.figures import diversity_figure
 from wmkml.laboratory.analysis.frames import COLUMNS, to_frame, to_markdown
@@ -171,10 +172,10 @@ def test_what_does_not_fit_into_memory_is_said_before_it_is_read(
         check_memory([path], 2.0)
     check_memory([path], 4.5)
     # What is free counts, not what the machine has; and a system that does not say is believed.
-    monkeypatch.setattr("wmkml.laboratory.analysis.answers.available_gib", lambda: 1.0)
+    monkeypatch.setattr(answers_module, "available_gib", lambda: 1.0)
     with pytest.raises(AnswersError, match=r"1\.0 are free"):
         check_memory([path])
-    monkeypatch.setattr("wmkml.laboratory.analysis.answers.available_gib", lambda: None)
+    monkeypatch.setattr(answers_module, "available_gib", lambda: None)
     check_memory([path])
 
 
