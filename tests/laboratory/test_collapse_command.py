@@ -65,6 +65,7 @@ def test_the_command_prints_a_table_and_last_a_line_of_json(tmp_path: Path, caps
     assert (last["keeping"], last["human_share"], last["seeds"]) == ("replace", 0.2, [1])
     assert last["mean"]["real_words"]["-1"] > 0.9
     assert "seed 1, iteration 0:" in captured.err
+    assert "are left for all rounds" not in captured.err, "the first round was the last"
     # It is said beforehand how long the panel takes: before anything of it is measured.
     [prediction] = re.findall(
         r"seed 1: the panel: 3 prompts, 4 answers each, by 2 iterations: about (\d+) s", captured.err
@@ -114,7 +115,13 @@ def test_ctrl_c_leaves_what_is_finished(tmp_path: Path) -> None:
         str(tmp_path / "out"),
     ]
     small = ["--visitors", "quiet", "--measured", "3", "--examined", "0", "--panel-answers", "0"]
-    small += ["--set", "finetuning.samples_by_iteration=8"]
+    small += ["--held-out", "tests/fixtures/human.csv"]
+    for setting in (
+        "finetuning.samples_by_iteration=4",
+        "inference.num_generated_responses=1",
+        "inference.max_tokens=6",
+    ):
+        small += ["--set", setting]
     process = subprocess.Popen(
         [*command, *small],
         cwd=PROJECT,
@@ -129,6 +136,10 @@ def test_ctrl_c_leaves_what_is_finished(tmp_path: Path) -> None:
         lines = []
         for line in process.stderr:
             lines.append(line)
+            if line.startswith("seed 1, iteration 0:"):
+                # After its first iteration at the latest it is said how long all of it takes.
+                lines.append(next(process.stderr))
+                assert re.fullmatch(r"About [\w ]+ are left for all rounds, if .*\n", lines[-1])
             if line.startswith("seed 2, iteration -1"):
                 break
         process.send_signal(signal.SIGINT)

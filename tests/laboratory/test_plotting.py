@@ -1,4 +1,4 @@
-"""The plot of all measures of a collapse: every panel is there, and no title runs into another."""
+"""What a collapse shows of itself: every panel of its plot, its frame, and how long it will take."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from wmkml.config.paths import PROJECT
 from wmkml.laboratory.measures import MEASURES
 from wmkml.laboratory.plotting import draw
+from wmkml.laboratory.progress import RoundClock
 from wmkml.laboratory.report import Outcome
 
 
@@ -53,3 +54,21 @@ def test_the_guides_lines_of_python_run(tmp_path: Path) -> None:
     names: dict[str, Any] = {}
     exec(block.replace("data/laboratory/life/seed-1", str(tmp_path)), names)
     assert names["frame"]["value"].tolist() == [0.5] and len(names["figure"].axes) == 1
+
+
+def test_what_is_left_is_reckoned_from_the_first_round() -> None:
+    seconds = iter([50.0, 70.0, 200.0, 300.0])
+    sentences: list[str] = []
+    clock = RoundClock([1.0, 1.5, 2.0], 3, sentences.append, now=lambda: next(seconds))
+    for iteration in (-1, 0, 1, 2, -1, 0):
+        clock.measured(iteration)
+    # 20 seconds a unit: 3.5 units of this run, and twice 4.5 and a half for the untouched model.
+    assert sentences == ["About 4 min 30 s are left for all rounds, if this machine stays as busy."]
+
+
+def test_a_single_round_leaves_nothing_to_say() -> None:
+    sentences: list[str] = []
+    clock = RoundClock([1.0], 1, sentences.append)
+    for iteration in (-1, 0):
+        clock.measured(iteration)
+    assert sentences == []

@@ -18,11 +18,12 @@ from wmkml.laboratory.experiment import Experiment, check_experiment, write_desc
 from wmkml.laboratory.plotting import draw
 from wmkml.laboratory.profile.figures import profile_figure
 from wmkml.laboratory.profile.profile import profile
-from wmkml.laboratory.progress import Progress
+from wmkml.laboratory.progress import Progress, RoundClock
 from wmkml.laboratory.report import COLUMNS, MeasuresLine, Outcome, format_value, read_lines, summary
 from wmkml.laboratory.reproductions.generations import GenerationSimulation
 from wmkml.laboratory.resources import LaboratoryResources, start_resources
 from wmkml.laboratory.simulation import Simulation, SimulationEndedError
+from wmkml.policy.schedules import sample_count
 from wmkml.runs import folder as runs
 from wmkml.runs.store import RunStore
 
@@ -60,13 +61,22 @@ async def run_seeds(
         on_measured: called after each iteration is measured.
     """
     outcome = Outcome(experiment.title)
+    left = [seed for seed in experiment.seeds if not is_finished(experiment.out / f"seed-{seed}")]
+    # Lineages have a clock of their own over all their conditions.
+    clock = RoundClock(round_weights(experiment), len(left), progress.print_line) if experiment.plan is None else None
+
+    def after_measuring(iteration: int) -> None:
+        on_measured()
+        if clock is not None:
+            clock.measured(iteration)
+
     for seed in experiment.seeds:
         folder = experiment.out / f"seed-{seed}"
         if not is_finished(folder):
             if folder.exists():
                 progress.print_line(f"seed {seed} was interrupted and begins anew")
                 shutil.rmtree(folder)
-            await _run_seed(resources, experiment, seed, progress, outcome, on_measured)
+            await _run_seed(resources, experiment, seed, progress, outcome, after_measuring)
         lines = read_lines(folder)
         if not lines:
             outcome.end_reasons.setdefault(seed, "it ended before anything was measured")
@@ -84,6 +94,13 @@ async def run_seeds(
     return outcome
 
 
+def round_weights(experiment: Experiment) -> list[float]:
+    """What each round takes, in units of the first: half of it is measuring, the rest grows with its samples."""
+    tuning = experiment.settings.finetuning
+    first = max(1, sample_count(tuning, 0))
+    return [(1.0 + sample_count(tuning, number) / first) / 2 for number in range(experiment.rounds)]
+
+
 def results(outcome: Outcome, experiment: Experiment) -> dict[str, Any]:
     """Everything that came out, for programs: the means of all measures, and the profile."""
     described = summary(outcome, experiment.description(), experiment.out)
@@ -96,7 +113,7 @@ async def _run_seed(
     seed: int,
     progress: Progress,
     outcome: Outcome,
-    after_measuring: Callable[[], None],
+    after_measuring: Callable[[int], None],
 ) -> None:
     folder, store = runs.create_run(
         experiment.out,
@@ -119,7 +136,7 @@ async def _run_seed(
         iteration = line["iteration"]
         values = ", ".join(f"{COLUMNS[name]} {format_value(name, line[name])}" for name in COLUMNS if name in line)
         progress.print_line(f"seed {seed}, iteration {iteration}: {values} ({time.monotonic() - began:.0f} s)")
-        after_measuring()
+        after_measuring(iteration)
 
     def on_prediction(sentence: str) -> None:
         progress.print_line(f"seed {seed}: {sentence}")
