@@ -17,6 +17,7 @@ from tests.frontend.visiting import chromium, violations, watched
 from tests.owner.played_owner import KEPT_ANSWER, PlayedOwner, played_owner
 from tests.waiting import until
 from wmkml.access.pin import load_pin
+from wmkml.protocol.middleware.no_store import NO_STORE
 from wmkml.reports.folder import REPORT_FILES
 from wmkml.reports.texts import TEXTS
 
@@ -74,6 +75,7 @@ def test_a_run_that_ends_leaves_its_numbers_and_no_word(
     assert report["files"] == list(REPORT_FILES)
     for name, media_type in REPORT_FILES.items():
         reply = desk.http.get(f"/desk/reports/{reported}/{name}").raise_for_status()
+        assert reply.headers["cache-control"] == NO_STORE
         assert reply.headers["content-type"] == media_type
         assert reply.content == (folder / name).read_bytes()
         assert "script-src" not in reply.headers["content-security-policy"]

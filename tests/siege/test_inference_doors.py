@@ -15,6 +15,7 @@ from tests.inference.test_nodes import node_running
 from wmkml.inference import control_routes, openai_routes
 from wmkml.inference.nodes import vllm_routes
 from wmkml.inference.nodes.vllm_routes import LoadAdapter, TokenCompletion, UnloadAdapter
+from wmkml.protocol.middleware.no_store import NO_STORE
 from wmkml.siege.clients import AWAY, INSIDES
 from wmkml.siege.doors import INFERENCE_DOORS, Door
 from wmkml.siege.messages import MessageMaker
@@ -58,6 +59,7 @@ def test_no_message_to_a_node_is_a_server_error(tmp_path: Path) -> None:
             reply = node.http.request(door.method, maker.path(door.path), content=content)
             assert reply.status_code < 500 or reply.status_code in AWAY, (door, content, reply.text)
             assert not INSIDES.search(reply.content), door
+            assert reply.headers["cache-control"] == NO_STORE, door
         for prompt in ([10**6], [2**62, 1], [1, 10**9]):
             reply = node.post("/v1/completions", model="base", prompt=prompt, max_tokens=1)
             assert reply.status_code == 400, reply.text
