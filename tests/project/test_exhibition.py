@@ -20,9 +20,11 @@ from wmkml.access.pin import load_pin
 from wmkml.config.paths import PROJECT
 
 PICTURES = PROJECT / "data" / "pictures"
-ROUNDS = 3
+ROUNDS = 8
+"""More than are needed: on a busy machine some pass between two buttons of the desk, and the last words begin when it is told to."""
+
 HOLD_SECONDS = 15.0
-"""Seconds for which each iteration answers at least; the desk's hold must be pressed before the second round is over."""
+"""Seconds for which each iteration answers at least."""
 
 ROOM: ViewportSize = {"width": 1280, "height": 800}
 SMALL: ViewportSize = {"width": 320, "height": 180}
@@ -98,8 +100,10 @@ def test_a_run_is_lived_through_on_all_three_pages(browser: Browser, cluster: Se
     assert cluster.state()["language"] == "de"
     begin(english, "en")
     shading = []
-    for answers, (name, iteration) in enumerate((("1-early", -1), ("2-middle", 0), ("3-end", ROUNDS - 1))):
+    for answers, (name, iteration) in enumerate((("1-early", -1), ("2-middle", 0), ("3-end", 2))):
         cluster.wait_for(lambda wanted=iteration: cluster.state()["iteration"] >= wanted, f"iteration {iteration}", 300)
+        if name == "3-end":
+            confirm(desk, "last_words", "Ja, letzte Worte beginnen")
         for page, prompt in ((visitor, "Was ist eine Sprache?"), (english, "What is a language?")):
             page.locator("#prompt").fill(prompt)
             page.keyboard.press("Enter")
