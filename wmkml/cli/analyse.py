@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from wmkml.laboratory.analysis.answers import AnswerSet
-    from wmkml.laboratory.analysis.making import MakingOptions
+    from wmkml.laboratory.analysis.asking import MakingOptions
     from wmkml.laboratory.analysis.prompts import AskedPrompt
     from wmkml.laboratory.analysis.sources import ModelSource
     from wmkml.laboratory.progress import Progress
@@ -218,7 +218,7 @@ def _make(
     each = len(asked) * len(options.temperatures) * options.completions
     progress.print_line(
         f"{len(asked)} prompts × {len(options.temperatures)} temperatures × {options.completions} answers × "
-        f"{len(sources)} models: {each * len(sources)} answers. How long it takes is told after the first."
+        f"{len(sources)} models: {each * len(sources)} answers. How long that takes is told once the model is loaded."
     )
     began: dict[str, int] = {}
     predicted = False
@@ -240,9 +240,15 @@ def _make(
             predicted = True
         progress(f"answers, about {duration_text(pace * (total - done))} left for it", done, total)
 
+    def on_prediction(seconds: float) -> None:
+        progress.print_line(
+            f"At most about {duration_text(seconds)} for all models, by the first tokens of some answers, if this machine "
+            "stays as busy; told anew after the first whole ones."
+        )
+
     progress.where = sources[0].label
     progress("loading the model", 0, 1)
-    make_answers(files, asked, options, on_group)
+    make_answers(files, asked, options, on_group, on_prediction)
     return [file.path for file in files]
 
 
@@ -343,7 +349,7 @@ def _prompts(arguments: argparse.Namespace) -> list[AskedPrompt]:
 
 def _making_options(arguments: argparse.Namespace, device: torch.device) -> MakingOptions:
     from wmkml.engine.choice import vllm_runs
-    from wmkml.laboratory.analysis.making import (
+    from wmkml.laboratory.analysis.asking import (
         COMPLETIONS,
         QUICK_COMPLETIONS,
         QUICK_TEMPERATURES,

@@ -19,6 +19,7 @@ from wmkml.adapters.files import WEIGHTS_FILE, sha256_of
 from wmkml.config import load_settings
 from wmkml.laboratory.analysis import loading, making
 from wmkml.laboratory.analysis.answers import read_answers
+from wmkml.laboratory.analysis.asking import MakingOptions, encode_prompt
 from wmkml.laboratory.analysis.loading import (
     MemoryShortError,
     check_memory_before_download,
@@ -29,8 +30,6 @@ from wmkml.laboratory.analysis.loading import (
 from wmkml.laboratory.analysis.making import (
     AnswerFile,
     AnswersMismatchError,
-    MakingOptions,
-    encode_prompt,
     make_answers,
 )
 from wmkml.laboratory.analysis.next_token.comparison import compare_next_tokens
@@ -239,11 +238,16 @@ def test_answers_that_were_interrupted_go_on_and_end_the_same(
         if done == 12:
             raise KeyboardInterrupt
 
+    predicted: list[float] = []
     with pytest.raises(KeyboardInterrupt):
-        make_answers(files("parts"), PROMPTS, SMALL, interrupt)
+        make_answers(files("parts"), PROMPTS, SMALL, interrupt, predicted.append)
+    assert len(predicted) == 1 and predicted[0] > 0, "once, for all models; what is asked for it changes no answer"
     with (tmp_path / "parts" / "0.jsonl").open("ab") as stream:
         stream.write(b'{"prompt": "half a li')
-    make_answers(files("parts"), PROMPTS, SMALL)
+    make_answers(files("parts"), PROMPTS, SMALL, on_prediction=predicted.append)
+    assert len(predicted) == 2
+    make_answers(files("parts"), PROMPTS, SMALL, on_prediction=predicted.append)
+    assert len(predicted) == 2, "nothing is left to be made"
     for number in (0, 1):
         whole = (tmp_path / "whole" / f"{number}.jsonl").read_text(encoding="utf-8")
         assert whole == (tmp_path / "parts" / f"{number}.jsonl").read_text(encoding="utf-8")

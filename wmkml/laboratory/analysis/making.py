@@ -9,22 +9,20 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from wmkml.adapters.checks import AdapterRefusedError
 from wmkml.adapters.files import CONFIG_FILE
-from wmkml.dialogue.chat_template import MessagesRefusedError, prompt_ids
 from wmkml.engine.build import build_engine
-from wmkml.engine.protocol import Adapter, Engine, Generation, Sampling
+from wmkml.engine.protocol import Adapter, Engine
 from wmkml.engine.setup import EngineSetup, ModelUnusableError
-from wmkml.engine.text import Detokenizer
+from wmkml.laboratory.analysis.asking import Asker, Group, MakingOptions, encode_prompt
 from wmkml.laboratory.analysis.loading import load_any_tokenizer, quiet_transformers
 from wmkml.laboratory.analysis.prompts import AskedPrompt
 from wmkml.laboratory.analysis.sources import ModelSource, SourceError
@@ -33,72 +31,12 @@ from wmkml.system.cores import usable_cores
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from transformers import PreTrainedTokenizerBase
-
-TEMPERATURES = tuple(round(0.1 * step, 1) for step in range(1, 16))
-QUICK_TEMPERATURES = (0.7, 1.0)
-COMPLETIONS = 25
-QUICK_COMPLETIONS = 10
-
-PromptFormat = Literal["auto", "chat", "plain"]
 
 OnGroup = Callable[[str, int, int, float], None]
 """Called with a label, the answers that are made of it, how many there will be, and the seconds since its first was begun."""
 
-
-@dataclass(frozen=True)
-class MakingOptions:
-    """How answers are made; all but `engine` and `device` are part of what they are, `batch` by how many are asked together.
-
-    Attributes:
-        temperatures: each prompt is asked at each of them.
-        completions: answers to a prompt at a temperature.
-        max_tokens: of an answer at most.
-        top_p: 1: nothing is cut from the distribution.
-        prompt_format: `chat`: the model's template; `plain`: prompt, line break, opening; `auto`: `chat` where there is one.
-        system: the system prompt; empty: none.
-        batch: answers that are made at once.
-        engine: vllm or transformers.
-        device: for transformers; empty: the best that there is.
-        dtype: of the weights; auto: float32 on a CPU, else bfloat16.
-    """
-
-    temperatures: tuple[float, ...] = TEMPERATURES
-    completions: int = COMPLETIONS
-    max_tokens: int = 100
-    top_p: float = 1.0
-    seed: int = 0
-    prompt_format: PromptFormat = "auto"
-    system: str = ""
-    batch: int = 128
-    engine: Literal["vllm", "transformers"] = "transformers"
-    device: str = ""
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-
-    @property
-    def sets_per_group(self) -> int:
-        """How many prompts and temperatures are asked together."""
-        return max(1, self.batch // self.completions)
-
-    def description(self, prompts: Sequence[AskedPrompt], source: ModelSource) -> dict[str, Any]:
-        """What these answers are, for JSON; answers of another description are not continued."""
-        return {
-            "source": source.identity(),
-            # With what is expected and the language, which stand beside every answer and are measured with it.
-            "prompts": [
-                [prompt.kind, prompt.prompt, prompt.opening, list(prompt.expected), prompt.language]
-                for prompt in prompts
-            ],
-            "temperatures": list(self.temperatures),
-            "completions": self.completions,
-            "max_tokens": self.max_tokens,
-            "top_p": self.top_p,
-            "seed": self.seed,
-            "prompt_format": self.prompt_format,
-            "system": self.system,
-            "sets_per_group": self.sets_per_group,
-            "dtype": self.dtype,
-        }
+OnPrediction = Callable[[float], None]
+"""Called once, before the first answer: with the seconds that all take at most, on a machine that stays as busy."""
 
 
 @dataclass(frozen=True)
@@ -123,21 +61,27 @@ def make_answers(
     prompts: Sequence[AskedPrompt],
     options: MakingOptions,
     on_group: OnGroup = lambda label, done, total, seconds: None,
+    on_prediction: OnPrediction | None = None,
 ) -> None:
-    """Make what is missing in every file.
+    """Make what is missing in every file; where it is asked for, predict first how long that takes.
 
     Raises:
         SourceError: a model or an adapter cannot be used, or a prompt does not fit it.
         AnswersMismatchError: a file holds other answers.
         EngineDiedError: the engine died; what was written stays.
     """
-    asyncio.run(_make(files, prompts, options, on_group))
+    asyncio.run(_make(files, prompts, options, on_group, on_prediction))
 
 
 async def _make(
-    files: Sequence[AnswerFile], prompts: Sequence[AskedPrompt], options: MakingOptions, on_group: OnGroup
+    files: Sequence[AnswerFile],
+    prompts: Sequence[AskedPrompt],
+    options: MakingOptions,
+    on_group: OnGroup,
+    on_prediction: OnPrediction | None,
 ) -> None:
-    missing = [file for file in files if _groups_done(file, prompts, options) < _group_count(prompts, options)]
+    groups_left = {file: _group_count(prompts, options) - _groups_done(file, prompts, options) for file in files}
+    missing = [file for file in files if groups_left[file] > 0]
     for _, group in groupby(missing, key=lambda file: _shape(file, missing)):
         together = list(group)
         folder = together[0].source.folder
@@ -153,7 +97,12 @@ async def _make(
                         await engine.load(adapter)
                     except AdapterRefusedError as error:
                         raise SourceError(f"{file.source.adapter}: {error}") from None
-                await _fill(file, prompts, encoded, options, _Asker(engine, tokenizer, adapter, options), on_group)
+                asker = Asker(engine, tokenizer, adapter, options)
+                if on_prediction is not None:
+                    next_group = list(_groups(prompts, options))[-groups_left[file]]
+                    on_prediction(await asker.longest_seconds(encoded, next_group) * sum(groups_left.values()))
+                    on_prediction = None
+                await _fill(file, prompts, encoded, options, asker, on_group)
                 if adapter is not None:
                     await engine.unload(adapter)
 
@@ -259,55 +208,12 @@ def _computes_on_cpu(options: MakingOptions) -> bool:
     return not (torch.cuda.is_available() or torch.backends.mps.is_available())
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: AskedPrompt, options: MakingOptions) -> tuple[int, ...]:
-    """The tokens after which a model's answer goes on: prompt in its format, and the opening of the answer.
-
-    Raises:
-        SourceError: the format is `chat`, and the model has no template, or its template refuses this.
-    """
-    chat = options.prompt_format == "chat" or (options.prompt_format == "auto" and tokenizer.chat_template)
-    if not chat:
-        text = "\n".join(part for part in (options.system, prompt.prompt, prompt.opening) if part)
-        return tuple(tokenizer(text if prompt.opening else f"{text}\n")["input_ids"])
-    if not tokenizer.chat_template:
-        raise SourceError("--format chat: the model has no chat template. Use auto or plain.")
-    messages = [{"role": "system", "content": options.system}] if options.system else []
-    try:
-        ids = prompt_ids(tokenizer, [*messages, {"role": "user", "content": prompt.prompt}])
-    except MessagesRefusedError as error:
-        raise SourceError(f"--format chat: {error} Use --format plain.") from None
-    return (*ids, *tokenizer(prompt.opening, add_special_tokens=False)["input_ids"]) if prompt.opening else tuple(ids)
-
-
-@dataclass(frozen=True)
-class _Asker:
-    """What is needed to ask one model."""
-
-    engine: Engine
-    tokenizer: PreTrainedTokenizerBase
-    adapter: Adapter | None
-    options: MakingOptions
-
-    async def answer(self, ids: tuple[int, ...], prompt: AskedPrompt, temperature: float, number: int) -> str:
-        """One answer; the same for the same numbers, where the engine takes seeds."""
-        options = self.options
-        seed = random.Random(f"{options.seed}:{prompt.kind}:{prompt.prompt}:{temperature}:{number}").getrandbits(31)
-        sampling = Sampling(temperature=temperature, top_p=options.top_p, max_tokens=options.max_tokens, seed=seed)
-        name = f"{self.adapter.name if self.adapter else 'base'}:{prompt.kind}:{prompt.prompt}:{temperature}:{number}"
-        generation = Generation(name, ids, sampling, self.adapter, with_logprobs=False)
-        detokenizer, text = Detokenizer(self.tokenizer), ""
-        async for step in self.engine.generate(generation):
-            if step.finish != "stop":  # the end token is no part of the text
-                text += detokenizer.push(step.token)
-        return text + detokenizer.finish()
-
-
 async def _fill(
     file: AnswerFile,
     prompts: Sequence[AskedPrompt],
     encoded: dict[AskedPrompt, tuple[int, ...]],
     options: MakingOptions,
-    asker: _Asker,
+    asker: Asker,
     on_group: OnGroup,
 ) -> None:
     """Make the groups that the file lacks, and append each as a whole."""
@@ -316,13 +222,7 @@ async def _fill(
     made = done * options.sets_per_group * options.completions
     with file.path.open("ab") as stream:
         for group in list(_groups(prompts, options))[done:]:
-            requests = [
-                asker.answer(encoded[prompt], prompt, temperature, number)
-                for prompt, temperature in group
-                for number in range(options.completions)
-            ]
-            # Gathered together they start in one turn of the event loop: batched in the same way every time.
-            texts = await asyncio.gather(*requests)
+            texts = await asker.answers(encoded, group, options.max_tokens)
             lines = [
                 _line(prompt, temperature, texts[index * options.completions : (index + 1) * options.completions])
                 for index, (prompt, temperature) in enumerate(group)
@@ -334,7 +234,7 @@ async def _fill(
             on_group(file.source.label, made, total, time.monotonic() - began)
 
 
-def _groups(prompts: Sequence[AskedPrompt], options: MakingOptions) -> Iterator[list[tuple[AskedPrompt, float]]]:
+def _groups(prompts: Sequence[AskedPrompt], options: MakingOptions) -> Iterator[Group]:
     """Prompts and temperatures that are asked together; a prompt's temperatures stand beside each other, since the engine
     reads a prompt once for all rows that have it."""
     pairs = [(prompt, temperature) for prompt in prompts for temperature in options.temperatures]
