@@ -44,7 +44,7 @@ def test_a_merge_is_predicted_with_the_base_that_it_loads_again(architecture: Ar
     again = architecture.parameters * 4 * (1 + LOADING_SHARE)
     assert again > alone.activations, "else this shows nothing"
     assert merged.total - alone.total == pytest.approx(again - alone.activations, rel=0.2)
-    (line,) = prediction_lines(Prediction(merged, 2**40, None, 1), "CPU")
+    line = prediction_lines(Prediction(merged, 2**40, None, 1), "CPU")[0]
     assert (
         "of merging when it is over" in line
         and "merging" not in prediction_lines(Prediction(alone, 2**40, None, 1), "CPU")[0]
