@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING
 
 from wmkml.config import Settings
 from wmkml.models.devices import free_gib
+from wmkml.models.stored_format import BYTES_A_WEIGHT
 
 if TYPE_CHECKING:
     import torch
 
 LIBRARIES_GIB = 0.5
 """What Python and the libraries take beside the model."""
-
-NF4_BYTES = 0.53
-"""Of a weight in nf4, with its doubly quantized scales."""
-
-BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "nf4": NF4_BYTES}
 
 
 def memory_problem(settings: Settings, model: Path, device: torch.device, available: float | None = None) -> str:
@@ -53,6 +49,7 @@ def _bytes_a_weight(settings: Settings, device: torch.device) -> tuple[float, fl
     chosen = settings.inference.dtype
     if device.type != "cuda":
         # As `start_resources` and `load_base` load them; products may be computed in bfloat16 all the same.
-        return BYTES["float32" if chosen == "auto" else chosen], BYTES["float32"]
+        return BYTES_A_WEIGHT["float32" if chosen == "auto" else chosen], BYTES_A_WEIGHT["float32"]
     precision = settings.finetuning.precision
-    return BYTES["bfloat16" if chosen == "auto" else chosen], BYTES["nf4" if precision == "auto" else precision]
+    trained = BYTES_A_WEIGHT["nf4" if precision == "auto" else precision]
+    return BYTES_A_WEIGHT["bfloat16" if chosen == "auto" else chosen], trained

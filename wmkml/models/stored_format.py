@@ -1,10 +1,13 @@
-"""The number format in which a model's folder holds its weights, and what training on it needs.  Imports no heavy library."""
+"""The number format in which a model's folder holds its weights, what a weight takes in memory, and what training needs.  Imports no heavy library."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 from pathlib import Path
+
+BYTES_A_WEIGHT = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0, "int8": 1.0, "nf4": 0.53}
+"""In memory, by number format; nf4 with its doubly quantized scales."""
 
 TRAINED_BY = {"awq": ("gptqmodel",), "gptq": ("optimum", "gptqmodel")}
 """By number format: the packages with which transformers computes on such weights; without them it only says ImportError."""

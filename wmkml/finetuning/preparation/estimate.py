@@ -16,6 +16,7 @@ import torch
 
 from wmkml.finetuning.preparation.architecture import Architecture, shortened
 from wmkml.finetuning.voices.merging import FLOAT32_UP_TO
+from wmkml.models.stored_format import BYTES_A_WEIGHT
 from wmkml.system.memory import available_gib, memory_gib, peak_memory, used_memory
 from wmkml.training.base_model import WeightPrecision
 from wmkml.training.loop import NullWatcher, OptimizerStep, Recipe, train
@@ -31,10 +32,6 @@ TIMED_STEPS = 3
 
 TIMED_TOKENS_ON_CPU = 256
 """Tokens that are timed on a CPU where the model is too large for all layers."""
-
-BYTES = {"float32": 4.0, "bfloat16": 2.0, "nf4": 0.53, "int8": 1.0}
-"""Of a weight of a linear layer on a GPU; nf4 with its doubly quantized scales.  All other weights are in bfloat16 there.
-Elsewhere every weight is float32, also where products are computed in bfloat16 (`base_model.load_base`)."""
 
 QUANTIZED_TIME = {"nf4": 1.3, "int8": 1.6}
 """How much longer a step takes with quantized weights, which are unpacked for every product; by the literature."""
@@ -111,10 +108,11 @@ def memory_of(architecture: Architecture, variant: Variant) -> Memory:
     """The memory of a finetune at its peak."""
     linear = sum(layer.inputs * layer.outputs for layer in architecture.linear)
     other = architecture.parameters - linear
-    of_linear, beside = BYTES["float32"], BYTES["float32"]
-    if variant.on_gpu:
-        of_linear = BYTES[variant.precision]
-        beside = of_linear if variant.precision in ("float32", "bfloat16") else BYTES["bfloat16"]
+    # Off a GPU every weight is float32, also where products are computed in bfloat16 (`base_model.load_base`).
+    of_linear, beside = BYTES_A_WEIGHT["float32"], BYTES_A_WEIGHT["float32"]
+    if variant.on_gpu:  # there what is no linear layer stays in bfloat16
+        of_linear = BYTES_A_WEIGHT[variant.precision]
+        beside = of_linear if variant.precision in ("float32", "bfloat16") else BYTES_A_WEIGHT["bfloat16"]
     weights = linear * of_linear + other * beside
     # A gradient in float32 and the optimizer's two moments; a LoRA's own weights are float32 beside the model's.
     a_weight = (0 if variant.full else 4) + 4 + (2 if variant.small_optimizer else 8)

@@ -106,7 +106,7 @@ class _LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # o
     transport: Any
     cycle: Any
     on_taken_over: Callable[[], None] | None = None
-    """Called when this protocol takes over a connection that was counted when it was accepted (`LimitedServer`)."""
+    """Counts no longer a connection that was counted when it was accepted (`LimitedServer`), before this protocol counts it."""
 
     def connection_made(self, transport: Any) -> None:
         peer = transport.get_extra_info("peername")
@@ -117,9 +117,7 @@ class _LimitedProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]  # o
         self._awaits_headers = True
         if self.on_taken_over is not None:
             self.on_taken_over()
-            self._counted = True
-        else:
-            self._counted = self.limits.enter(self._address)
+        self._counted = self.limits.enter(self._address)
         super().connection_made(transport)
         if self._counted:
             self.limits.set_idle(self, True)

@@ -88,11 +88,6 @@ class _Handshake:
         self._leave()
         self.task.cancel()
 
-    def pass_on(self) -> None:
-        """The protocol counts the connection from now on."""
-        self._limits.set_idle(self, False)
-        self._counted = False
-
     def _leave(self) -> None:
         self._limits.set_idle(self, False)
         if self._counted:
@@ -106,7 +101,7 @@ class _Handshake:
             protocol: Any = config.http_protocol_class(  # type: ignore[call-arg]
                 config=config, server_state=self._server.server_state, app_state=self._server.lifespan.state
             )
-            protocol.on_taken_over = self.pass_on
+            protocol.on_taken_over = self._leave
             return protocol  # type: ignore[no-any-return]
 
         try:
