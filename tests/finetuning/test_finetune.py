@@ -278,8 +278,8 @@ def test_dry_run_tells_programs_what_would_be_trained(
         ("a # b\n", ["--passage-length", "0"], "A passage of 0 characters"),
         ("a # b\n", ["--answer-column", "text"], "give --prompt-column or --prompt-template too"),
         ("a # b\n", ["--prompt-column", "a", "--prompt-template", "{a}"], "not both"),
-        ("a # b\n", ["--json", "nowhere/x.json"], "--json: there is no folder nowhere"),
-        ("a # b\n", ["--json", "/"], "--json: / is a folder; name a file"),
+        ("a # b\n", ["--json", "nowhere/x.json"], "nowhere/x.json cannot be written: there is no folder nowhere"),
+        ("a # b\n", ["--json", "/"], "/ cannot be written: it is a folder"),
         ("a # [INST]\nb # <s>\n", [], "line 1: chat markup [INST] in the answer"),
     ],
 )

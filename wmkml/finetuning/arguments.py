@@ -12,6 +12,7 @@ from wmkml.corpora import Columns, ReadingOptions
 from wmkml.corpora.readers.prose import PASSAGE_LENGTH, TextRule
 from wmkml.corpora.recognition import FORMATS
 from wmkml.models.devices import add_device_argument
+from wmkml.system.disk.output_files import unwritable_problem
 
 if TYPE_CHECKING:
     from wmkml.finetuning.settings import FinetuneSettings
@@ -208,10 +209,8 @@ def _add_reading(group: Any) -> None:
 
 def problem_of(arguments: argparse.Namespace) -> str:
     """What can be told of the arguments before anything is imported; empty: nothing."""
-    if arguments.json not in ("", "-") and not Path(arguments.json).absolute().parent.is_dir():
-        return f"--json: there is no folder {Path(arguments.json).parent}."
-    if arguments.json not in ("", "-") and Path(arguments.json).is_dir():
-        return f"--json: {arguments.json} is a folder; name a file."
+    if problem := unwritable_problem(arguments.json or None):
+        return problem
     if arguments.memory is not None and not arguments.dry_run:
         return "--memory names a GPU that is only reckoned with: give --dry-run too."
     if arguments.example is None:
