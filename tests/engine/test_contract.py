@@ -493,15 +493,14 @@ def poisoned(model: Path, folder: Path, name: str, row: int) -> Path:
 
 
 @pytest.mark.vllm
-async def test_zz_nobody_waits_for_what_vllm_compiles(
+async def test_zz_vllm_compiles_nothing_on_a_cpu_and_needs_no_compiler(
     setup: EngineSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled = tmp_path / "compiled"
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(compiled))
+    monkeypatch.setenv("CXX", str(tmp_path / "missing"))
     with not_started("vllm", setup, tmp_path) as engine:
         await engine.start()
-        before = {path for path in compiled.rglob("*") if path.is_file()}
-        assert before
         adapter = Adapter("adapter", 1, make_adapter(setup.model, tmp_path / "adapter", seed=8))
         await engine.load(adapter)
         warm = Sampling(temperature=1.2, top_p=0.8, max_tokens=4, frequency_penalty=0.5, bias=((7, 1.0),))
@@ -513,7 +512,7 @@ async def test_zz_nobody_waits_for_what_vllm_compiles(
         for used in (None, adapter):
             await engine.log_probabilities(PROMPTS[5], used)
             await asyncio.gather(*(ask(number, used, (GREEDY, warm)[number % 2]) for number in range(5)))
-        assert {path for path in compiled.rglob("*") if path.is_file()} == before
+        assert not [path for path in compiled.rglob("*") if path.is_file()]
         await engine.stop()
 
 

@@ -150,8 +150,8 @@ class VllmEngine:
         os.environ.update(vllm_environment(self._setup))
         self._llm = await asyncio.to_thread(self._create_llm)
         try:
-            # vLLM compiles what ranks a token among the others at the first request for log-probabilities, and nobody's answer
-            # goes on meanwhile: for some ten seconds on a CPU, for two or three where an earlier process has compiled it.
+            # On a GPU vLLM compiles what ranks a token among the others at the first request for log-probabilities, and nobody's
+            # answer goes on meanwhile.
             await self.log_probabilities((0, 0), None)
         except EngineDiedError as error:
             await self.stop()
@@ -163,6 +163,10 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._on_cpu = bool(current_platform.is_cpu())
+        if self._on_cpu:
+            # Its core would have a C++ compiler build what ranks a token among the others, for ten seconds of a start, and end
+            # where there is none; as it stands, that takes as long for a token.
+            os.environ["TORCH_COMPILE_DISABLE"] = "1"
         return AsyncLLM.from_engine_args(AsyncEngineArgs(**engine_arguments(self._setup, on_cpu=self._on_cpu)))
 
     async def stop(self) -> None:
