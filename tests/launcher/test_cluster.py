@@ -116,7 +116,8 @@ def test_what_supervisor_gives_up_on_is_started_again(shared: StandinCluster) ->
     until(lambda: reached({"BACKOFF", "FATAL"}) or None, "a start in vain")
     (shared.folder / "now").touch()
     until(lambda: reached({"RUNNING"}) or None, "a start that succeeds")
-    assert (shared.folder / "late.pid").is_file()
+    # Supervisor calls it running after a second, in which a busy machine may not have come to the program's first line.
+    until(lambda: (shared.folder / "late.pid").is_file() or None, "the program's own sign")
     # Said each time that supervisor gives up, which on a busy machine is more than once before this test looks.
     lines = [line for line in shared.output.read_text().splitlines() if "late ended at once" in line]
     assert lines
