@@ -69,7 +69,9 @@ class OwnerCluster:
         self._ahead = self._set = 0.0
         self.owner_process: subprocess.Popen[bytes] | None = None
         self.inference_process: subprocess.Popen[bytes] | None = None
-        self.owner = httpx.Client(verify=False, base_url=owner_url(self.settings), timeout=60)
+        # Where its clock is put forward, the owner closes the idle connections of its clients, just when they ask again over them.
+        kept = httpx.Limits(max_keepalive_connections=0 if self._clocks else None)
+        self.owner = httpx.Client(verify=False, base_url=owner_url(self.settings), timeout=60, limits=kept)
         self.inference = httpx.Client(
             verify=False, base_url=f"http://127.0.0.1:{self.settings.general.inference_port}", timeout=60
         )
