@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from fastapi.responses import JSONResponse, Response
 
 from tests.engine.random_model import RANK
 from tests.waiting import until
+from tests.warm_processes import MODEL, WarmPopen
 from wmkml.engine.setup import EngineSetup
 from wmkml.engine.transformers_engine import TransformersEngine
 from wmkml.inference.nodes.vllm_routes import NamedAdapters, routes
@@ -82,10 +81,10 @@ def vllm_server_stand_in(model: Path, folder: Path, lacks: Sequence[str] = (), p
     """A stand-in in a process of its own; yields its URL."""
     port = port or free_port()
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tests.engine.vllm_server_stand_in", "--model", str(model), "--port", str(port)]
+    command = ["-m", "tests.engine.vllm_server_stand_in", "--model", str(model), "--port", str(port)]
     command += [word for name in lacks for word in ("--lacks", name)]
     with (folder / "stand_in.log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = WarmPopen(command, MODEL, output=log)
     url = f"http://127.0.0.1:{port}"
     try:
         until(

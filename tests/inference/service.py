@@ -20,6 +20,7 @@ import yaml
 from pythonosc.osc_message import OscMessage
 
 from tests.engine.random_model import RANK
+from tests.warm_processes import MODEL, WarmPopen
 from wmkml.system.ports import free_port
 
 DOOR = Path(__file__).parent.parent.parent / "inference_owner.py"
@@ -29,7 +30,7 @@ DOOR = Path(__file__).parent.parent.parent / "inference_owner.py"
 class InferenceProcess:
     """A service that runs: its process, its address, its folder, and a socket that receives its OSC messages."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | WarmPopen
     folder: Path
     port: int
     owner_port: int
@@ -124,8 +125,6 @@ def running(
         config[section][name] = value
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     command = [
-        *within,
-        sys.executable,
         str(DOOR),
         "--config",
         str(folder / "config.yaml"),
@@ -136,7 +135,12 @@ def running(
         *arguments,
     ]
     with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        process: subprocess.Popen[bytes] | WarmPopen
+        if within or engine == "vllm":
+            command = [*within, sys.executable, *command]
+            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        else:
+            process = WarmPopen(command, MODEL, output=log, start_new_session=True)
     service = InferenceProcess(process, folder, config["general"]["inference_port"], owner_port, osc, host)
     try:
         if ready:

@@ -18,6 +18,7 @@ import httpx
 import httpx_sse
 
 from tests.waiting import PATIENCE, until
+from tests.warm_processes import OWNER, WarmPopen
 from wmkml.access.keys import Keys, load_keys
 from wmkml.config import dump, load_settings
 from wmkml.config.addresses import owner_url
@@ -67,8 +68,8 @@ class OwnerCluster:
         self.log = folder / "owner.log"
         self._clocks = [folder / "clock"] if clock == "forward clock" else []
         self._ahead = self._set = 0.0
-        self.owner_process: subprocess.Popen[bytes] | None = None
-        self.inference_process: subprocess.Popen[bytes] | None = None
+        self.owner_process: subprocess.Popen[bytes] | WarmPopen | None = None
+        self.inference_process: WarmPopen | None = None
         # Where its clock is put forward, the owner closes the idle connections of its clients, just when they ask again over them.
         kept = httpx.Limits(max_keepalive_connections=0 if self._clocks else None)
         self.owner = httpx.Client(verify=False, base_url=owner_url(self.settings), timeout=60, limits=kept)
@@ -81,17 +82,18 @@ class OwnerCluster:
     def start_owner(self, wait: bool = True, command: Sequence[str] = ()) -> None:
         """Start the owner, by `owner_command` unless another command is given."""
         with self.log.open("ab") as log:
-            self.owner_process = subprocess.Popen(
-                command or owner_command(self.config, *self._clocks), stdout=log, stderr=log, cwd=ROOT
-            )
+            if command:
+                self.owner_process = subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
+            else:
+                self.owner_process = WarmPopen(owner_command(self.config, *self._clocks)[1:], OWNER, output=log)
         if wait:
             until(lambda: self.owner.get("/healthz").status_code == 200, f"the owner; {self.log}")
 
     def start_inference(self, deadly: str = "", deadly_to_load: str = "") -> None:
-        command = [sys.executable, "-m", "tests.owner.inference_stand_in", "--base-model", "understudy"]
+        command = ["-m", "tests.owner.inference_stand_in", "--base-model", "understudy"]
         command += ["--port", str(self.settings.general.inference_port)]
         command += ["--deadly", deadly, "--deadly-to-load", deadly_to_load]
-        self.inference_process = subprocess.Popen(command, cwd=ROOT)
+        self.inference_process = WarmPopen(command, OWNER)
         until(lambda: self.inference.get("/healthz").status_code == 200, "inference")
 
     def start(self) -> OwnerCluster:

@@ -19,6 +19,7 @@ from typing import Any
 
 import httpx
 
+from tests.warm_processes import MODEL, OWNER, WarmPopen
 from wmkml.access.keys import Keys, load_keys
 from wmkml.config import UNDERSTUDY, Settings, dump, load_settings
 from wmkml.config.paths import PROJECT, Paths, paths_of
@@ -45,7 +46,7 @@ class ServiceProcesses:
     root: Path
     host: str = "127.0.0.1"
     within: tuple[str, ...] = ()
-    started: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    started: dict[str, subprocess.Popen[bytes] | WarmPopen] = field(default_factory=dict)
 
     @property
     def paths(self) -> Paths:
@@ -68,13 +69,22 @@ class ServiceProcesses:
         settings = self.paths.data / "settings.yaml"
         self.paths.logs.mkdir(parents=True, exist_ok=True)
         settings.write_text(dump(self.settings), encoding="utf-8")
-        command = [*self.within, sys.executable, str(PROJECT / DOORS[name]), "--config", str(settings)]
+        command = [str(PROJECT / DOORS[name]), "--config", str(settings)]
         command += ["--model", self.settings.general.model_name, "--engine", self.settings.inference.engine]
         environment = os.environ | {"VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
         with (self.paths.logs / f"{name}.log").open("ab") as log:
-            self.started[name] = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, cwd=PROJECT, env=environment, start_new_session=True
-            )
+            if self.within or self.settings.inference.engine == "vllm":
+                self.started[name] = subprocess.Popen(
+                    [*self.within, sys.executable, *command],
+                    stdout=log,
+                    stderr=log,
+                    cwd=PROJECT,
+                    env=environment,
+                    start_new_session=True,
+                )
+            else:
+                modules = OWNER if name == "owner" else MODEL
+                self.started[name] = WarmPopen(command, modules, output=log, env=environment, start_new_session=True)
 
     def end(self, name: str, number: signal.Signals = signal.SIGTERM) -> None:
         """End one service and all its children."""

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import http.server
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -21,9 +19,10 @@ import torch
 import yaml
 
 from tests.training.tiny_model import make_tiny_model, trainer_of
+from tests.warm_processes import MODEL, WarmPopen
 from tests.worker.owner_stand_in import KEY, OwnerStandIn
 from tests.worker.test_worker import job, listening
-from tests.worker.worker_process import ROOT, WorkerProcess, wait_for
+from tests.worker.worker_process import WorkerProcess, wait_for
 from wmkml.config.planned import PlannedTraining
 from wmkml.training.loop import TrainingDroppedError
 from wmkml.worker.planned_device import GpuMissingError, cap_memory, require_planned_gpus
@@ -85,11 +84,10 @@ def worker(owner: OwnerStandIn, engine: Engine, tmp_path: Path) -> Iterator[Work
     model = make_tiny_model(tmp_path / "model")
     planned = PlannedTraining(share=0.4).variables()
     with (tmp_path / "worker.log").open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "finetune_worker.py", "--config", str(tmp_path / "config.yaml"), "--model", str(model)],
-            cwd=ROOT,
-            stdout=output,
-            stderr=subprocess.STDOUT,
+        process = WarmPopen(
+            ["finetune_worker.py", "--config", str(tmp_path / "config.yaml"), "--model", str(model)],
+            MODEL,
+            output=output,
             # A proxy of the environment knows nothing of this machine's own services: nobody listens there.
             env={**os.environ, "WMKML_WORKER_KEY": KEY, **planned, **NO_SUCH_PROXY},
         )

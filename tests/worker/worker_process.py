@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.warm_processes import MODEL, WarmPopen
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -22,7 +24,7 @@ ROOT = Path(__file__).parent.parent.parent
 class WorkerProcess:
     """A worker's process; `before` is the length of its log when the current test began, in bytes."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | WarmPopen
     log: Path
     data: Path
     before: int = 0
@@ -63,16 +65,16 @@ def started_worker(
     }
     folder.mkdir(exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    command = [sys.executable, "finetune_worker.py", "--config", str(folder / "config.yaml"), "--model", str(model)]
+    command = ["finetune_worker.py", "--config", str(folder / "config.yaml"), "--model", str(model), *arguments]
+    environment = {**os.environ, "WMKML_WORKER_KEY": key}
     log = folder / "worker.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*inside, *command, *arguments],
-            cwd=ROOT,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "WMKML_WORKER_KEY": key},
-        )
+        if inside:
+            process: subprocess.Popen[bytes] | WarmPopen = subprocess.Popen(
+                [*inside, sys.executable, *command], cwd=ROOT, stdout=output, stderr=output, env=environment
+            )
+        else:
+            process = WarmPopen(command, MODEL, output=output, env=environment)
     worker = WorkerProcess(process, log, folder / "data")
     try:
         yield worker
