@@ -136,7 +136,7 @@ def running(
     ]
     with (folder / "log").open("ab") as log:
         process: subprocess.Popen[bytes] | WarmPopen
-        if within or engine == "vllm":
+        if within:
             command = [*within, sys.executable, *command]
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
         else:

@@ -36,6 +36,8 @@ from wmkml.system.ports import free_port
 pytestmark = pytest.mark.process
 
 KEY = "key-of-head-and-nodes"
+TOKENS = 150
+"""Of an answer whose node is killed or falls silent in its middle: more than are made until the test sees that it is there."""
 
 
 @pytest.fixture(scope="module")
@@ -119,12 +121,12 @@ def test_a_node_is_given_the_adapters_and_a_killed_one_loses_no_answer(
     cluster: HeadAndNode, model: Path, adapters: list[Path], tmp_path: Path
 ) -> None:
     cluster.load(adapters[0], 0)
-    alone = text(cluster.head.ask(max_tokens=300, model="current", **ENDLESS))
+    alone = text(cluster.head.ask(max_tokens=TOKENS, model="current", **ENDLESS))
     with node_running(tmp_path / "node", model, cluster.ports["node"]) as node:
         cluster.wait_for("answers")
         assert node.http.get("/healthz").json()["adapters"] == 1, "it came over HTTP, with its probe"
         assert len(list((tmp_path / "node" / "data" / "serving").iterdir())) == 1
-        futures = stream_many(cluster, 8, 300)
+        futures = stream_many(cluster, 8, TOKENS)
         until(lambda: cluster.states()["node"]["answers"], "some of them there")
         os.killpg(node.process.pid, signal.SIGKILL)
         replies = [future.result() for future in futures]
@@ -134,16 +136,16 @@ def test_a_node_is_given_the_adapters_and_a_killed_one_loses_no_answer(
         cluster.wait_for("away")
         # A round that comes while it is away counts without it.
         cluster.load(adapters[1], 1)
-        current = text(cluster.head.ask(max_tokens=300, model="current", **ENDLESS))
+        current = text(cluster.head.ask(max_tokens=TOKENS, model="current", **ENDLESS))
         assert current != alone
     with node_running(tmp_path / "node", model, cluster.ports["node"]) as node:
         cluster.wait_for("answers")
         assert node.http.get("/healthz").json()["adapters"] == 2
-        futures = stream_many(cluster, 6, 300)
+        futures = stream_many(cluster, 6, TOKENS)
         until(lambda: cluster.states()["node"]["answers"], "some of them there")
         assert [text(future.result()) for future in futures] == [current] * 6
         # Silent, and not gone.
-        futures = stream_many(cluster, 6, 300)
+        futures = stream_many(cluster, 6, TOKENS)
         until(lambda: cluster.states()["node"]["answers"], "some of them there")
         node.process.send_signal(signal.SIGSTOP)
         assert [text(future.result()) for future in futures] == [current] * 6
