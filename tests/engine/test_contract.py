@@ -42,7 +42,7 @@ EVERY_LAYER = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 
 @dataclass
 class EngineHarness:
-    """A running engine, its setup, and a folder for new adapters."""
+    """A running engine, its setup, and a folder for new adapters and for what it compiles."""
 
     engine: Engine
     setup: EngineSetup
@@ -107,9 +107,13 @@ def not_started(name: Literal["transformers", "remote", "vllm"], setup: EngineSe
 
 @pytest_asyncio.fixture(scope="module", params=ENGINES, loop_scope="module")
 async def harness(request: pytest.FixtureRequest, setup: EngineSetup, folder: Path) -> AsyncIterator[EngineHarness]:
-    with not_started(request.param, setup, folder / request.param) as engine:
+    """An engine where there is no compiler, and whatever is compiled all the same comes into its folder."""
+    own = folder / request.param
+    with pytest.MonkeyPatch.context() as patch, not_started(request.param, setup, own) as engine:
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(own / "compiled"))
+        patch.setenv("CXX", str(own / "missing"))
         await engine.start()
-        yield EngineHarness(engine, setup, folder / request.param)
+        yield EngineHarness(engine, setup, own)
         await engine.stop()
         assert not engine.alive()
 
@@ -490,30 +494,6 @@ def poisoned(model: Path, folder: Path, name: str, row: int) -> Path:
     config = folder / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "tie_word_embeddings": False}))
     return folder
-
-
-@pytest.mark.vllm
-async def test_zz_vllm_compiles_nothing_on_a_cpu_and_needs_no_compiler(
-    setup: EngineSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compiled = tmp_path / "compiled"
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(compiled))
-    monkeypatch.setenv("CXX", str(tmp_path / "missing"))
-    with not_started("vllm", setup, tmp_path) as engine:
-        await engine.start()
-        adapter = Adapter("adapter", 1, make_adapter(setup.model, tmp_path / "adapter", seed=8))
-        await engine.load(adapter)
-        warm = Sampling(temperature=1.2, top_p=0.8, max_tokens=4, frequency_penalty=0.5, bias=((7, 1.0),))
-
-        async def ask(number: int, used: Adapter | None, sampling: Sampling) -> None:
-            async for _ in engine.generate(Generation(f"g{number}", PROMPTS[number % 3], sampling, used, 0)):
-                pass
-
-        for used in (None, adapter):
-            await engine.log_probabilities(PROMPTS[5], used)
-            await asyncio.gather(*(ask(number, used, (GREEDY, warm)[number % 2]) for number in range(5)))
-        assert not [path for path in compiled.rglob("*") if path.is_file()]
-        await engine.stop()
 
 
 @pytest.mark.vllm
