@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wmkml.laboratory.analysis.answers import UNKNOWN
 from wmkml.laboratory.analysis.output_diversity import meaning_in
-from wmkml.laboratory.plotting import GRID, INK
+from wmkml.laboratory.plotting import INK, new_figure, plain_axes, set_panel_title
 from wmkml.measures.diversity_table import SHOWN
 
 if TYPE_CHECKING:
@@ -54,25 +54,6 @@ def label_styles(count: int) -> list[tuple[str, str, str]]:
     ]
 
 
-def new_figure(size: tuple[float, float], title: str) -> Figure:
-    """An empty figure of this size in inches, to be written to files."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=size, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=11, color=INK)
-    return figure
-
-
-def plain_axes(axes: Axes) -> None:
-    """Small figures, a faint grid, and no frame at the top and at the right."""
-    axes.tick_params(labelsize=7, colors=INK, length=2)
-    axes.grid(color=GRID, linewidth=0.6)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-
-
 def diversity_figure(result: Mapping[str, Any], kind: str) -> Figure:
     """Every measure of one kind of prompts: lines over temperatures with their 95 % intervals, coloured by label."""
     labels = [label for label, kinds in result["labels"].items() if kind in kinds]
@@ -90,7 +71,7 @@ def diversity_figure(result: Mapping[str, Any], kind: str) -> Figure:
         for label in labels:
             if name in result["labels"][label][kind]:
                 _draw(axes, result["labels"][label][kind][name], label, styles[label])
-        axes.set_title(f"{name}\n{textwrap.fill(meaning_in(result, name), 46)}", fontsize=7, color=INK, loc="left")
+        set_panel_title(axes, f"{name}\n{textwrap.fill(meaning_in(result, name), 46)}", 7)
         axes.set_xlabel("temperature", fontsize=7, color=INK)
         plain_axes(axes)
     if not measures:
@@ -123,7 +104,7 @@ def overview_figure(result: Mapping[str, Any]) -> Figure:
             bounded = [(x, estimate) for x, estimate in estimates if estimate["low"] is not None]
             low, high = ([estimate[end] for _, estimate in bounded] for end in ("low", "high"))
             axes.vlines([x for x, _ in bounded], low, high, color=colour, linewidth=1.0, alpha=0.6)
-        axes.set_title(f"{name}\n{textwrap.fill(meaning_in(result, name), 46)}", fontsize=7, color=INK, loc="left")
+        set_panel_title(axes, f"{name}\n{textwrap.fill(meaning_in(result, name), 46)}", 7)
         turned = len(labels) > 4 or max(map(len, labels)) > 8
         axes.set_xticks(range(len(labels)), labels, rotation=45 if turned else 0, ha="right" if turned else "center")
         axes.set_xlim(-0.3, len(labels) - 0.7)
@@ -143,9 +124,10 @@ def save_figure(figure: Figure, path: Path) -> list[Path]:
         The files written.
     """
     files = [path.with_name(f"{path.name}.{ending}") for ending in ("png", "svg")]
-    # Laid out once: otherwise each file takes as long again.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    # Laid out once, and each file drawn once: with a layout, or what is left of one by "none", it would be drawn twice.
+    if (layout := figure.get_layout_engine()) is not None:
+        layout.execute(figure)
+        figure.set_layout_engine(None)
     for file in files:
         figure.savefig(file, dpi=130)
     return files

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wmkml.laboratory.analysis.figures import COLOURS, MARKERS
 from wmkml.laboratory.measures import MEASURES
-from wmkml.laboratory.plotting import GRID, INK, panel_title
+from wmkml.laboratory.plotting import INK, new_figure, panel_title, plain_axes, set_panel_title
 from wmkml.laboratory.reproductions.results import ReproductionResult
 
 if TYPE_CHECKING:
@@ -18,16 +18,11 @@ COLUMNS = 3
 
 def reproduction_figure(result: ReproductionResult) -> Figure:
     """Found as lines with their 95 % intervals as bands, expected from a formula as black dashes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     measures = list(dict.fromkeys(curve.measure for curve in result.curves))
     conditions = list(dict.fromkeys(curve.condition for curve in result.curves))
     columns = min(COLUMNS, len(measures))
     rows = math.ceil(len(measures) / columns)
-    figure = Figure(figsize=(max(5.0, 3.8 * columns), 2.9 * rows + 0.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(f"{result.name}: {result.title}", fontsize=11, color=INK)
+    figure = new_figure((max(5.0, 3.8 * columns), 2.9 * rows + 0.8), f"{result.name}: {result.title}")
     for number, measure in enumerate(measures, 1):
         axes = figure.add_subplot(rows, columns, number)
         for curve in result.curves:
@@ -46,12 +41,9 @@ def reproduction_figure(result: ReproductionResult) -> Figure:
             low = [value.mean if value.low is None else value.low for _, value in curve.points]
             high = [value.mean if value.high is None else value.high for _, value in curve.points]
             axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        axes.set_title(panel_title(measure) if measure in MEASURES else measure, fontsize=7.5, color=INK, loc="left")
+        set_panel_title(axes, panel_title(measure) if measure in MEASURES else measure)
         axes.set_xlabel("generation", fontsize=8, color=INK)
-        axes.tick_params(labelsize=7, colors=INK, length=2)
-        axes.grid(color=GRID, linewidth=0.6)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
+        plain_axes(axes)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), fontsize=8)
     return figure

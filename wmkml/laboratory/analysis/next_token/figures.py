@@ -6,10 +6,10 @@ import math
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from wmkml.laboratory.analysis.figures import label_styles, new_figure, plain_axes
+from wmkml.laboratory.analysis.figures import label_styles
 from wmkml.laboratory.analysis.next_token.results import MEASURES, MICRO
 from wmkml.laboratory.analysis.next_token.tables import Results
-from wmkml.laboratory.plotting import INK
+from wmkml.laboratory.plotting import INK, new_figure, plain_axes, set_panel_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def measures_figure(results: Results) -> Figure:
             range(len(results)), list(results), rotation=45 if turned else 0, ha="right" if turned else "center"
         )
         axes.set_xlim(-0.5, len(results) - 0.5)
-        axes.set_title(f"{name}\n{textwrap.fill(measure.meaning, 46)}", fontsize=7, color=INK, loc="left")
+        set_panel_title(axes, f"{name}\n{textwrap.fill(measure.meaning, 46)}", 7)
         plain_axes(axes)
     return figure
 
@@ -68,7 +68,7 @@ def ranks_figure(results: Results) -> Figure:
         summed.axhline(mass, color=INK, linewidth=0.6, linestyle=":")
         summed.annotate(f"{mass:.0%}", (1, mass), fontsize=7, color=INK, va="bottom")
     for axes, title in ((single, "probability of this rank"), (summed, "probability of this rank and all before it")):
-        axes.set_title(title, fontsize=8, color=INK, loc="left")
+        set_panel_title(axes, title, 8)
         axes.set_xlabel("rank", fontsize=7, color=INK)
         plain_axes(axes)
     _legend(figure, results)
@@ -85,7 +85,7 @@ def positions_figure(results: Results) -> Figure:
             points = binned(result[MICRO]["positions"][name])
             axes.plot(*zip(*points, strict=True), color=colour, linestyle=dashes, linewidth=1.2, label=label)
         axes.set_xscale("log")
-        axes.set_title(title, fontsize=8, color=INK, loc="left")
+        set_panel_title(axes, title, 8)
         axes.set_xlabel("position in the window", fontsize=7, color=INK)
         plain_axes(axes)
     _legend(figure, results)
