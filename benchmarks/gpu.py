@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import importlib.util
 import json
 import os
@@ -244,28 +245,32 @@ def run_here(name: str, setting: StepSetting) -> None:
 
 
 def _function(name: str) -> StepFunction:
-    """A step's function.  Imported here, in the step's own process: torch alone takes seconds."""
+    """A step's function.  Its module is imported here, in the step's own process, and no other: each takes seconds."""
     if name in TRIAL_FUNCTIONS:
         return TRIAL_FUNCTIONS[name]
-    from benchmarks.gpu_steps import devices, kernels, machine, serving, training, vllm_variants
+    module, function_name = FUNCTIONS[name]
+    function: StepFunction = getattr(importlib.import_module(f"benchmarks.gpu_steps.{module}"), function_name)
+    return function
 
-    return {
-        "tools": machine.tools,
-        "model": training.make_model,
-        "rounds": training.rounds,
-        "profile": kernels.profile,
-        "gradients": kernels.gradients,
-        "kernels": kernels.fast_kernels,
-        "optimizers": kernels.optimizers,
-        "recovery": training.recovery,
-        "nf4": training.nf4,
-        "adapter": serving.adapter,
-        "cluster": serving.cluster,
-        "kill": machine.kill_worker,
-        "vllm": serving.vllm,
-        "devices": devices.devices,
-        "vllm_variants": vllm_variants.vllm_variants,
-    }[name]
+
+FUNCTIONS = {
+    "tools": ("machine", "tools"),
+    "model": ("training", "make_model"),
+    "rounds": ("training", "rounds"),
+    "profile": ("kernels", "profile"),
+    "gradients": ("kernels", "gradients"),
+    "kernels": ("kernels", "fast_kernels"),
+    "optimizers": ("kernels", "optimizers"),
+    "recovery": ("training", "recovery"),
+    "nf4": ("training", "nf4"),
+    "adapter": ("serving", "adapter"),
+    "cluster": ("serving", "cluster"),
+    "kill": ("machine", "kill_worker"),
+    "vllm": ("serving", "vllm"),
+    "devices": ("devices", "devices"),
+    "vllm_variants": ("vllm_variants", "vllm_variants"),
+}
+"""By step: the module in `benchmarks/gpu_steps/` and the function in it."""
 
 
 def _broken(setting: StepSetting, record: FigureRecorder) -> None:

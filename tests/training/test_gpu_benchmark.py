@@ -172,12 +172,24 @@ def test_without_a_gpu_it_says_why_and_measures_nothing() -> None:
 
 
 @pytest.mark.process
-@pytest.mark.timeout(600)
-def test_a_trial_trains_recovers_and_serves_what_it_trained() -> None:
-    done = run("--shape", "tiny", "--steps", "rounds,recovery,adapter", "--patience", "6")
+def test_a_step_that_does_what_it_should_is_ok() -> None:
+    done = run("--shape", "tiny", "--steps", "model", "--patience", "6")
     lines, last = lines_of(done.stdout)
     assert done.returncode == 0, done.stderr
     assert last["failed"] == last["not_run"] == []
+    assert lines["model"]["result"] == "ok" and lines["model"]["parameters"] > 0
+
+
+@pytest.mark.slow
+def test_a_trial_trains_recovers_and_serves_what_it_trained(tmp_path: Path) -> None:
+    """In this process: that each step has its own is shown above."""
+    setting, lines = StepSetting(tmp_path, "tiny", "auto"), dict[str, dict[str, Any]]()
+    for step in gpu.chosen_steps("rounds,recovery,adapter"):
+        gpu.run_here(step.name, setting)
+        lines[step.name] = json.loads((tmp_path / f"{step.name}.json").read_text(encoding="utf-8"))
+    assert {name: line["result"] for name, line in lines.items()} == dict.fromkeys(
+        ("model", "rounds", "recovery", "adapter"), "ok"
+    )
     check_trial(lines)
 
 
