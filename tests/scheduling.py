@@ -48,8 +48,10 @@ SHARED = {
     "tests/inference/test_answers.py": "tests/inference/test_adapters.py",
     "tests/inference/test_no_store.py": "tests/inference/test_adapters.py",
     "tests/inference/test_swap_proof.py": "tests/inference/test_adapters.py",
+    # The syntax trees of all our files.
+    "tests/project/test_architecture_docs.py": "tests/project/test_rooms.py",
 }
-"""Files whose tests use the same fixture of the whole session as those of another file, and so belong on its worker."""
+"""Files whose tests use what those of another file have made for the whole session, and so belong on its worker."""
 
 
 class FileScheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
