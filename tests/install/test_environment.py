@@ -38,6 +38,10 @@ def python_without_ensurepip(prefix: Path) -> Path:
         # Neither the packages that are installed in the original, among which is pip.
         if entry.name not in ("ensurepip", "site-packages", "dist-packages", "__pycache__"):
             (library / entry.name).symlink_to(entry)
+    # What is compiled already: to compile half the library in every process takes longer than all else here.
+    (library / "__pycache__").mkdir()
+    for entry in stdlib.glob("__pycache__/*.pyc"):
+        (library / "__pycache__" / entry.name).symlink_to(entry)
     return python
 
 
