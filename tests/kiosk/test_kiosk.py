@@ -9,7 +9,8 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,13 +127,35 @@ def test_what_fails_is_replaced(display: str, owner: PlayedOwner) -> None:
         assert "Chromium ended with status -9" in kiosk.lines[-1]
         assert not profile.exists(), "nothing of the visit is left"
         browser = kiosk.until_shown("the page again")
-        for child in psutil.Process(browser.pid).children(recursive=True):
-            if "--type=renderer" in child.cmdline():  # the page's, and one that waits for the next page
-                child.kill()
+        crash_pages(browser)
         until(lambda: kiosk.window.browser not in (browser, None), "another browser after the page's crash")
         assert "its page crashed" in kiosk.lines[-1]
         kiosk.until_shown("the page at last")
         assert kiosk.window.replaced == 2
+
+
+def crash_pages(browser: KioskBrowser) -> None:
+    """Kill the page's process, and the one that waits for the next page."""
+    for child in psutil.Process(browser.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # some end meanwhile
+            if "--type=renderer" in child.cmdline():
+                child.kill()
+
+
+def test_a_page_that_crashes_while_it_is_asked_is_known_to_have_crashed(display: str, owner: PlayedOwner) -> None:
+    browser = KioskBrowser(find_browser(), LEFT)
+    try:
+        browser.show(owner.address + "/")
+        until(lambda: browser.evaluate("document.readyState") == "complete", "the page")
+        with ThreadPoolExecutor(1) as asking:
+            answer = asking.submit(browser.evaluate, "for (;;);")
+            until(lambda: browser._tools._waiting, "the page to be asked")
+            crash_pages(browser)
+            with pytest.raises(BrowserSilentError, match="its page crashed"):
+                answer.result()
+        assert browser.problem() == "its page crashed"
+    finally:
+        browser.end()
 
 
 def test_a_page_that_hangs_is_told(display: str, owner: PlayedOwner, monkeypatch: pytest.MonkeyPatch) -> None:

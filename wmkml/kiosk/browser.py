@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from wmkml.kiosk.devtools import BrowserSilentError, DevTools
+from wmkml.kiosk.devtools import BrowserEndedError, BrowserSilentError, DevTools
 from wmkml.kiosk.screens import Screen
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
@@ -142,6 +142,7 @@ class KioskBrowser:
             raise BrowserSilentError("it opened no page")
         self._page = pages[0]
         self._session = call("Target.attachToTarget", ANSWER_SECONDS, targetId=self._page, flatten=True)["sessionId"]
+        call("Inspector.enable", ANSWER_SECONDS, self._session)
         call("Page.enable", ANSWER_SECONDS, self._session)
         call(
             "Page.addScriptToEvaluateOnNewDocument", ANSWER_SECONDS, self._session, source=CLOSE_WAYS_OUT + TELL_TOUCHES
@@ -164,20 +165,24 @@ class KioskBrowser:
         Raises:
             BrowserSilentError: the page does not answer.
         """
-        result = self._tools.call(
-            "Runtime.evaluate", ANSWER_SECONDS, self._session, expression=expression, returnByValue=True
-        )
+        try:
+            result = self._tools.call(
+                "Runtime.evaluate", ANSWER_SECONDS, self._session, expression=expression, returnByValue=True
+            )
+        except BrowserEndedError:
+            # It closes its pipe a moment before it can be waited for.
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_SECONDS)
+            raise BrowserSilentError(self._end() or "Chromium has closed its pipe") from None
         return result["result"].get("value")
 
     def problem(self) -> str:
         """What is wrong, so that it must be replaced; empty if nothing.  Pages that it opened besides are closed."""
-        if (status := self._process.poll()) is not None:
-            return f"Chromium ended with status {status}"
+        if end := self._end():
+            return end
         try:
             for event in self._tools.take_events():
                 parameters = event.get("params", {})
-                if event["method"] == "Target.targetCrashed" and parameters.get("targetId") == self._page:
-                    return "its page crashed"
                 target = parameters.get("targetInfo", {})
                 is_another = target.get("type") == "page" and target["targetId"] != self._page
                 if event["method"] == "Target.targetCreated" and is_another:
@@ -188,6 +193,11 @@ class KioskBrowser:
         except BrowserSilentError as error:
             return str(error)
         return ""
+
+    def _end(self) -> str:
+        """How the browser's process has ended; empty while it lives."""
+        status = self._process.poll()
+        return "" if status is None else f"Chromium ended with status {status}"
 
     def is_astray(self) -> bool:
         """Whether the page shows an error, or another site than the one it was told to.
