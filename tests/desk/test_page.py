@@ -271,6 +271,8 @@ def test_the_stage_goes_dark_at_once_and_osc_is_tested(operator: BrowserContext,
 def test_words_stay_hidden_until_asked_for(operator: BrowserContext, owner: PlayedOwner, requested: list[str]) -> None:
     owner.begin("de")
     owner.say(NASTY, "s1")
+    answered: list[str] = []
+    operator.on("requestfinished", lambda request: answered.append(request.url))
     operator.clock.install()
     page = opened(operator, owner)
     expect(page.get_by_role("button", name="Zuletzt Gesagtes zeigen")).to_be_visible()
@@ -296,12 +298,38 @@ def test_words_stay_hidden_until_asked_for(operator: BrowserContext, owner: Play
     page.get_by_role("button", name="Zuletzt Gesagtes zeigen").click()
     expect(page.locator(".exchange")).to_have_count(1)
     for _ in range(3):  # the next states of the same run change nothing
-        with page.expect_response("**/desk/state"):
-            page.clock.run_for(1000)
-    page.clock.run_for(26_500)
+        hear_state(page, owner, requested, answered)
+    hide = page.locator("[data-do=hide_said]")
+    expect(hide).to_be_visible()
+    while (left := seconds_left(hide.inner_text())) > 1:
+        page.clock.run_for(1000 * (left - 1))
     expect(page.locator(".exchange")).to_have_count(1)
     page.clock.run_for(1000)
     expect(page.locator(".exchange")).to_have_count(0)
+
+
+def hear_state(page: Page, owner: PlayedOwner, requested: list[str], answered: list[str]) -> None:
+    """Let a page whose clock is stopped ask for its next state, and wait for the answer.
+
+    No time passes for the page while an answer is under way: it asks again a second after it.
+    """
+    state = f"{owner.address}/desk/state"
+
+    def wait_for_answer() -> None:
+        while answered.count(state) < requested.count(state):
+            page.wait_for_timeout(20)
+
+    wait_for_answer()
+    asked = requested.count(state)
+    while requested.count(state) == asked:
+        page.clock.run_for(100)
+    wait_for_answer()
+
+
+def seconds_left(label: str) -> int:
+    """After how many seconds the words disappear, as the button says that hides them."""
+    [seconds] = re.findall(r"\d+", label)
+    return int(seconds)
 
 
 def test_the_owner_is_killed_and_comes_back(
