@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import random
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from playwright.sync_api import Page, sync_playwright
 from tests.frontend.stage_pictures import LIVELY, SOFTWARE, feed, say, state, training
 from tests.owner.played_owner import played_owner
 
-OWN_CLOCK = """
+ALONE = """
 (() => {
   let next = null, now = 1000;
   window.requestAnimationFrame = (callback) => { next = callback; return 1; };
@@ -38,11 +39,18 @@ OWN_CLOCK = """
       }
     },
   };
+  window.EventSource = class extends EventTarget { close() {} };
+  let seed = 1;
+  Math.random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
 })()
 """
-"""Frames are drawn when the test says so: what lies between two pictures is the test's own time, however slowly they are drawn."""
+"""The same pictures every time, however busy the machine.
 
-FRAME = 0.25
+Frames are drawn when the test says so: what lies between two pictures is the test's own time.  The owner is not heard, which would
+say every few seconds that no run is alive.  Chance is a series (Lehmer's, with the multiplier and modulus of C++'s minstd_rand).
+"""
+
+FRAME = 0.5
 """Seconds between two frames that are drawn; animations are functions of time, so few frames show the same as many."""
 
 MOMENTS = (0.5, 1.0, 1.5, 2.0, 3.0)
@@ -89,6 +97,7 @@ EVENTS = {
 
 def prepare(page: Page) -> None:
     """A language in the middle of its life, of which much was said; every word stands, and somebody is typing."""
+    random.seed(1)  # the order of the sentences
     feed(page, "state", state(2, "running"))
     say(page, LIVELY, 260, 0.55, 1.9, 2)
     page.evaluate("window.stage.pass(14)")
@@ -138,7 +147,7 @@ def main() -> None:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"), args=SOFTWARE)
         for name, event in EVENTS.items():
             page = browser.new_page(viewport={"width": width, "height": height}, reduced_motion="no-preference")
-            page.add_init_script(OWN_CLOCK)
+            page.add_init_script(ALONE)
             page.goto(f"{owner.address}/stage?key={owner.cluster.keys.stage}&mute=1&tier={arguments.tier}")
             page.locator("main[data-drawing=true]").wait_for(timeout=60_000)
             prepare(page)

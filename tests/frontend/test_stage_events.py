@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.frontend.stage_events import EVENTS, OWN_CLOCK, greatest_change, picture, pictures, prepare
+from tests.frontend.stage_events import ALONE, EVENTS, greatest_change, picture, pictures, prepare
 from tests.owner.played_owner import PlayedOwner
 
 pytestmark = pytest.mark.process
@@ -33,8 +33,7 @@ PICTURE_ALONE = """
 def stage(projector: BrowserContext, owner: PlayedOwner) -> Iterator[Page]:
     """The projection of a language in the middle of its life, drawn at the test's clock."""
     page = projector.new_page()
-    page.set_viewport_size({"width": 480, "height": 270})
-    page.add_init_script(OWN_CLOCK)
+    page.add_init_script(ALONE)
     page.goto(f"{owner.address}/stage?key={owner.cluster.keys.stage}&tier=low&mute=1")
     expect(page.locator("main[data-drawing=true]")).to_be_visible()
     # What is written over the picture is seen besides: the picture alone must show that something happens.

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.frontend.stage_events import OWN_CLOCK
+from tests.frontend.stage_events import ALONE
 from tests.frontend.stage_projector import figures, wait_for
 from tests.owner.played_owner import PlayedOwner
 from wmkml.config.paths import SHIPPED_STAGE
@@ -73,7 +73,7 @@ def play(context: BrowserContext, owner: PlayedOwner, query: str, *, own_clock: 
     """The stage with the shipped recording, of which a run lives; with `own_clock`, frames are drawn by the test alone."""
     page = context.new_page()
     if own_clock:
-        page.add_init_script(OWN_CLOCK)
+        page.add_init_script(ALONE)
     page.set_viewport_size({"width": 960, "height": 540})
     page.goto(f"{owner.address}/stage?key={owner.cluster.keys.stage}&tier=low&mute=1&replay=understudy&{query}")
     expect(page.locator("main[data-drawing=true]")).to_be_visible()
