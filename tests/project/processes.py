@@ -149,6 +149,8 @@ def processes(root: Path, overrides: Mapping[str, Any], *, engine: str = "transf
         "finetuning.live_samples_by_iteration": 8,
         "inference.num_generated_responses": 2,
         "inference.max_tokens": 24,
+        # Most of what inference would compute.  The rehearsal's test has real services ask the panel.
+        "inference.panel_answers": 0,
         "inference.cpu_threads": 1,
     }
     settings = load_settings(PROJECT / "config.yaml", model=UNDERSTUDY, overrides={**quick, **overrides})
