@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, expect
 
 from tests.frontend.stage_pictures import SOFTWARE
-from tests.frontend.stage_projector import PATIENCE
+from tests.frontend.stage_projector import FEW_FRAMES, PATIENCE
 from tests.frontend.visiting import chromium, watched
 from tests.owner.played_owner import PlayedOwner
 from tests.owner.played_owner_fixtures import owner, owner_folder, owner_settings, shared_owner
@@ -46,8 +46,15 @@ def webgl_browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def projector(webgl_browser: Browser, owner: PlayedOwner, failing_loads: set[str]) -> Iterator[BrowserContext]:
-    """A projector's browser, which must see no error and no other host."""
+def projector(quick_projector: BrowserContext) -> BrowserContext:
+    """A projector's browser, which must see no error and no other host; it draws few frames, to save time."""
+    quick_projector.add_init_script(FEW_FRAMES)
+    return quick_projector
+
+
+@pytest.fixture
+def quick_projector(webgl_browser: Browser, owner: PlayedOwner, failing_loads: set[str]) -> Iterator[BrowserContext]:
+    """A projector's browser that draws as many frames as it can."""
     options: dict[str, Any] = {"viewport": {"width": 320, "height": 180}, "reduced_motion": "no-preference"}
     with watched(webgl_browser, owner.address, failing_loads, **options) as context:
         context.set_default_timeout(PATIENCE)

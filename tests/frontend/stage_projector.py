@@ -9,6 +9,15 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.owner.played_owner import PlayedOwner
 
+FEW_FRAMES = """
+(() => {
+  const request = window.requestAnimationFrame.bind(window);
+  window.requestAnimationFrame = (callback) => setTimeout(() => request(callback), 200);
+  window.cancelAnimationFrame = clearTimeout;
+})()
+"""
+"""Not quite five frames a second: as many as the processor can draw keep it busy for as long as a stage is open."""
+
 PATIENCE = 120_000.0
 """Milliseconds; drawing in software takes about a second for each frame."""
 

@@ -182,10 +182,10 @@ def test_a_font_that_was_just_taken_away_is_not_there(owner: PlayedOwner) -> Non
 
 
 @pytest.mark.alone
-def test_it_steps_down_by_itself_and_loses_no_word(projector: BrowserContext, owner: PlayedOwner) -> None:
+def test_it_steps_down_by_itself_and_loses_no_word(quick_projector: BrowserContext, owner: PlayedOwner) -> None:
     owner.begin("de")
     owner.say("Was ist das?", "one")
-    page = projector.new_page()
+    page = quick_projector.new_page()
     # Large enough that no processor draws it in a frame's time.
     page.set_viewport_size({"width": 1920, "height": 1200})
     page.goto(f"{owner.address}/stage?key={owner.cluster.keys.stage}&begin=high&mute=1")
