@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, BrowserType, Page, expect, sync_playwright
 
 from tests.owner.owner_cluster import ROOT
 from tests.owner.played_owner import PlayedOwner
@@ -19,14 +19,20 @@ AXE = ROOT / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 @contextmanager
 def chromium(*words: str) -> Iterator[Browser]:
     """Debian's Chromium with these arguments, driven by Playwright; no browser is downloaded."""
+    expect.set_options(timeout=PATIENCE_MS)
+    with sync_playwright() as playwright, launched(playwright.chromium, *words) as browser:
+        yield browser
+
+
+@contextmanager
+def launched(kind: BrowserType, *words: str) -> Iterator[Browser]:
+    """Another of Debian's Chromium with these arguments, at a Playwright that runs."""
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     assert path, "chromium is missing; ./run_tests.sh installs it"
-    expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        # Chromium has no sandbox as a container's root; only the project's own pages are opened.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", *words])
-        yield browser
-        browser.close()
+    # Chromium has no sandbox as a container's root; only the project's own pages are opened.
+    browser = kind.launch(executable_path=path, args=["--no-sandbox", *words])
+    yield browser
+    browser.close()
 
 
 OWNER_AWAY = "net::ERR_"
