@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from wmkml.config.schema import Settings, sections
 from wmkml.config.sections.declaring import web_address
 from wmkml.config.sections.general import General
+from wmkml.config.yaml_text import parse_yaml
 
 UNDERSTUDY = "understudy"
 """The `model_name` of the small bilingual model that ships with the project."""
@@ -134,7 +135,7 @@ def _model_of(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
 
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist. Give the path of a config file with --config.") from None
     except UnicodeDecodeError as error:

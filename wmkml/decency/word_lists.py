@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from wmkml.config.yaml_text import parse_yaml
 from wmkml.decency.word_filter import WordFilter
 
 SHIPPED_WORDS = Path(__file__).parent / "words"
@@ -66,7 +67,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         WordListError: it cannot be read, or is no mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise WordListError(f"{path}: cannot be read ({type(error).__name__}). Save it as UTF-8.") from None
     except yaml.YAMLError as error:

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from wmkml.config.yaml_text import parse_yaml
+
 KINDS = ("creative", "factual")
 """The sections of a language: `creative` is a list of prompts; `factual` has for each prompt what a right answer has."""
 
@@ -32,7 +34,7 @@ def panel_prompts(file: Path, language: str) -> list[PanelPrompt]:
         PanelFileError: the file cannot be read, or holds something else.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = parse_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise PanelFileError(f"{file} cannot be read ({error}); see inference.panel_prompts.") from None
     except yaml.YAMLError as error:

@@ -81,6 +81,7 @@ class InferenceClient:
             timeout=httpx.Timeout(READ_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=16),
             trust_env=False,  # inference is on this machine or network: no proxy
+            verify=False,  # it is asked without TLS; a context would read all certificates at the start
         )
 
     async def close(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from wmkml.config.yaml_text import parse_yaml
 from wmkml.owner.stage.mapping import MappingFile, TextsFile
 
 POLL_SECONDS = 0.25
@@ -153,8 +154,7 @@ def _read_file(path: Path, model: type[BaseModel]) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(text)
+        content = parse_yaml(text)
     except UnicodeDecodeError:
         raise StageFileError(["line 1: is not text in UTF-8."]) from None
     except yaml.MarkedYAMLError as error:
@@ -165,6 +165,7 @@ def _read_file(path: Path, model: type[BaseModel]) -> dict[str, Any]:
     try:
         return model.model_validate(content).model_dump(mode="json")
     except ValidationError as error:
+        tree = yaml.compose(text, Loader=yaml.SafeLoader)
         mistakes = [_problem_text(tree, mistake["loc"], mistake["msg"]) for mistake in error.errors()[:5]]
         raise StageFileError(mistakes) from None
 
