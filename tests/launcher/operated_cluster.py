@@ -43,8 +43,8 @@ Event = tuple[str, dict[str, Any]]
 class OperatedCluster:
     """An installation with a data folder and ports of its own."""
 
-    def __init__(self, folder: Path, network: NetworkNamespace, general: str = "") -> None:
-        """`general`: more settings of that section, in YAML, each with a comma before it."""
+    def __init__(self, folder: Path, network: NetworkNamespace, general: str = "", inference: str = "") -> None:
+        """`general`, `inference`: more settings of that section, in YAML, each with a comma before it."""
         self.folder, self.network = folder, network
         self.data, self.owner, self.inference = folder / "data", free_port(), free_port()
         self.config = folder / "config.yaml"
@@ -55,7 +55,7 @@ class OperatedCluster:
             f"owner_host: {host}, osc_ip: {OSC_HOST}, osc_port: 9, datasets_folder: {ROOT / 'Datasets'}{general}}}\n"
             "finetuning: {num_total_iters: 12, minimum_iteration_time: 5, duration_of_a_run: 3600, "
             "samples_by_iteration: 12, sample_increase_by_iteration: 0, live_samples_by_iteration: 8}\n"
-            "inference: {num_generated_responses: 2, max_tokens: 400}\n"
+            f"inference: {{num_generated_responses: 2, max_tokens: 400{inference}}}\n"
         )
 
     def call(self, *words: str) -> subprocess.CompletedProcess[str]:

@@ -91,7 +91,8 @@ class PretendedPod(OperatedCluster):
         general: str = "",
         variables: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(folder, NetworkNamespace(), general)
+        # The panel is asked in the cluster of tests/launcher/test_cluster_services.py; here it would keep the cores from all else.
+        super().__init__(folder, NetworkNamespace(), general, ", panel_answers: 0")
         self.cards, self.transformers_for_vllm = cards, transformers_for_vllm
         machine = folder / "machine"
         metadata = machine / "vllm-0.32.0.dist-info"

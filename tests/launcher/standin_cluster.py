@@ -15,13 +15,6 @@ import sys
 import time
 from pathlib import Path
 
-from wmkml.config.addresses import owner_url
-from wmkml.config.arguments import add_settings_arguments
-from wmkml.launcher.launch import CannotStartError, launch, plan_of
-from wmkml.launcher.machine import detect_machine, resolve_settings
-from wmkml.launcher.services import Service, owner_pending_reason
-from wmkml.launcher.supervision.configuration import Program
-
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -30,6 +23,14 @@ def standin_command(*words: str) -> tuple[str, ...]:
 
 
 def launch_standins(config: str) -> int:
+    # Here, since the stand-ins need none of it: supervision starts many, and importing it is all that each would do.
+    from wmkml.config.addresses import owner_url
+    from wmkml.config.arguments import add_settings_arguments
+    from wmkml.launcher.launch import CannotStartError, launch, plan_of
+    from wmkml.launcher.machine import detect_machine, resolve_settings
+    from wmkml.launcher.services import Service, owner_pending_reason
+    from wmkml.launcher.supervision.configuration import Program
+
     parser = argparse.ArgumentParser()
     add_settings_arguments(parser)
     machine = detect_machine({"WMKML_GPUS": "0"})

@@ -52,6 +52,7 @@ def main() -> None:
         "finetuning.sample_increase_by_iteration": defaults.finetuning.sample_increase_by_iteration,
         "inference.num_generated_responses": defaults.inference.num_generated_responses,
         "inference.max_tokens": defaults.inference.max_tokens,
+        "inference.panel_answers": defaults.inference.panel_answers,
         "finetuning.minimum_iteration_time": arguments.interval,
         "finetuning.duration_of_a_run": 7200.0,
         "finetuning.last_iteration_time": 600.0,

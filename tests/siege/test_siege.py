@@ -19,12 +19,25 @@ pytestmark = pytest.mark.process
 
 KILLS = 3
 
+WITHOUT_PANEL = ["--set", "inference.panel_answers=0"]
+"""Which would keep inference busy from round to round."""
+
 
 @pytest.mark.timeout(900)
 def test_a_small_siege_holds(tmp_path: Path) -> None:
     file = tmp_path / "siege.json"
     command = [sys.executable, "-m", "wmkml", "siege", "--sections", "adapters,clients,kills", "--report", str(file)]
-    command += ["--engine", "transformers", "--kills", str(KILLS), "--connections", "300", "--messages", "100"]
+    command += [
+        "--engine",
+        "transformers",
+        *WITHOUT_PANEL,
+        "--kills",
+        str(KILLS),
+        "--connections",
+        "300",
+        "--messages",
+        "100",
+    ]
     done = subprocess.run(
         command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=880
     )
@@ -45,7 +58,11 @@ def test_a_siege_that_is_killed_leaves_its_report_and_no_cluster(tmp_path: Path)
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with (tmp_path / "output").open("wb") as output:
         siege = subprocess.Popen(
-            [*command, "--engine", "transformers"], cwd=PROJECT, stdout=output, stderr=output, env=environment
+            [*command, "--engine", "transformers", *WITHOUT_PANEL],
+            cwd=PROJECT,
+            stdout=output,
+            stderr=output,
+            env=environment,
         )
 
     def report() -> SiegeReport | None:
