@@ -474,6 +474,20 @@ async def test_closing_a_stream_ends_its_generation(harness: EngineHarness) -> N
     assert len(await harness.steps()) > 0
 
 
+async def test_y_nothing_is_compiled_on_a_cpu_and_no_compiler_is_needed(harness: EngineHarness) -> None:
+    adapter = harness.adapter(seed=8)
+    await harness.engine.load(adapter)
+    warm = Sampling(temperature=1.2, top_p=0.8, max_tokens=4, frequency_penalty=0.5, bias=((7, 1.0),))
+    for used in (None, adapter):
+        await harness.engine.log_probabilities(PROMPTS[5], used)
+        await asyncio.gather(
+            *(harness.steps(PROMPTS[number % 3], (GREEDY, warm)[number % 2], used) for number in range(5))
+        )
+    # Nor for any test before.
+    assert not [path for path in (harness.folder / "compiled").rglob("*") if path.is_file()]
+    await harness.engine.unload(adapter)
+
+
 async def test_z_a_stopped_engine_says_so(harness: EngineHarness) -> None:
     stream = harness.engine.generate(harness.generation(sampling=Sampling(1.0, 1.0, max_tokens=400, seed=2)))
     await anext(stream)
