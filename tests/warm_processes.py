@@ -33,7 +33,7 @@ from typing import IO, NoReturn, TypedDict
 
 ROOT = Path(__file__).resolve().parent.parent
 
-OWNER = ("wmkml.owner.main",)
+OWNER = ("wmkml.owner.main", "pydantic.v1")
 """What an owner imports, and a stand-in of its inference; no torch."""
 
 MODEL = (

@@ -95,4 +95,4 @@ def wait_for(condition: Callable[[], object], worker: WorkerProcess, seconds: fl
     while not holds():
         assert worker.process.poll() is None, worker.log_text()
         assert time.monotonic() < end, worker.log_text()
-        time.sleep(0.02)
+        time.sleep(0.05)
