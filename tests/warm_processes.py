@@ -79,6 +79,8 @@ class WarmPopen:
         start_new_session: bool = False,
     ) -> None:
         self.args = list(command)
+        # As `subprocess.Popen` does: tests without the mark `process` may start none (tests/conftest.py).
+        sys.audit("subprocess.Popen", self.args[0], self.args, str(cwd), env)
         self.returncode: int | None = None
         self._lock = threading.Lock()
         status, status_in_warm = os.pipe()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import _process_guard as process_guard
 from tests.warm_processes import OWNER, WarmPopen
 
 pytestmark = pytest.mark.process
@@ -109,3 +110,10 @@ def test_a_module_is_run_and_the_owners_has_no_torch(tmp_path: Path) -> None:
     with (tmp_path / "output.txt").open("wb") as file:
         assert warm(["-m", "wmkml", "--help"], file).wait(60) == 0
     assert "usage: " in (tmp_path / "output.txt").read_text()
+
+
+def test_a_test_that_may_start_none_starts_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    warm(["-m", "wmkml", "--help"], None).wait(60)
+    monkeypatch.setattr(process_guard, "refusing", True)
+    with pytest.raises(RuntimeError, match="without the mark `process`"):
+        warm(["-m", "wmkml", "--help"], None)
