@@ -64,7 +64,9 @@ def test_a_model_is_fetched_from_the_hub(tmp_path: Path, hub: HubStandIn) -> Non
 
 def test_the_understudy_is_built(tmp_path: Path) -> None:
     (command,) = commands("build")
-    done = run(f"{command} --steps 1 --out {tmp_path / 'model'} --work {tmp_path / 'work'}", timeout=280)
+    done = run(
+        f"{command} --steps 1 --tokens-per-batch 512 --out {tmp_path / 'model'} --work {tmp_path / 'work'}", timeout=280
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "model" / "model.safetensors").is_file()
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import random
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,8 @@ import torch
 import yaml
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+import wmkml.understudy.build as building
+from wmkml.__main__ import main
 from wmkml.config import Settings
 from wmkml.config.paths import PROJECT
 from wmkml.understudy.answering import MODEL_FOLDER, answer, load_model
@@ -22,6 +24,7 @@ from wmkml.understudy.batches import encode
 from wmkml.understudy.build import HOLD_SHARE, BuildRecipe, build, learning_rate
 from wmkml.understudy.exchanges import SYSTEM_PROMPTS, Conversation, ConversationWriter, conversations
 from wmkml.understudy.phrasings import expansions, fits, load_phrasings
+from wmkml.understudy.tokenizer import train_tokenizer
 from wmkml.understudy.world import LANGUAGES
 
 GERMAN_WORDS = set(
@@ -296,13 +299,23 @@ def test_the_learning_rate_up_to_its_fall_does_not_depend_on_the_number_of_steps
     assert falling[-1] > 0
 
 
-@pytest.mark.process
-def test_a_tiny_build_is_finished_and_its_result_loads(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "wmkml", "understudy", "build", "--steps", "3", "--tokens-per-batch", "512"]
-    command += ["--out", str(tmp_path / "model"), "--work", str(tmp_path / "work")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "step 3/3" in done.stdout
+@pytest.fixture(scope="module")
+def train_tokenizer_once() -> Callable[[int], PreTrainedTokenizerBase]:
+    """`train_tokenizer`, which trains the tokenizer of a seed once for most of the builds."""
+    return functools.cache(train_tokenizer)
+
+
+@pytest.mark.slow
+def test_a_tiny_build_is_finished_and_its_result_loads(
+    tmp_path: Path,
+    train_tokenizer_once: Callable[[int], PreTrainedTokenizerBase],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(building, "train_tokenizer", train_tokenizer_once)
+    words = ["understudy", "build", "--steps", "3", "--tokens-per-batch", "512"]
+    assert main([*words, "--out", str(tmp_path / "model"), "--work", str(tmp_path / "work")]) == 0
+    assert "step 3/3" in capsys.readouterr().out
     facts = json.loads((tmp_path / "model" / "training.json").read_text(encoding="utf-8"))
     assert (facts["steps"], facts["seed"]) == (3, 1)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
@@ -312,28 +325,40 @@ def test_a_tiny_build_is_finished_and_its_result_loads(tmp_path: Path) -> None:
     assert not (tmp_path / "work" / "checkpoint.pt").exists()
 
 
-def interrupted(monkeypatch: pytest.MonkeyPatch, recipe: BuildRecipe, out: Path, work: Path, at: int) -> list[str]:
-    """The log lines of a build that checkpoints after every step and is interrupted at step `at`, before its checkpoint."""
-    lines: list[str] = []
+Interrupt = Callable[[BuildRecipe, Path, Path, int], list[str]]
 
-    def log(line: str) -> None:
-        lines.append(line)
-        if line.startswith(f"step {at}/"):
-            raise KeyboardInterrupt
 
-    with monkeypatch.context() as hasty:
-        hasty.setattr("wmkml.understudy.build.CHECKPOINT_SECONDS", 0.0)
-        hasty.setattr("wmkml.understudy.build.REPORT_EVERY", 1)
-        with pytest.raises(KeyboardInterrupt):
-            build(recipe, out, work, log)
-    return lines
+@pytest.fixture
+def interrupt(
+    monkeypatch: pytest.MonkeyPatch, train_tokenizer_once: Callable[[int], PreTrainedTokenizerBase]
+) -> Interrupt:
+    """Begins a build by a recipe to a folder, in another, that checkpoints after every step and is interrupted at one of
+    them, before its checkpoint; returns its log lines."""
+
+    def interrupt_at(recipe: BuildRecipe, out: Path, work: Path, at: int) -> list[str]:
+        lines: list[str] = []
+
+        def log(line: str) -> None:
+            lines.append(line)
+            if line.startswith(f"step {at}/"):
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as hasty:
+            hasty.setattr("wmkml.understudy.build.CHECKPOINT_SECONDS", 0.0)
+            hasty.setattr("wmkml.understudy.build.REPORT_EVERY", 1)
+            hasty.setattr(building, "train_tokenizer", train_tokenizer_once)
+            with pytest.raises(KeyboardInterrupt):
+                build(recipe, out, work, log)
+        return lines
+
+    return interrupt_at
 
 
 @pytest.mark.slow
-def test_an_interrupted_build_goes_on_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_build_goes_on_to_the_same_weights(tmp_path: Path, interrupt: Interrupt) -> None:
     recipe = BuildRecipe(steps=4, tokens_per_batch=256, threads=1)
     whole = build(recipe, tmp_path / "whole", tmp_path / "work-whole", log=lambda line: None)
-    interrupted(monkeypatch, recipe, tmp_path / "again", tmp_path / "work", at=3)
+    interrupt(recipe, tmp_path / "again", tmp_path / "work", 3)
     lines: list[str] = []
     assert build(recipe, tmp_path / "again", tmp_path / "work", log=lines.append)["tokens"] == whole["tokens"]
     assert "Resuming at step 2." in lines
@@ -342,10 +367,12 @@ def test_an_interrupted_build_goes_on_to_the_same_weights(tmp_path: Path, monkey
 
 
 @pytest.mark.slow
-def test_a_build_of_another_seed_or_text_begins_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_build_of_another_seed_or_text_begins_anew(
+    tmp_path: Path, interrupt: Interrupt, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def begin(seed: int) -> list[str]:
         recipe = BuildRecipe(seed=seed, steps=4, tokens_per_batch=256, threads=1)
-        return interrupted(monkeypatch, recipe, tmp_path / "model", tmp_path / "work", at=2)
+        return interrupt(recipe, tmp_path / "model", tmp_path / "work", 2)
 
     begin(1)
     assert any("has another recipe" in line for line in begin(2))
