@@ -1,4 +1,4 @@
-"""`python -m wmkml collapse` and the benchmarks of collapse, run as commands: what they refuse, print and write."""
+"""`python -m wmkml collapse`, run as a command: what it refuses, prints and writes."""
 
 from __future__ import annotations
 
@@ -64,6 +64,10 @@ def test_the_command_prints_a_table_and_last_a_line_of_json(tmp_path: Path, caps
     last = json.loads(lines[-1])
     assert (last["keeping"], last["human_share"], last["seeds"]) == ("replace", 0.2, [1])
     assert last["mean"]["real_words"]["-1"] > 0.9
+    assert "Not measured" not in captured.out and "real words" in captured.out and last["not_measured"] == {}
+    of_iterations = read_lines(tmp_path / "out" / "seed-1")
+    assert len(of_iterations) == 2
+    assert all(line.keys() >= {"real_words", "foreign_words"} for line in of_iterations)
     assert "seed 1, iteration 0:" in captured.err
     assert "are left for all rounds" not in captured.err, "the first round was the last"
     # It is said beforehand how long the panel takes: before anything of it is measured.
@@ -89,6 +93,15 @@ def test_help_imports_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=PROJECT, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_arithmetic_tables_and_figures_need_no_torch() -> None:
+    program = (
+        "import sys, wmkml.laboratory.reproductions.table, wmkml.laboratory.analysis.report, wmkml.laboratory.plotting; "
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_a_seed_that_ends_before_its_first_measurement_is_a_sentence(
@@ -150,16 +163,3 @@ def test_ctrl_c_leaves_what_is_finished(tmp_path: Path) -> None:
     assert "Interrupted. What is finished is in" in err and "Traceback" not in err and out == ""
     assert len(read_lines(tmp_path / "out" / "seed-1")) == 2
     assert json.loads((tmp_path / "out" / SUMMARY_FILE).read_text(encoding="utf-8"))["seeds"] == [1]
-
-
-def test_the_benchmark_of_arcs_prints_a_table_and_last_a_line_of_json(tmp_path: Path) -> None:
-    small = ["--rounds", "1", "--seeds", "1", "--measured", "3", "--examined", "0", "--out", str(tmp_path / "out")]
-    samples = ["--set", "finetuning.samples_by_iteration=8", "--set", "inference.num_generated_responses=1"]
-    command = [sys.executable, "benchmarks/arc.py", *small, *samples, "--languages", "en", "--visitors", "quiet"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
-    *table, last = done.stdout.splitlines()
-    summary = json.loads(last)
-    assert summary["benchmark"] == "arc"
-    assert any(line.startswith("en quiet 1 ") and "yes" in line for line in table)
-    [life] = summary["lives"]
-    assert life["never NaN"] is True and life["facts at the end"] is None

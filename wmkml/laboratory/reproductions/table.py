@@ -12,13 +12,16 @@ import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wmkml.laboratory.progress import Progress
 from wmkml.laboratory.reproductions.arithmetic import reproduce_gaussian, reproduce_regression
 from wmkml.laboratory.reproductions.claims import CLAIMS
 from wmkml.laboratory.reproductions.figures import reproduction_figure
-from wmkml.laboratory.reproductions.lineages import LineageOptions, reproduce_lineages
 from wmkml.laboratory.reproductions.results import ReproductionResult
+
+if TYPE_CHECKING:
+    from wmkml.laboratory.reproductions.lineages import LineageOptions
 
 ARITHMETIC: Mapping[str, Callable[[], ReproductionResult]] = {
     "gaussian": reproduce_gaussian,
@@ -57,6 +60,9 @@ def reproduce(name: str, options: LineageOptions | None = None, progress: Progre
         raise KeyError(f"{name}: there is no such reproduction. There are: {', '.join(REPRODUCTIONS)}.")
     if options is None:
         raise ValueError(f"{name} plays lineages: say with which model and where to, in `options`.")
+    # Imported here: arithmetic needs no torch.
+    from wmkml.laboratory.reproductions.lineages import reproduce_lineages
+
     progress = progress or Progress()
     progress.print_line(f"{name} with the understudy: about {ROUGH_TIMES[name]}, unless it is asked for otherwise.")
     lineages = functools.partial(reproduce_lineages, name, options, progress)

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wmkml.laboratory.analysis.next_token.measuring import CorpusSums, NextTokenOptions
 from wmkml.laboratory.analysis.next_token.sums import RatioSums, TokenSums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    # It brings torch, which tables and figures do without.
+    from wmkml.laboratory.analysis.next_token.measuring import CorpusSums, NextTokenOptions
 
     Numbers = NDArray[np.float64]
 
