@@ -60,6 +60,10 @@ def lasting_display(size: str = "1280x800", dots: int = 96) -> str:
 @contextmanager
 def new_tk(display: str) -> Iterator[tkinter.Tk]:
     """A Tk interpreter, deleted in the thread that made it: Tk requires that, and garbage collection may run in another one."""
+    # What was there before, all that other tests have loaded, is no garbage of Tk's; to look through it takes seconds each time.
+    outermost = gc.get_freeze_count() == 0
+    if outermost:
+        gc.freeze()
     tk = tkinter.Tk(screenName=display)
     try:
         yield tk
@@ -67,6 +71,8 @@ def new_tk(display: str) -> Iterator[tkinter.Tk]:
         tk.destroy()
         del tk
         gc.collect()
+        if outermost:
+            gc.unfreeze()
 
 
 class WindowDriver:
