@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.launcher.plans import MISTRAL, machine, plan_for, process_of
+from wmkml.__main__ import main
 from wmkml.config.paths import SHIPPED_MODEL
 from wmkml.engine.build import engine_setup
 from wmkml.launcher.machine import detect_machine
@@ -167,8 +168,15 @@ def test_the_plan_names_everything_and_no_secret() -> None:
     assert "hf_secret" not in text
 
 
+def check_plan(printed: str, gpus: str, folder: Path) -> None:
+    assert ("understudy" if gpus == "0" else MISTRAL) in printed
+    assert f"{gpus} GPU" in printed
+    assert "finetuning.duration_of_a_run = 300" in printed
+    assert [path.name for path in folder.iterdir()] == ["config.yaml"]
+
+
 @pytest.mark.process
-@pytest.mark.parametrize("gpus", ["0", "1", "2", "3", "8"])
+@pytest.mark.parametrize("gpus", ["0", "3"])
 def test_plan_prints_and_starts_nothing(tmp_path: Path, gpus: str) -> None:
     (tmp_path / "config.yaml").write_text("finetuning: {duration_of_a_run: 300}\n")
     done = subprocess.run(
@@ -179,10 +187,18 @@ def test_plan_prints_and_starts_nothing(tmp_path: Path, gpus: str) -> None:
         text=True,
         check=True,
     )
-    assert ("understudy" if gpus == "0" else MISTRAL) in done.stdout
-    assert f"{gpus} GPU" in done.stdout
-    assert "finetuning.duration_of_a_run = 300" in done.stdout
-    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
+    check_plan(done.stdout, gpus, tmp_path)
+
+
+@pytest.mark.process  # it asks the machine
+@pytest.mark.parametrize("gpus", ["1", "2", "8"])
+def test_the_command_prints_the_plan_of_any_number_of_gpus(
+    tmp_path: Path, gpus: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("finetuning: {duration_of_a_run: 300}\n")
+    monkeypatch.setenv("WMKML_GPUS", gpus)
+    assert not main(["cluster", "--plan", "--config", str(tmp_path / "config.yaml")])
+    check_plan(capsys.readouterr().out, gpus, tmp_path)
 
 
 @pytest.mark.process
