@@ -17,7 +17,7 @@ from tests.worker.worker_process import started_worker, wait_for
 
 pytestmark = pytest.mark.process
 
-SAMPLES = 60
+SAMPLES = 30
 STEPS = 2 * SAMPLES
 """Steps of a round: of one sample each, in two epochs."""
 
