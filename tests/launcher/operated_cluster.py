@@ -47,6 +47,12 @@ class OperatedCluster:
         """`general`, `inference`: more settings of that section, in YAML, each with a comma before it."""
         self.folder, self.network = folder, network
         self.data, self.owner, self.inference = folder / "data", free_port(), free_port()
+        # vLLM looks into the model's class in a process of its own, for twenty seconds of the processor, and keeps what it saw: for
+        # all clusters, and with the engines that tests start themselves.
+        seen = Path(os.environ.get("VLLM_CACHE_ROOT", Path.home() / ".cache" / "vllm")) / "modelinfos"
+        seen.mkdir(parents=True, exist_ok=True)
+        (self.data / "caches" / "vllm").mkdir(parents=True)
+        (self.data / "caches" / "vllm" / "modelinfos").symlink_to(seen)
         self.config = folder / "config.yaml"
         # The default, every interface, where there is none that anybody could come from.
         host = "0.0.0.0" if network.prefix else "127.0.0.1"

@@ -106,11 +106,6 @@ class PretendedPod(OperatedCluster):
         tool.write_text(NVIDIA_SMI.format(cards=cards, last=cards - 1, machine=machine))
         tool.chmod(0o755)
         self._machine = machine
-        # vLLM looks into the model's class in a process of its own, for twenty seconds, and keeps what it saw: once for all pods.
-        seen = folder.parent / "modelinfos"
-        seen.mkdir(exist_ok=True)
-        (self.data / "caches" / "vllm").mkdir(parents=True)
-        (self.data / "caches" / "vllm" / "modelinfos").symlink_to(seen)
         shell = {name: value for name, value in os.environ.items() if name not in DISPLAYS}
         self.environment = shell | {
             "PATH": f"{machine}{os.pathsep}{os.environ['PATH']}",
