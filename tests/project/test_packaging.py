@@ -149,12 +149,17 @@ def applies(requirement: Requirement, extras: Iterable[str]) -> bool:
 def make_environment(folder: Path, requirements: Iterable[str]) -> Path:
     """A virtual environment with links to what these requirements bring along.  Returns its folder of programs."""
     venv.create(folder, symlinks=True)
-    (packages,) = folder.glob("lib/python3*/site-packages")
+    link_packages(folder, requirements)
+    return folder / "bin"
+
+
+def link_packages(environment: Path, requirements: Iterable[str]) -> None:
+    """Link what these requirements bring along into an environment."""
+    (packages,) = environment.glob("lib/python3*/site-packages")
     for installed in needed_distributions(requirements).values():
         for top in {file.parts[0] for file in installed.files or []} - {"..", "__pycache__"}:
             if not (packages / top).exists():
                 (packages / top).symlink_to(Path(str(installed.locate_file(top))))
-    return folder / "bin"
 
 
 @pytest.fixture(scope="module")
@@ -171,10 +176,15 @@ def laboratory(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def installed_with(wheel: Path, extras: tuple[str, ...], folder: Path) -> Path:
     """The programs of a new environment with the wheel and what it needs with these extras."""
-    declared = [Requirement(line) for line in wheel_metadata(wheel).requires or []]
-    programs = make_environment(folder, [str(item) for item in declared if applies(item, extras)])
+    programs = make_environment(folder, declared_by(wheel, extras))
     pip("install", wheel, python=programs / "python")
     return programs
+
+
+def declared_by(wheel: Path, extras: tuple[str, ...]) -> list[str]:
+    """What a wheel says that it needs with these extras."""
+    declared = [Requirement(line) for line in wheel_metadata(wheel).requires or []]
+    return [str(item) for item in declared if applies(item, extras)]
 
 
 def run(programs: Path, command: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -240,9 +250,11 @@ def test_the_wheels_own_model_is_examined_outside_a_checkout(plain: Path, tmp_pa
 
 
 @pytest.fixture(scope="module")
-def laboratory_with_words(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `pip install '.[lab,words]'` makes."""
-    return installed_with(wheel, ("lab", "words"), tmp_path_factory.mktemp("words"))
+def laboratory_with_words(wheel: Path, laboratory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `pip install '.[lab,words]'` makes: what `.[lab]` made, and what this extra brings."""
+    folder = shutil.copytree(laboratory.parent, tmp_path_factory.mktemp("words") / "environment", symlinks=True)
+    link_packages(folder, declared_by(wheel, ("lab", "words")))
+    return folder / "bin"
 
 
 @pytest.mark.process
