@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,9 @@ import pytest
 
 from tests.finetuning.test_finetune import tiny, words  # noqa: F401 - fixtures
 from tests.waiting import until
+from tests.warm_processes import MODEL, WarmPopen
 from wmkml.__main__ import main
 from wmkml.adapters.files import WEIGHTS_FILE
-from wmkml.config.paths import PROJECT
 from wmkml.finetuning import output
 from wmkml.finetuning.checkpoint import CHECKPOINT_FILE
 
@@ -98,14 +96,12 @@ def test_ctrl_c_twice_ends_a_real_finetune_at_once(tiny: Path, tmp_path: Path) -
     out = tmp_path / "out"
     # Steps of many samples, so that one does not end between the two; and two of them an epoch, whose end saves.
     (many := tmp_path / "many.txt").write_text("Male Haus. # Hier ist Haus, ganz rot!\n" * 400, encoding="utf-8")
-    command = [sys.executable, "-m", "wmkml", "finetune", "--model", str(tiny), "--compared", "0", "--anyway"]
+    command = ["-m", "wmkml", "finetune", "--model", str(tiny), "--compared", "0", "--anyway"]
     command += ["--data", str(many), "--batch-size", "200", "--epochs", "9"]
     command += ["--template", "plain", "--out", str(out)]
     error = tmp_path / "error"
-    with error.open("w") as file:
-        process = subprocess.Popen(
-            command, cwd=PROJECT, stdout=file, stderr=file, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
+    with error.open("wb") as file:
+        process = WarmPopen(command, MODEL, output=file, env={**os.environ, "OMP_NUM_THREADS": "1"})
     try:
         until((out / output.LOSSES_FILE).exists, "the first step")
         process.send_signal(signal.SIGINT)
