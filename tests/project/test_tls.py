@@ -183,6 +183,14 @@ def test_rounds_are_trained_and_a_renewed_certificate_ends_none(cluster: SecureC
         until(lambda: client.get("/state").json()["iteration"] > reached, "a round after the renewal")
     log = "".join(path.read_text(errors="replace") for path in cluster.paths.logs.glob("*.log"))
     assert "The renewed certificate is used" in log and "CERTIFICATE_VERIFY_FAILED" not in log
+    # It would go on for 60 rounds.
+    ended = httpx.post(
+        f"{owner_url(cluster.settings)}/operator/end",
+        headers={"X-Key": load_keys(cluster.paths).operator},
+        verify=owner_verification(cluster.paths),
+        timeout=60,
+    )
+    assert ended.status_code == 200
 
 
 def test_commands_and_window_talk_to_the_owner(cluster: SecureCluster) -> None:
