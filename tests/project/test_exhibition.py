@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
@@ -30,8 +31,8 @@ from wmkml.access.pin import load_pin
 from wmkml.config.paths import PROJECT
 
 PICTURES = PROJECT / "data" / "pictures"
-ROUNDS = 6
-"""More than are played: the desk ends each run, and a busy machine may let some pass before a button is pressed."""
+ROUNDS = 30
+"""More than are played: the desk ends each run, and a busy machine may let many pass before a button is pressed."""
 
 HOLD_SECONDS = 10.0
 """Seconds for which each iteration answers at least: long enough that the desk's hold is pressed in mid-round."""
@@ -164,6 +165,7 @@ def test_a_visit_by_keyboard_alone_survives_what_happens_in_a_room(browser: Brow
         page.clock.install()
         page.goto(cluster.owner + "/")
         begin_by_keyboard(page)
+        hold(cluster)
         page.keyboard.type("Was ist ein Hund?")
         page.keyboard.press("Enter")
         expect(page.locator(".token").first).to_be_visible()
@@ -243,6 +245,13 @@ def test_the_desks_buttons_lead_the_real_services(
     assert not troubles
 
 
+def hold(cluster: ServiceProcesses) -> None:
+    """Let no round begin from now on, where none is looked at."""
+    with httpx.Client(verify=False, base_url=cluster.owner, timeout=60) as desk:
+        desk.post("/desk/login", json={"pin": load_pin(cluster.paths)}).raise_for_status()
+        desk.post("/desk/hold", json={"holding": True}).raise_for_status()
+
+
 def start_english(desk: Page, cluster: ServiceProcesses) -> None:
     """Start a run in English at the desk, also in the middle of another."""
     before = cluster.state()["run"]  # before the click, which begins a run at once where there is none
@@ -260,7 +269,7 @@ def start_english(desk: Page, cluster: ServiceProcesses) -> None:
 def hold_a_round(desk: Page, cluster: ServiceProcesses) -> None:
     """Press hold while a round is trained.  On a busy machine it may answer before the button is pressed, and no other begins."""
     release = desk.get_by_role("button", name="Loslassen")
-    for _ in range(ROUNDS // 2):
+    for _ in range(ROUNDS // 3):
         cluster.wait_for(lambda: (cluster.state()["round"] or {}).get("status") in ("open", "training"), "a round")
         desk.locator("[data-do=hold]").click()
         expect(release).to_be_visible()
