@@ -156,6 +156,8 @@ def test_a_run_is_lived_through_on_all_three_pages(
     assert "Sprache?" not in visitor.content()
     assert cluster.state()["phase"] == "waiting"
     assert not troubles
+    for page in (visitor, english, stage, desk):  # open pages go on being drawn
+        page.context.close()
 
 
 def test_a_visit_by_keyboard_alone_survives_what_happens_in_a_room(browser: Browser, cluster: ServiceProcesses) -> None:
