@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import json
 import threading
@@ -19,6 +20,7 @@ from tests.owner.owner_cluster import OwnerCluster, started_cluster
 from tests.waiting import until
 from wmkml.owner.events import event_hub
 from wmkml.owner.events.event_hub import EventHub
+from wmkml.owner.events.kept_alive import kept_alive
 from wmkml.protocol.events import NoticeEvent, PastEvent
 
 
@@ -229,3 +231,32 @@ async def test_a_silent_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch) ->
     while (comment := await waiting) != "over":
         assert comment.startswith(":")
         waiting = asyncio.ensure_future(anext(stream, "over"))
+
+
+async def leave_as_the_reply_ends(ticks: int) -> None:
+    """A client of a stream leaves so many turns of the loop after the last part was due."""
+    over = asyncio.Event()
+
+    async def parts() -> AsyncIterator[str]:
+        await over.wait()
+        for part in list[str]():
+            yield part
+
+    stream = kept_alive(parts())
+    client = asyncio.ensure_future(anext(stream, "over"))
+    await asyncio.sleep(0.01)
+    over.set()
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    client.cancel()
+    await asyncio.wait([client])
+    await stream.aclose()
+
+
+@pytest.mark.parametrize("ticks", range(5))
+async def test_a_client_that_leaves_as_its_reply_ends_leaves_no_error_behind(ticks: int) -> None:
+    unheard: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unheard.append(context["message"]))
+    await leave_as_the_reply_ends(ticks)
+    gc.collect()
+    assert not unheard

@@ -32,8 +32,9 @@ async def kept_alive(parts: AsyncIterator[str], nothing: str = COMMENT) -> Async
                 return
             yield text
     finally:
-        if part is not None and not part.done():
+        if part is not None:
             part.cancel()
+            # One that has just ended too: else asyncio logs its end as an error that nobody heard of.
             await asyncio.gather(part, return_exceptions=True)
 
 
