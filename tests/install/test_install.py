@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from wmkml.install import installer, steps
+from wmkml.install import environment, installer, steps
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -122,12 +122,36 @@ def test_half_an_environment_counts_as_none(tmp_path: Path) -> None:
     assert installer.read_stamp(tmp_path) is None
 
 
-def test_a_second_call_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+def write_complete_environment(env: Path) -> None:
+    """What an installation that was completed leaves, as far as the next one looks at it."""
+    (env / "bin").mkdir(parents=True)
+    (env / "bin" / "python").symlink_to(sys.executable)
     flavour = installer.wanted_flavour(None)
     digest = steps.digest(ROOT, flavour, tests=False)
-    (tmp_path / "installed.json").write_text(f'{{"digest": "{digest}", "flavour": "{flavour}", "tests": false}}')
+    (env / "installed.json").write_text(f'{{"digest": "{digest}", "flavour": "{flavour}", "tests": false}}')
+
+
+@pytest.mark.process
+def test_two_installations_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    write_complete_environment(tmp_path / "env")
+    command = [sys.executable, "-m", "wmkml.install.installer", "--env", str(tmp_path / "env")]
+    with environment.held(tmp_path / "env", print):
+        second = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        assert second.stdout is not None and "waiting" in second.stdout.readline()
+        assert second.poll() is None
+    with second:
+        assert second.wait(60) == 0
+    # Then it is free again; and where nothing may be written nothing is held.
+    reports: list[str] = []
+    with (
+        environment.held(tmp_path / "env", reports.append),
+        environment.held(tmp_path / "nowhere" / "env", reports.append),
+    ):
+        assert not reports
+
+
+def test_a_second_call_does_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_complete_environment(tmp_path)
     installer.install(tmp_path, tests=False)
     assert capsys.readouterr().out == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bin", "installed.json"]

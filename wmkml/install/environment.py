@@ -6,6 +6,8 @@ ensurepip; any pip, which can install itself into another environment; uv; apt-g
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.util
 import os
 import shutil
@@ -47,6 +49,26 @@ def is_usable(env: Path) -> bool:
         return False
     done = subprocess.run([python_of(env), "-m", "pip", "--version"], capture_output=True, check=False)
     return done.returncode == 0
+
+
+@contextlib.contextmanager
+def held(env: Path, report: Report) -> Iterator[None]:
+    """Keep an environment to this process: two that installed at once (at power-on and by hand) would break each other's work.
+
+    Waits for another; the kernel releases what a killed one held.  Where nothing may be written nothing is held either.
+    """
+    try:
+        file = env.with_name(f"{env.name}.lock").open("w")
+    except OSError:
+        yield
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"Another installation into {env.name}/ is under way; waiting for its end.")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def make(env: Path, report: Report) -> None:

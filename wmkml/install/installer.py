@@ -95,8 +95,9 @@ def main() -> int:
     if arguments.dry_run:
         return _dry_run(arguments)
     try:
-        install(arguments.env, tests=arguments.tests, again=arguments.again)
-        build_pages(PROJECT / "frontend", arguments.env)
+        with environment.held(arguments.env, ProgressLog().report):
+            install(arguments.env, tests=arguments.tests, again=arguments.again)
+            build_pages(PROJECT / "frontend", arguments.env)
         if arguments.ask:
             ask_once(PROJECT / "config.yaml")
     except (CannotInstallError, *CANNOT_GO_ON) as error:
