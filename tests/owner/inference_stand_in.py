@@ -12,6 +12,7 @@ import asyncio
 import json
 import math
 import os
+import secrets
 import time
 import zlib
 from collections.abc import AsyncIterator
@@ -42,6 +43,8 @@ class InferenceStandIn:
         self.requests: list[dict[str, Any]] = []
         self.calls: list[list[Any]] = []
         self.ready = True
+        self.process = secrets.token_hex(8)
+        """What tells it from the one before it."""
         self.words = list(WORDS)
         self.probabilities = [0.5]
         self.alternatives: list[list[Any]] = []
@@ -76,6 +79,7 @@ def make_app(base_model: str, deadly: str = "", deadly_to_load: str = "") -> Fas
     async def healthz() -> Response:
         body = {
             "ok": stand_in.ready,
+            "process": stand_in.process,
             "engine": "stand-in",
             "background_answers": BACKGROUND_ANSWERS,
             "nodes": stand_in.nodes,

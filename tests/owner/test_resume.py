@@ -344,6 +344,17 @@ def test_a_past_iteration_that_inference_dies_of_loading_is_left_out(cluster: Ow
     assert cluster.train(cluster.claim())["accepted"]
 
 
+def test_an_inference_that_is_started_anew_between_two_polls_gets_its_adapters_again(cluster: OwnerCluster) -> None:
+    cluster.begin("de")
+    cluster.train(cluster.claim())
+    cluster.until_iteration(0)
+    assert cluster.stand_in_state()["loaded"]
+    cluster.behave(process="another", loaded={})
+    until(lambda: cluster.stand_in_state()["loaded"], "its adapters")
+    until(lambda: cluster.state()["inference"] == "ready", "inference to be back")
+    assert cluster.chat("wer?")[0][1]["iteration"] == 0
+
+
 def test_an_inference_that_dies_idle_or_after_an_answer_costs_no_adapter(cluster: OwnerCluster) -> None:
     cluster.begin("de")
     cluster.train(cluster.claim())

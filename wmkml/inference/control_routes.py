@@ -6,6 +6,7 @@ Runs are the owner's to decide: `/language`, and a `/reload` without the operato
 from __future__ import annotations
 
 import logging
+import secrets
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -68,6 +69,8 @@ class ControlContext:
 def routes(context: ControlContext) -> APIRouter:
     """The service's own routes."""
     router = APIRouter()
+    # The owner polls: one that is started anew between two polls would else not be told from the one before.
+    process = secrets.token_hex(8)
     engine, registry, metrics = context.engine, context.registry, context.metrics
 
     def update_gauges() -> None:
@@ -163,6 +166,7 @@ def routes(context: ControlContext) -> APIRouter:
         alive = engine.alive()
         body = {
             "ok": alive,
+            "process": process,
             "engine": engine.name,
             "model": context.base,
             "window": engine.window,

@@ -58,6 +58,8 @@ class InferenceWatch:
         """How many background answers inference generates at the same time, as it last reported."""
         self.nodes: list[NodeState] = []
         """The other machines that answer too, as inference last reported them."""
+        self._process = ""
+        """What inference called its process at the last poll: another one holds no adapter."""
         self.last_poll: PollResult = "absent"
         self.since = time.monotonic()
         """Monotonic time, in seconds, at which the gate last opened or closed."""
@@ -96,6 +98,10 @@ class InferenceWatch:
                     self.engine = str(health.get("engine") or self.engine)
                     self.background_answers = int(health.get("background_answers") or self.background_answers)
                     self.nodes = [NodeState.model_validate(node) for node in health.get("nodes") or []]
+                    process, self._process = self._process, str(health.get("process") or "")
+                    if process != self._process and self.ready:
+                        log.warning("Inference has been started anew between two polls; its adapters are restored.")
+                        self.require_restore()
                     if not self.ready and not self._restore_required.is_set():
                         await self._restore()
                         if not self._restore_required.is_set():  # else the run changed during the restore
