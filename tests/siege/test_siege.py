@@ -12,15 +12,24 @@ import pytest
 from tests.launcher.launched_standins import until
 from wmkml.config.paths import PROJECT
 from wmkml.launcher.supervision.supervisor import cluster_mark
+from wmkml.siege.doors import INFERENCE_DOORS, OWNER_DOORS
 from wmkml.siege.report import SiegeReport
 from wmkml.system.orphans import marked_processes
 
 pytestmark = pytest.mark.process
 
-KILLS = 3
+SEED, KILLS = 10, 2
+"""By this seed the owner is killed, then the worker; by many others one process each time, while it still starts."""
 
-WITHOUT_PANEL = ["--set", "inference.panel_answers=0"]
-"""Which would keep inference busy from round to round."""
+MESSAGES = len(OWNER_DOORS) + len(INFERENCE_DOORS)
+"""Each door gets one; more of them, and with more seeds, in tests/siege/test_runs_and_messages.py."""
+
+QUIET = [
+    word
+    # Which would all keep the cores busy beside the siege; nothing here looks at them.
+    for setting in ("inference.panel_answers=0", "inference.num_generated_responses=1", "general.keep_reports=0")
+    for word in ("--set", setting)
+]
 
 
 @pytest.mark.timeout(900)
@@ -30,13 +39,15 @@ def test_a_small_siege_holds(tmp_path: Path) -> None:
     command += [
         "--engine",
         "transformers",
-        *WITHOUT_PANEL,
+        *QUIET,
+        "--seed",
+        str(SEED),
         "--kills",
         str(KILLS),
         "--connections",
         "300",
         "--messages",
-        "100",
+        str(MESSAGES),
     ]
     done = subprocess.run(
         command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=880
@@ -58,7 +69,7 @@ def test_a_siege_that_is_killed_leaves_its_report_and_no_cluster(tmp_path: Path)
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     with (tmp_path / "output").open("wb") as output:
         siege = subprocess.Popen(
-            [*command, "--engine", "transformers", *WITHOUT_PANEL],
+            [*command, "--engine", "transformers", *QUIET],
             cwd=PROJECT,
             stdout=output,
             stderr=output,
