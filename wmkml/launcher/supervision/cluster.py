@@ -34,7 +34,13 @@ from wmkml.system.orphans import end_marked_processes
 Report = Callable[[str], None]
 
 POLL_SECONDS = 0.2
-"""How often services are asked whether they are ready."""
+"""How often services are asked whether they are ready, at first."""
+
+LONGEST_POLL_SECONDS = 0.5
+"""How often at last: launcher, supervisord and owner are busy with each look, on the cores that a model is loaded with."""
+
+POLL_SHARE = 0.05
+"""The part of the time waited so far that is waited until the next look, between these two."""
 
 LOOK_SECONDS = 0.1
 """How often it is looked whether supervisord has ended, while everything runs."""
@@ -139,8 +145,8 @@ class Cluster:
 
     def _wait_for(self, services: Sequence[Service], seconds: float = math.inf) -> bool:
         """Wait until they are ready, or for so long; False if the stop event was set before."""
-        deadline = time.monotonic() + seconds
-        reported_at = time.monotonic()
+        began = reported_at = time.monotonic()
+        deadline = began + seconds
         waiting = list(services)
         while True:
             reasons = {
@@ -158,7 +164,8 @@ class Cluster:
                 seconds = reported_at - self._started_at
                 self._report(f"  {seconds:3.0f} s: " + "; ".join(f"{name} {text}" for name, text in reasons.items()))
             self.restart_failed()
-            if self._stop_event.wait(POLL_SECONDS):
+            pause = POLL_SHARE * (time.monotonic() - began)
+            if self._stop_event.wait(min(max(POLL_SECONDS, pause), LONGEST_POLL_SECONDS)):
                 return False
 
     def restart_failed(self) -> None:
