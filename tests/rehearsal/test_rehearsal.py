@@ -14,8 +14,17 @@ from wmkml.measures.registry import measured_once
 from wmkml.rehearsal import Report
 from wmkml.rehearsal.receiver import expected_addresses
 
-LESS = "--set inference.panel_answers=1 --set inference.num_generated_responses=2 --set inference.max_tokens=40"
-"""A model in software answers hundreds of times in a rehearsal; whether it says less in the background is the same to the report."""
+LESS = "".join(
+    f" --set {setting}"
+    for setting in (
+        "inference.panel_answers=1",
+        "inference.num_generated_responses=1",
+        "inference.max_tokens=40",
+        "finetuning.samples_by_iteration=12",
+        "finetuning.sample_increase_by_iteration=0",
+    )
+)
+"""A model in software answers hundreds of times in a rehearsal, and learns from dozens of samples: fewer are the same to the report."""
 
 
 def rehearse(command: str, report: Path, timeout: float) -> tuple[Report, str]:
@@ -67,7 +76,7 @@ def check_report(report: Report, rounds: int) -> None:
 @pytest.mark.timeout(600)
 def test_two_rounds_with_transformers(tmp_path: Path) -> None:
     (command,) = commands("rehearsal")
-    report, printed = rehearse(f"{command} --engine transformers {LESS}", tmp_path / "report.json", 580)
+    report, printed = rehearse(f"{command} --engine transformers{LESS}", tmp_path / "report.json", 580)
     assert (report.engine, report.model) == ("transformers", "understudy")
     check_report(report, 2)
     assert "Round 1 is trained" in printed and "Iteration 1 answers" in printed
