@@ -4,10 +4,11 @@
 import argparse
 import sys
 
-from wmkml.config.arguments import add_settings_arguments, settings_of
-from wmkml.inference.main import serve
-
 if __name__ == "__main__":
+    # Here, not above: vLLM's own processes, which are started anew, import this file as well and need nothing of the service.
+    from wmkml.config.arguments import add_settings_arguments, settings_of
+    from wmkml.inference.main import serve
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--node",

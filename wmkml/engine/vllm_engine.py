@@ -9,6 +9,7 @@ Generator does not use offset").
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import os
 import uuid
@@ -158,10 +159,13 @@ class VllmEngine:
             raise EngineDiedError("vLLM's core has ended over its first token.") from error
 
     def _create_llm(self) -> Any:
-        from vllm.engine.arg_utils import AsyncEngineArgs
-        from vllm.platforms import current_platform
-        from vllm.v1.engine.async_llm import AsyncLLM
-
+        gc.disable()  # what libraries make when they are imported stays, and to look for garbage in it takes a fifth of the time
+        try:
+            from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.platforms import current_platform
+            from vllm.v1.engine.async_llm import AsyncLLM
+        finally:
+            gc.enable()
         self._on_cpu = bool(current_platform.is_cpu())
         if self._on_cpu:
             # Its core would have a C++ compiler build what ranks a token among the others, for ten seconds of a start, and end
