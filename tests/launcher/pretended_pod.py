@@ -24,6 +24,7 @@ import pytest
 from tests.launcher.no_network import NetworkNamespace
 from tests.launcher.operated_cluster import ROOT, START_SECONDS, OperatedCluster
 from wmkml.config.arguments import add_settings_arguments
+from wmkml.launcher.cluster_record import is_locked
 from wmkml.launcher.launch import plan_of
 from wmkml.launcher.machine import detect_machine, resolve_settings
 from wmkml.launcher.plan import Plan
@@ -216,5 +217,6 @@ def started_pod(
         pod.start()
         yield pod
     finally:
-        pod.call("stop")
+        if is_locked(pod.data):  # else the test has ended everything
+            pod.call("stop")
         end_marked_processes(cluster_mark(pod.data))
