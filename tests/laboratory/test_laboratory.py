@@ -239,11 +239,21 @@ def test_bilingual_visitors_need_a_second_language(experiment: Experiment) -> No
 
 
 @pytest.mark.process
-def test_a_life_follows_from_its_seed(life: PlayedLife, play: Play, experiment: Experiment) -> None:
-    """Whatever was played before it."""
-    repeated = play(seeds=(2, 1))
-    # The same words; numbers may differ in their last digits, since answers are computed together as they happen to arrive.
-    for line, before in zip(without_clock(repeated.lines[1]), without_clock(life.outcome.lines[1]), strict=True):
+def test_a_life_follows_from_its_seed_a_finished_seed_stays_and_an_interrupted_begins_anew(
+    life: PlayedLife, play: Play, experiment: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(life.folder, experiment.out / "seed-3")
+    stamp = (experiment.out / "seed-3" / "run.json").read_bytes()
+    _, store = runs.create_run(experiment.out, "seed-2", "de", experiment.settings, "laboratory")
+    store.close()
+    outcome = play(seeds=(3, 2, 1))
+    assert (experiment.out / "seed-3" / "run.json").read_bytes() == stamp
+    assert [len(lines) for lines in outcome.lines.values()] == [4, 4, 4]
+    shown = capsys.readouterr().err
+    assert "seed 2 was interrupted" in shown and "seed 3 was interrupted" not in shown
+    # Whatever was played before it.  The same words; numbers may differ in their last digits, since answers are computed
+    # together as they happen to arrive.
+    for line, before in zip(without_clock(outcome.lines[1]), without_clock(life.outcome.lines[1]), strict=True):
         assert line == pytest.approx(before, rel=1e-5)
     first, again, other = (
         rows(folder, "SELECT prompt, answer, entropy FROM pairs")
@@ -296,20 +306,6 @@ def test_the_understudys_generator_writes_in_the_language_and_by_its_seed() -> N
     assert len(pairs) == 20 and all(prompt.strip() and answer.strip() for prompt, answer in pairs)
     assert pairs == generate_human_pairs("en", 20, 3) != generate_human_pairs("en", 20, 4)
     assert real_share([answer for _, answer in pairs], "en") > 0.9
-
-
-@pytest.mark.process
-def test_an_interrupted_seed_begins_anew_and_a_finished_one_stays(
-    life: PlayedLife, play: Play, experiment: Experiment, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(life.experiment.out, experiment.out)
-    stamp = (experiment.out / "seed-1" / "run.json").read_bytes()
-    _, store = runs.create_run(experiment.out, "seed-2", "de", experiment.settings, "laboratory")
-    store.close()
-    outcome = play(seeds=(1, 2))
-    assert (experiment.out / "seed-1" / "run.json").read_bytes() == stamp
-    assert [len(lines) for lines in outcome.lines.values()] == [4, 4]
-    assert "seed 2 was interrupted" in capsys.readouterr().err
 
 
 @pytest.mark.process
