@@ -27,7 +27,7 @@ from wmkml.system.ports import free_port
 MINIMUM_ITERATION_SECONDS = 8.0
 """`minimum_iteration_time` of a rehearsal."""
 
-LAST_WORDS_SECONDS = 20.0
+LAST_WORDS_SECONDS = 30.0
 """`last_iteration_time` of a rehearsal: visitors must finish, the last iteration be measured on a busy machine too, and the
 run be checked, before it is deleted."""
 
