@@ -66,6 +66,7 @@ class WarmPopen:
         command: a Python script, or `-m` and a module, with arguments.
         modules: `OWNER` or `MODEL`, what is imported already.
         output: where both its output and its errors go; None: where this process's go.
+        errors: where its errors go, if not there.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class WarmPopen:
         modules: tuple[str, ...],
         *,
         output: IO[bytes] | None = None,
+        errors: IO[bytes] | None = None,
         cwd: Path = ROOT,
         env: dict[str, str] | None = None,
         start_new_session: bool = False,
@@ -87,7 +89,7 @@ class WarmPopen:
         request = _Request(
             command=self.args, folder=str(cwd), environment=dict(env or os.environ), session=start_new_session
         )
-        streams = [1, 2] if output is None else [output.fileno()] * 2
+        streams = [1, 2] if output is None else [output.fileno(), (errors or output).fileno()]
         try:
             with _starting:
                 self.pid = _warm_process(modules).fork(request, [status_in_warm, *streams])
@@ -182,7 +184,7 @@ class _Forking:
 
     def __init__(self, connection: socket.socket, modules: Sequence[str]) -> None:
         self._connection = connection
-        self._on_interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those that it forks
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those that it forks
         self._running: dict[int, tuple[int, int]] = {}
         """By the file that becomes readable when a process has ended: its number, and where its exit status goes."""
         for module in modules:
@@ -217,7 +219,8 @@ class _Forking:
             for file in (ready, status, *self._running, *(status_file for _, status_file in self._running.values())):
                 os.close(file)
             self._connection.close()
-            signal.signal(signal.SIGINT, self._on_interrupt)
+            # Not as it was here: a shell that runs the tests in the background passes on an ignored SIGINT.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             _run(request, output, errors, ready_in_child)
         for file in (output, errors, ready_in_child):
             os.close(file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -12,13 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.project.processes import heed_ctrl_c
+from tests.waiting import until
+from tests.warm_processes import MODEL, WarmPopen
 from wmkml.__main__ import main
 from wmkml.config.paths import PROJECT
 from wmkml.laboratory.report import read_lines
 from wmkml.laboratory.runner import SUMMARY_FILE
 
 pytestmark = pytest.mark.process
+
+ONE_THREAD = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 REFUSED = {
     "--language fr": "--language: fr is not known here; there are: de, en.",
@@ -115,18 +119,7 @@ def test_a_seed_that_ends_before_its_first_measurement_is_a_sentence(
 
 
 def test_ctrl_c_leaves_what_is_finished(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "wmkml",
-        "collapse",
-        "--rounds",
-        "1",
-        "--seeds",
-        "3",
-        "--out",
-        str(tmp_path / "out"),
-    ]
+    command = ["-m", "wmkml", "collapse", "--rounds", "1", "--seeds", "3", "--out", str(tmp_path / "out")]
     small = ["--visitors", "quiet", "--measured", "3", "--examined", "0", "--panel-answers", "0"]
     small += ["--held-out", "tests/fixtures/human.csv"]
     for setting in (
@@ -135,31 +128,25 @@ def test_ctrl_c_leaves_what_is_finished(tmp_path: Path) -> None:
         "inference.max_tokens=6",
     ):
         small += ["--set", setting]
-    process = subprocess.Popen(
-        [*command, *small],
-        cwd=PROJECT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=heed_ctrl_c,
-    )
-    assert process.stderr is not None
+    output, errors = tmp_path / "output", tmp_path / "errors"
+    with output.open("wb") as to_output, errors.open("wb") as to_errors:
+        process = WarmPopen([*command, *small], MODEL, output=to_output, errors=to_errors, env=ONE_THREAD)
+
+    def shown_or_ended(line: str) -> bool:
+        return line in errors.read_text() or process.poll() is not None
+
     try:
-        lines = []
-        for line in process.stderr:
-            lines.append(line)
-            if line.startswith("seed 1, iteration 0:"):
-                # After its first iteration at the latest it is said how long all of it takes.
-                lines.append(next(process.stderr))
-                assert re.fullmatch(r"About [\w ]+ are left for all rounds, if .*\n", lines[-1])
-            if line.startswith("seed 2, iteration -1"):
-                break
+        for line in ("seed 1, iteration -1:", "seed 1, iteration 0:", "seed 2, iteration -1:"):
+            until(functools.partial(shown_or_ended, line), line)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        status = process.wait(60)
     finally:
         process.kill()
-    assert process.returncode == 130, "".join(lines) + err
-    assert "Interrupted. What is finished is in" in err and "Traceback" not in err and out == ""
+        process.wait()
+    shown = errors.read_text()
+    assert status == 130, shown
+    # After its first iteration at the latest it is said how long all of it takes.
+    assert re.search(r"^seed 1, iteration 0:.*\nAbout [\w ]+ are left for all rounds, if ", shown, re.MULTILINE)
+    assert "Interrupted. What is finished is in" in shown and "Traceback" not in shown and output.read_text() == ""
     assert len(read_lines(tmp_path / "out" / "seed-1")) == 2
     assert json.loads((tmp_path / "out" / SUMMARY_FILE).read_text(encoding="utf-8"))["seeds"] == [1]

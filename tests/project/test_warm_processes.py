@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import _process_guard as process_guard
+from tests.project.processes import heed_ctrl_c
 from tests.warm_processes import OWNER, WarmPopen
 
 pytestmark = pytest.mark.process
@@ -34,7 +35,7 @@ Start = Callable[..., subprocess.Popen[bytes] | WarmPopen]
 
 
 def anew(command: list[str], output: Any, **more: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, *command], stdout=output, stderr=output, **more)
+    return subprocess.Popen([sys.executable, *command], stdout=output, stderr=output, preexec_fn=heed_ctrl_c, **more)
 
 
 def warm(command: list[str], output: Any, **more: Any) -> WarmPopen:
