@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from wmkml.laboratory.measures import MEASURES
 from wmkml.laboratory.report import Outcome, not_measured_note
+from wmkml.reports.figure_layout import place_missing_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,10 +44,7 @@ def plain_axes(axes: Axes) -> None:
     axes.grid(color=GRID, linewidth=0.6)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    for axis in (axes.xaxis, axes.yaxis):
-        if not axis.get_label_text():
-            # Else a place for the label that there is not is looked for beside the ticks, which is a quarter of all drawing.
-            axis.set_label_coords(0.5, 0.5)
+    place_missing_labels(axes)
 
 
 def set_panel_title(axes: Axes, title: str, size: float = 7.5) -> None:

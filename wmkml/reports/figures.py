@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wmkml.reports.curves import curves_of
+from wmkml.reports.figure_layout import lay_out, place_missing_labels
 from wmkml.reports.record import RunRecord
 from wmkml.reports.texts import TEXTS, ReportLanguage, language_name
 
@@ -30,10 +31,7 @@ def save_figures(record: RunRecord, language: ReportLanguage, folder: Path) -> N
         ("measures", _measures_figure(record, language)),
         ("losses", _losses_figure(record, language)),
     ):
-        # Laid out by itself: with a layout, to save it is to draw it twice.
-        if (layout := figure.get_layout_engine()) is not None:
-            layout.execute(figure)
-            figure.set_layout_engine(None)
+        lay_out(figure)
         figure.savefig(folder / f"{name}.png", dpi=DPI)
 
 
@@ -93,6 +91,4 @@ def _plain(axes: PlotAxes) -> None:
     for side, spine in axes.spines.items():
         spine.set_color(GRID)
         spine.set_visible(side in ("left", "bottom"))
-    for axis in (axes.xaxis, axes.yaxis):
-        # No axis has a label; without a place of its own it is looked for beside the ticks, another quarter.
-        axis.set_label_coords(0.5, 0.5)
+    place_missing_labels(axes)

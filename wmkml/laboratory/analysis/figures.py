@@ -12,6 +12,7 @@ from wmkml.laboratory.analysis.answers import UNKNOWN
 from wmkml.laboratory.analysis.output_diversity import meaning_in
 from wmkml.laboratory.plotting import INK, new_figure, plain_axes, set_panel_title
 from wmkml.measures.diversity_table import SHOWN
+from wmkml.reports.figure_layout import lay_out
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -124,10 +125,7 @@ def save_figure(figure: Figure, path: Path) -> list[Path]:
         The files written.
     """
     files = [path.with_name(f"{path.name}.{ending}") for ending in ("png", "svg")]
-    # Laid out once, and each file drawn once: with a layout, or what is left of one by "none", it would be drawn twice.
-    if (layout := figure.get_layout_engine()) is not None:
-        layout.execute(figure)
-        figure.set_layout_engine(None)
+    lay_out(figure)
     for file in files:
         figure.savefig(file, dpi=130)
     return files
