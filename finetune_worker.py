@@ -2,17 +2,15 @@
 """The worker: `env/bin/python finetune_worker.py [--config FILE] [--owner URL] …` trains the rounds the owner offers."""
 
 import argparse
-import gc
 import sys
 
-if __name__ == "__main__":
-    # Without looking for garbage, which is none: what libraries make when they are imported stays, and the look takes a fifth of the
-    # time.
-    gc.disable()
-    from wmkml.config.arguments import add_settings_arguments, settings_of
-    from wmkml.worker.main import serve
+from wmkml.system.memory import no_garbage_collection
 
-    gc.enable()
+if __name__ == "__main__":
+    with no_garbage_collection():
+        from wmkml.config.arguments import add_settings_arguments, settings_of
+        from wmkml.worker.main import serve
+
     parser = argparse.ArgumentParser(description=__doc__)
     add_settings_arguments(parser)
     parser.add_argument("--owner", metavar="URL", help="the owner, where it is on another machine")

@@ -8,6 +8,7 @@ import gc
 from pathlib import Path
 
 from wmkml.config.paths import PROJECT
+from wmkml.system.memory import no_garbage_collection
 
 
 def python_files(*folders: str) -> list[Path]:
@@ -24,9 +25,7 @@ def tree(path: Path) -> ast.Module:
 def nodes(path: Path) -> list[ast.AST]:
     """Every part of a file."""
     # There are a million parts, and all stay: to look for garbage among them takes twice as long as to read them.
-    gc.disable()
-    try:
-        return list(ast.walk(tree(path)))
-    finally:
+    with no_garbage_collection():
+        parts = list(ast.walk(tree(path)))
         gc.freeze()
-        gc.enable()
+    return parts

