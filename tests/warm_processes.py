@@ -136,6 +136,32 @@ class WarmPopen:
         return self.returncode
 
 
+def start_within(
+    within: Sequence[str],
+    command: Sequence[str],
+    modules: tuple[str, ...],
+    *,
+    output: IO[bytes],
+    env: dict[str, str] | None = None,
+    start_new_session: bool = False,
+) -> subprocess.Popen[bytes] | WarmPopen:
+    """A process that another program starts, as one that enters a network namespace, and so anew; forked where there is none.
+
+    Args:
+        within: that program with its arguments; empty: none.
+    """
+    if not within:
+        return WarmPopen(command, modules, output=output, env=env, start_new_session=start_new_session)
+    return subprocess.Popen(
+        [*within, sys.executable, *command],
+        stdout=output,
+        stderr=output,
+        cwd=ROOT,
+        env=env,
+        start_new_session=start_new_session,
+    )
+
+
 class _WarmProcess:
     """The warm process as whoever has it fork sees it; it ends with this process."""
 

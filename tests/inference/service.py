@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ import yaml
 from pythonosc.osc_message import OscMessage
 
 from tests.engine.random_model import RANK
-from tests.warm_processes import MODEL, WarmPopen
+from tests.warm_processes import MODEL, WarmPopen, start_within
 from wmkml.system.ports import free_port
 
 DOOR = Path(__file__).parent.parent.parent / "inference_owner.py"
@@ -135,12 +134,7 @@ def running(
         *arguments,
     ]
     with (folder / "log").open("ab") as log:
-        process: subprocess.Popen[bytes] | WarmPopen
-        if within:
-            command = [*within, sys.executable, *command]
-            process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        else:
-            process = WarmPopen(command, MODEL, output=log, start_new_session=True)
+        process = start_within(within, command, MODEL, output=log, start_new_session=True)
     service = InferenceProcess(process, folder, config["general"]["inference_port"], owner_port, osc, host)
     try:
         if ready:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.warm_processes import MODEL, WarmPopen
+from tests.warm_processes import MODEL, WarmPopen, start_within
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -69,12 +68,7 @@ def started_worker(
     environment = {**os.environ, "WMKML_WORKER_KEY": key}
     log = folder / "worker.log"
     with log.open("wb") as output:
-        if inside:
-            process: subprocess.Popen[bytes] | WarmPopen = subprocess.Popen(
-                [*inside, sys.executable, *command], cwd=ROOT, stdout=output, stderr=output, env=environment
-            )
-        else:
-            process = WarmPopen(command, MODEL, output=output, env=environment)
+        process = start_within(inside, command, MODEL, output=output, env=environment)
     worker = WorkerProcess(process, log, folder / "data")
     try:
         yield worker
