@@ -5,31 +5,28 @@ What is forked is a process like any other: it has a number, an environment, a s
 the module or script from its first line as `__main__`, and can be killed.  That the doors start from nothing, and what they
 import then, is for other tests, which start them as a shell does: the owner's start, the launcher's, the package's.
 
-Run as a program, `python -m tests.warm_processes SOCKET MODULE…`, it is the warm process.
+The warm process itself is `tests/warm_forks.py`.
 """
 
 from __future__ import annotations
 
 import array
-import atexit
 import contextlib
+import ctypes
 import functools
-import gc
-import importlib
 import json
+import multiprocessing.util
 import os
-import runpy
 import select
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
-import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, NoReturn, TypedDict
+from typing import IO, Any, TypedDict
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -47,16 +44,23 @@ MODEL = (
 )
 """What a worker, and inference with the transformers engine, import."""
 
+MOST_FILES = 64
+"""That can be handed to one process."""
+
 _STATUS_BYTES = array.array("i").itemsize
 
 
-class _Request(TypedDict):
+class Request(TypedDict):
     """What is to be forked: as the arguments of `WarmPopen`."""
 
     command: list[str]
     folder: str
     environment: dict[str, str]
     session: bool
+    own_child: bool
+    """Whether the process that asks is to be its parent, and not the warm one."""
+    numbers: list[int]
+    """What the files that come after its streams are called in it."""
 
 
 class WarmPopen:
@@ -86,8 +90,13 @@ class WarmPopen:
         self.returncode: int | None = None
         self._lock = threading.Lock()
         status, status_in_warm = os.pipe()
-        request = _Request(
-            command=self.args, folder=str(cwd), environment=dict(env or os.environ), session=start_new_session
+        request = Request(
+            command=self.args,
+            folder=str(cwd),
+            environment=dict(env or os.environ),
+            session=start_new_session,
+            own_child=False,
+            numbers=[],
         )
         streams = [1, 2] if output is None else [output.fileno(), (errors or output).fileno()]
         try:
@@ -136,6 +145,32 @@ class WarmPopen:
         return self.returncode
 
 
+@contextlib.contextmanager
+def warm_children(modules: tuple[str, ...]) -> Iterator[None]:
+    """Whatever `multiprocessing` spawns meanwhile is forked from the warm process; all else, and who its parent is, stays."""
+    anew = multiprocessing.util.spawnv_passfds
+
+    def start(path: bytes, arguments: Sequence[Any], files: Sequence[int]) -> int:
+        # The other is the process that keeps account of shared memory.
+        if "multiprocessing.spawn" not in arguments[-2]:
+            return int(anew(path, arguments, files))
+        sys.audit("subprocess.Popen", path, arguments, None, None)
+        files = sorted(set(files))
+        request = Request(
+            command=list(arguments[-3:]),
+            folder=os.getcwd(),  # noqa: PTH109 - a child's, as it is
+            environment=dict(os.environ),
+            session=False,
+            own_child=True,
+            numbers=files,
+        )
+        with _starting:
+            return _warm_process(modules).fork(request, [1, 2, *files])
+
+    with mock.patch.object(multiprocessing.util, "spawnv_passfds", start):
+        yield
+
+
 def start_within(
     within: Sequence[str],
     command: Sequence[str],
@@ -169,19 +204,24 @@ class _WarmProcess:
         self._socket, there = socket.socketpair()
         with there:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.warm_processes", str(there.fileno()), *modules],
+                [sys.executable, "-m", "tests.warm_forks", str(there.fileno()), *modules],
                 cwd=ROOT,
                 pass_fds=[there.fileno()],
                 # A process with threads must not fork, and numpy starts some when it is imported.
                 env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
             )
 
-    def fork(self, request: _Request, files: list[int]) -> int:
+    def fork(self, request: Request, files: list[int]) -> int:
         """Start a process; returns its number."""
         message = json.dumps(request).encode()
-        socket.send_fds(self._socket, [len(message).to_bytes(8, "big")], files)
-        self._socket.sendall(message)
-        return int.from_bytes(_received(self._socket, 8), "big")
+        # The kernel gives orphans to the nearest of their ancestors that takes them in.
+        _take_in_orphans(request["own_child"])
+        try:
+            socket.send_fds(self._socket, [len(message).to_bytes(8, "big")], files)
+            self._socket.sendall(message)
+            return int.from_bytes(received(self._socket, 8), "big")
+        finally:
+            _take_in_orphans(False)
 
 
 _starting = threading.Lock()
@@ -192,7 +232,12 @@ def _warm_process(modules: tuple[str, ...]) -> _WarmProcess:
     return _WarmProcess(modules)
 
 
-def _received(connection: socket.socket, size: int) -> bytes:
+def _take_in_orphans(whether: bool) -> None:
+    """Whether this process becomes the parent of descendants whose own parent ends (prctl(2), PR_SET_CHILD_SUBREAPER)."""
+    ctypes.CDLL(None).prctl(36, int(whether), 0, 0, 0)
+
+
+def received(connection: socket.socket, size: int) -> bytes:
     content = b""
     while len(content) < size:
         piece = connection.recv(size - len(content))
@@ -200,108 +245,3 @@ def _received(connection: socket.socket, size: int) -> bytes:
             raise EOFError("the other process has ended")
         content += piece
     return content
-
-
-# --- the warm process ------------------------------------------------------------------------------------------------
-
-
-class _Forking:
-    """Forks whenever asked to and tells each exit status, until whoever asks has ended."""
-
-    def __init__(self, connection: socket.socket, modules: Sequence[str]) -> None:
-        self._connection = connection
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those that it forks
-        self._running: dict[int, tuple[int, int]] = {}
-        """By the file that becomes readable when a process has ended: its number, and where its exit status goes."""
-        for module in modules:
-            importlib.import_module(module)
-        assert len(os.listdir("/proc/self/task")) == 1, "a module started a thread when it was imported"  # noqa: PTH208
-        gc.freeze()  # else collecting garbage would copy the pages that all share
-
-    def serve(self) -> None:
-        """Fork until the other end is closed."""
-        asked = self._connection.fileno()
-        while True:
-            readable, _, _ = select.select([asked, *self._running], [], [])
-            for file in readable:
-                if file == asked:
-                    if not self._answer():
-                        return
-                else:
-                    self._tell_end(file)
-
-    def _answer(self) -> bool:
-        """Fork a process as asked for; returns whether it was."""
-        try:
-            size, files, _, _ = socket.recv_fds(self._connection, 8, 3)
-            if not size:
-                return False
-            request: _Request = json.loads(_received(self._connection, int.from_bytes(size, "big")))
-        except (EOFError, ConnectionError):
-            return False
-        status, output, errors = files
-        ready, ready_in_child = os.pipe()
-        if (pid := os.fork()) == 0:
-            for file in (ready, status, *self._running, *(status_file for _, status_file in self._running.values())):
-                os.close(file)
-            self._connection.close()
-            # Not as it was here: a shell that runs the tests in the background passes on an ignored SIGINT.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            _run(request, output, errors, ready_in_child)
-        for file in (output, errors, ready_in_child):
-            os.close(file)
-        os.read(ready, 1)  # until it has its session and its streams
-        os.close(ready)
-        self._running[os.pidfd_open(pid)] = pid, status
-        self._connection.sendall(pid.to_bytes(8, "big"))
-        return True
-
-    def _tell_end(self, file: int) -> None:
-        pid, status_file = self._running.pop(file)
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        with contextlib.suppress(BrokenPipeError):
-            os.write(status_file, array.array("i", [status]).tobytes())
-        os.close(status_file)
-        os.close(file)
-
-
-def _run(request: _Request, output: int, errors: int, ready: int) -> NoReturn:
-    """Be the process that was asked for, to its end."""
-    if request["session"]:
-        os.setsid()
-    os.dup2(output, 1)
-    os.dup2(errors, 2)
-    os.environ.clear()
-    os.environ.update(request["environment"])
-    os.chdir(request["folder"])
-    tempfile.tempdir = None  # chosen by the environment
-    for file in (output, errors, ready):
-        os.close(file)
-    script, *arguments = request["command"]
-    if script == "-m":
-        script, *arguments = arguments
-        run = functools.partial(runpy.run_module, script, run_name="__main__", alter_sys=True)
-    else:
-        sys.path[0] = str(Path(script).resolve().parent)
-        run = functools.partial(runpy.run_path, script, run_name="__main__")
-    sys.argv = [script, *arguments]
-    status = 0
-    try:
-        run()
-    except SystemExit as leaving:
-        if isinstance(leaving.code, str):
-            print(leaving.code, file=sys.stderr)
-        status = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-    except BaseException:  # noqa: BLE001 - as the interpreter does, whatever it is
-        traceback.print_exc()
-        status = 1
-    # As the interpreter does at its end: wait for threads, and call what is to be called then.
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
-if __name__ == "__main__":
-    _Forking(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:]).serve()

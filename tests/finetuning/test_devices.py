@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.finetuning.test_finetune import lines_of, run, settings_of, tiny, words  # noqa: F401 - fixtures
+from tests.warm_processes import MODEL, warm_children
 from wmkml.__main__ import main
 from wmkml.adapters.files import WEIGHTS_FILE
 from wmkml.finetuning.checkpoint import CHECKPOINT_FILE
@@ -22,6 +24,13 @@ from wmkml.finetuning.session import Finetuned
 from wmkml.finetuning.settings import FinetuneRefusedError, FinetuneSettings, LoraSettings
 
 WITHOUT_DROPOUT = LoraSettings(rank=4, alpha=8, dropout=0.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm_ranks() -> Iterator[None]:
+    """Processes need not import everything anew; tests/training/test_ranks.py has some that do."""
+    with warm_children(MODEL):
+        yield
 
 
 def run_on_two(settings: FinetuneSettings, asked: Interruption, *, resume: bool = False) -> Finetuned:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ import pytest
 
 from tests.conftest import _process_guard as process_guard
 from tests.project.processes import heed_ctrl_c
-from tests.warm_processes import OWNER, WarmPopen
+from tests.warm_processes import OWNER, WarmPopen, warm_children
 
 pytestmark = pytest.mark.process
 
@@ -111,6 +115,61 @@ def test_a_module_is_run_and_the_owners_has_no_torch(tmp_path: Path) -> None:
     with (tmp_path / "output.txt").open("wb") as file:
         assert warm(["-m", "wmkml", "--help"], file).wait(60) == 0
     assert "usage: " in (tmp_path / "output.txt").read_text()
+
+
+def tell_of_itself(connection: Connection) -> None:
+    """What a spawned process is; then what it is told to be."""
+    connection.send(
+        {
+            "name": multiprocessing.current_process().name,
+            "parent": os.getppid(),
+            "arguments": sys.argv,
+            "folder": os.getcwd(),  # noqa: PTH109 - as it is
+            "here": os.environ.get("ONLY_HERE"),
+            "leads a session": os.getsid(0) == os.getpid(),
+            "imported": "fastapi" in sys.modules,
+        }
+    )
+    if (end := connection.recv()) == "wait":
+        time.sleep(600)
+    raise SystemExit(end)
+
+
+@pytest.mark.parametrize(("forked", "context"), [(False, nullcontext()), (True, warm_children(OWNER))])
+def test_a_spawned_process_is_a_child_of_this_one_whatever_it_is_forked_from(
+    forked: bool, context: AbstractContextManager[None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ONLY_HERE", "yes")
+    spawning = multiprocessing.get_context("spawn")
+    pipes = [spawning.Pipe() for _ in range(2)]
+    with context:
+        processes = [spawning.Process(target=tell_of_itself, args=[there], name="told") for _, there in pipes]
+        for process, (_, there) in zip(processes, pipes, strict=True):
+            process.start()
+            there.close()
+        for here, _ in pipes:
+            assert here.recv() == {
+                "name": "told",
+                "parent": os.getpid(),
+                "arguments": sys.argv,
+                "folder": str(tmp_path),
+                "here": "yes",
+                "leads a session": False,
+                "imported": forked,
+            }
+            assert not here.poll(0)
+    first, second = processes
+    pipes[0][0].send(3)
+    first.join(60)
+    assert (first.exitcode, second.exitcode) == (3, None)
+    pipes[1][0].send("wait")
+    assert not pipes[1][0].poll(0.2)
+    second.kill()
+    second.join(60)
+    assert second.exitcode == -signal.SIGKILL
+    with pytest.raises(EOFError):  # nobody else holds its end
+        pipes[1][0].recv()
 
 
 def test_a_test_that_may_start_none_starts_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

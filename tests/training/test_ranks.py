@@ -1,6 +1,6 @@
 """Training on several devices: two processes learn what one learns, agree on what stops them, and end together.
 
-Processes are started as seldom as the cases allow, for each loads torch.
+Processes are started as seldom as the cases allow; those of the first test are forked from one that has imported torch.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 
 from tests.training.tiny_model import CPU, make_tiny_model
 from tests.training.tiny_rounds import RecordingWatcher, job, tensors
+from tests.warm_processes import MODEL, warm_children
 from wmkml.adapters.probe import read_probe as read_probe_file
 from wmkml.config import Settings
 from wmkml.training import loop
@@ -89,8 +91,16 @@ class FatalWatcher(RecordingWatcher):
             os.kill(self.process, self.number)
 
 
+@pytest.fixture
+def warm_ranks() -> Iterator[None]:
+    """Processes of ranks need not import everything anew."""
+    with warm_children(MODEL):
+        yield
+
+
 @pytest.mark.process
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("warm_ranks")
 @pytest.mark.parametrize(
     ("parallel", "number", "sentence"),
     [
