@@ -21,7 +21,6 @@ SLOW_FIRST = (
     "tests/project/test_readme.py",
     "tests/laboratory/test_laboratory.py",
     "tests/inference/test_adapters.py",
-    "tests/engine/test_same_answers.py",
     "tests/owner/test_resume.py",
     "tests/laboratory/test_notebooks.py",
     "tests/training/test_ranks.py",
@@ -31,11 +30,8 @@ SLOW_FIRST = (
     "tests/frontend/test_autopsy.py",
     "tests/worker/test_worker.py",
     "tests/frontend/test_stage.py",
-    "tests/engine/test_contract.py",
-    "tests/inference/test_process.py",
     "tests/understudy/test_understudy.py",
     "tests/frontend/test_page.py",
-    "tests/generation/test_architectures.py",
     "tests/frontend/test_kiosk.py",
     "tests/laboratory/test_reproductions.py",
     "tests/siege/test_runs_and_messages.py",
@@ -45,9 +41,15 @@ SLOW_FIRST = (
 """Files of more than a minute, longest first: begun last, one of them would leave the other workers idle at the end."""
 
 SHARED = {
+    # The service, and a process that has imported vLLM.
     "tests/inference/test_answers.py": "tests/inference/test_adapters.py",
     "tests/inference/test_no_store.py": "tests/inference/test_adapters.py",
     "tests/inference/test_swap_proof.py": "tests/inference/test_adapters.py",
+    "tests/inference/test_process.py": "tests/inference/test_adapters.py",
+    "tests/engine/test_contract.py": "tests/inference/test_adapters.py",
+    "tests/engine/test_same_answers.py": "tests/inference/test_adapters.py",
+    "tests/engine/test_vllm_arguments.py": "tests/inference/test_adapters.py",
+    "tests/generation/test_architectures.py": "tests/inference/test_adapters.py",
     # The syntax trees of all our files.
     "tests/project/test_architecture_docs.py": "tests/project/test_rooms.py",
 }

@@ -44,6 +44,28 @@ MODEL = (
 )
 """What a worker, and inference with the transformers engine, import."""
 
+VLLM = (
+    *MODEL,
+    "vllm.engine.arg_utils",
+    "vllm.v1.engine.async_llm",
+    "vllm.v1.engine.core",
+    "vllm.v1.executor.uniproc_executor",
+    "vllm.v1.worker.cpu_model_runner",
+    "vllm.lora.worker_manager",
+    "vllm.model_executor.models.mistral",
+    "wmkml.engine.cpu_lora",
+)
+"""What inference with vLLM, and vLLM's core, import besides."""
+
+BEFORE_IMPORT = {
+    # A process with threads must not fork, and numpy starts some when it is imported.
+    "OPENBLAS_NUM_THREADS": "1",
+    # As in `wmkml.engine.vllm_engine.vllm_environment`.
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+"""The variables that are read while these are imported."""
+
 MOST_FILES = 64
 """That can be handed to one process."""
 
@@ -207,8 +229,7 @@ class _WarmProcess:
                 [sys.executable, "-m", "tests.warm_forks", str(there.fileno()), *modules],
                 cwd=ROOT,
                 pass_fds=[there.fileno()],
-                # A process with threads must not fork, and numpy starts some when it is imported.
-                env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+                env=os.environ | BEFORE_IMPORT,
             )
 
     def fork(self, request: Request, files: list[int]) -> int:

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.engine.random_model import MORE_ENDS, RANK, change_config, change_weights, make_adapter, make_model
 from tests.engine.vllm_server_stand_in import vllm_server_stand_in
+from tests.warm_processes import VLLM, warm_children
 from wmkml.adapters.checks import MAX_MAGNITUDE, AdapterRefusedError
 from wmkml.engine.build import build_engine
 from wmkml.engine.protocol import TOP_LOGPROBS, Adapter, Engine, EngineDiedError, Generation, Sampling, Step
@@ -89,6 +90,8 @@ def setup(folder: Path) -> EngineSetup:
         dtype="float32",
         sequences=16,
         batched_tokens=32,
+        # As the service always gives it on a CPU: vLLM then computes in its core's own process.
+        threads=1,
     )
 
 
@@ -109,7 +112,7 @@ def not_started(name: Literal["transformers", "remote", "vllm"], setup: EngineSe
 async def harness(request: pytest.FixtureRequest, setup: EngineSetup, folder: Path) -> AsyncIterator[EngineHarness]:
     """An engine where there is no compiler, and whatever is compiled all the same comes into its folder."""
     own = folder / request.param
-    with pytest.MonkeyPatch.context() as patch, not_started(request.param, setup, own) as engine:
+    with pytest.MonkeyPatch.context() as patch, warm_children(VLLM), not_started(request.param, setup, own) as engine:
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(own / "compiled"))
         patch.setenv("CXX", str(own / "missing"))
         await engine.start()
@@ -513,7 +516,7 @@ def poisoned(model: Path, folder: Path, name: str, row: int) -> Path:
 @pytest.mark.vllm
 async def test_zz_vllm_does_not_start_with_numbers_that_are_not_finite(setup: EngineSetup, tmp_path: Path) -> None:
     model = poisoned(setup.model, tmp_path / "model", "model.norm.weight", 0)
-    with not_started("vllm", replace(setup, model=model), tmp_path) as engine:
+    with warm_children(VLLM), not_started("vllm", replace(setup, model=model), tmp_path) as engine:
         with pytest.raises(EngineDiedError, match="first token"):
             await engine.start()
         assert not engine.alive()
@@ -528,7 +531,7 @@ async def test_zz_an_engine_whose_numbers_are_not_finite_dies(
         model = poisoned(setup.model, tmp_path / "model", "model.embed_tokens.weight", PROMPTS[0][-1])
     else:
         model = poisoned(setup.model, tmp_path / "model", "model.norm.weight", 0)
-    with not_started(name, replace(setup, model=model), tmp_path / "server") as engine:
+    with warm_children(VLLM), not_started(name, replace(setup, model=model), tmp_path / "server") as engine:
         if name == "remote":
             # It asks a question first, to learn what the deployment can do, and that finds the engine there dead.
             with pytest.raises(ProtocolError, match="The engine has ended"):

@@ -10,6 +10,7 @@ import pytest
 
 from tests.engine.random_model import RANK, TARGETS, make_adapter
 from tests.understudy.test_understudy import ENGLISH_PROMPTS, GERMAN_PROMPTS
+from tests.warm_processes import VLLM, warm_children
 from wmkml.dialogue.chat_template import load_tokenizer, prompt_ids
 from wmkml.engine.build import build_engine
 from wmkml.engine.protocol import Adapter, Generation, Sampling
@@ -19,7 +20,9 @@ from wmkml.understudy.exchanges import SYSTEM_PROMPTS
 
 pytestmark = pytest.mark.process
 
-SHIPPED = EngineSetup(MODEL_FOLDER, adapters=1, rank=RANK, target_modules=tuple(TARGETS), dtype="float32", sequences=8)
+SHIPPED = EngineSetup(
+    MODEL_FOLDER, adapters=1, rank=RANK, target_modules=tuple(TARGETS), dtype="float32", sequences=8, threads=1
+)
 GREEDY = Sampling(temperature=0.0, top_p=1.0, max_tokens=64)
 
 
@@ -63,4 +66,5 @@ async def test_both_engines_give_the_same_greedy_answers(tmp_path: Path) -> None
     assert len({tuple(tokens) for tokens in base}) > 15
     assert len({tuple(tokens) for tokens in adapted}) > 15
     assert all(tokens != of_base for tokens, of_base in zip(adapted, base, strict=True))
-    assert await answers("vllm", prompts, adapter) == (base, adapted)
+    with warm_children(VLLM):
+        assert await answers("vllm", prompts, adapter) == (base, adapted)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.finetuning.tiny_architectures import make_tiny
+from tests.warm_processes import VLLM, warm_children
 from wmkml.__main__ import main
 from wmkml.adapters.files import CONFIG_FILE
 from wmkml.engine.protocol import Adapter, Generation, Sampling
@@ -50,7 +51,8 @@ async def test_vllm_says_what_generate_says(kind: str, tmp_path: Path) -> None:
         kv_cache_gib=0.25,
     )
     engine, voice = VllmEngine(setup), Adapter("voice", 1, out)
-    await engine.start()
+    with warm_children(VLLM):
+        await engine.start()
     try:
         await engine.load(voice)
         generation = Generation("g", spoken.prompt_ids, Sampling(temperature=0.0, top_p=1.0, max_tokens=LENGTH), voice)

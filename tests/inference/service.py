@@ -19,7 +19,7 @@ import yaml
 from pythonosc.osc_message import OscMessage
 
 from tests.engine.random_model import RANK
-from tests.warm_processes import MODEL, WarmPopen, start_within
+from tests.warm_processes import MODEL, VLLM, WarmPopen, start_within
 from wmkml.system.ports import free_port
 
 DOOR = Path(__file__).parent.parent.parent / "inference_owner.py"
@@ -134,7 +134,8 @@ def running(
         *arguments,
     ]
     with (folder / "log").open("ab") as log:
-        process = start_within(within, command, MODEL, output=log, start_new_session=True)
+        modules = VLLM if engine == "vllm" else MODEL
+        process = start_within(within, command, modules, output=log, start_new_session=True)
     service = InferenceProcess(process, folder, config["general"]["inference_port"], owner_port, osc, host)
     try:
         if ready:
