@@ -91,8 +91,12 @@ failed_tests() {
 
 failed=()
 unstable=()
-scripts/check || failed+=(scripts/check)
-report "Tests, $workers at a time"
+# Types are checked on one core for more than a minute, while tests mostly wait.
+checks=$(mktemp)
+setsid scripts/check >"$checks" 2>&1 &
+check=$!
+trap 'kill -- -$check 2>/dev/null; rm -f "$checks"' EXIT
+report "Tests, $workers at a time, beside scripts/check"
 # Threads of one process that wait for those of another cost more than they bring.
 OMP_NUM_THREADS=1 run_pytest -m "not alone and ($marker)" -n "$workers" --cache-clear
 if ran_to_its_end; then
@@ -105,6 +109,9 @@ if ran_to_its_end; then
         fi
     fi
 fi
+wait "$check" || failed+=(scripts/check)
+report "What scripts/check said:"
+cat "$checks"
 report "Tests that measure time or frames, alone"
 run_pytest -m "alone and ($marker)"
 ((selected)) || failed+=("no test was selected")
