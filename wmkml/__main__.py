@@ -14,6 +14,9 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
+
+from wmkml.system.memory import QuickEnd
 
 BROKEN_PIPE = 141
 """The status of a program that SIGPIPE has ended, as shells name it: 128 and the signal's number."""
@@ -53,6 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     return status
+
+
+def program() -> NoReturn:
+    """`wmkml COMMAND …`, as a program of its own."""
+    QuickEnd().leave(main())
 
 
 def express_everything(stream: object) -> None:
@@ -95,4 +103,4 @@ def _run(argv: Sequence[str] | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

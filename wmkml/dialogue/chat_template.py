@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
+from wmkml.system.memory import no_garbage_collection
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -78,7 +80,8 @@ def load_tokenizer(folder: Path, *, needs_template: bool = True) -> PreTrainedTo
     Raises:
         ValueError: it has no chat template, and needs one.
     """
-    from transformers import AutoTokenizer
+    with no_garbage_collection():
+        from transformers import AutoTokenizer
 
     alone = not (folder / "tokenizer.json").is_file()
     if (folder / TEKKEN).is_file() and (alone or importlib.util.find_spec("mistral_common")):

@@ -27,6 +27,7 @@ from wmkml.engine.loaded_adapters import LoadedAdapters
 from wmkml.engine.protocol import Adapter, EngineDiedError, Generation, Step
 from wmkml.engine.setup import EngineSetup
 from wmkml.models.devices import default_device
+from wmkml.system.memory import no_garbage_collection
 
 log = logging.getLogger(__name__)
 
@@ -83,12 +84,13 @@ class TransformersEngine:
         self._thread.start()
 
     def _load_model(self) -> None:
-        from transformers import AutoModelForCausalLM
-
         if self._setup.threads:
             torch.set_num_threads(self._setup.threads)
         dtype = torch.bfloat16 if self._setup.dtype == "auto" else getattr(torch, self._setup.dtype)
-        model = AutoModelForCausalLM.from_pretrained(str(self._setup.model), dtype=dtype, local_files_only=True)
+        with no_garbage_collection():  # it imports what this model needs
+            from transformers import AutoModelForCausalLM
+
+            model = AutoModelForCausalLM.from_pretrained(str(self._setup.model), dtype=dtype, local_files_only=True)
         # Of the model itself, since a file's names and shapes may be others: GPT-2's layers lie transposed in it.
         self._expectation = replace(self._expectation, shapes=layer_shapes(model))
         self._model = model.to(self._device).eval()

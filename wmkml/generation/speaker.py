@@ -25,6 +25,7 @@ from wmkml.dialogue.templates import (
 from wmkml.generation.sources import SpeakerError, SpeakerSource
 from wmkml.models.devices import DeviceMissingError, find_device
 from wmkml.models.files import is_complete
+from wmkml.system.memory import no_garbage_collection
 
 if TYPE_CHECKING:
     import torch
@@ -212,7 +213,8 @@ def _load_model(
         if quantize != UNQUANTIZED:
             options |= {"quantization_config": quantization_of(quantize), "device_map": {"": device}}
         tokenizer = load_tokenizer(folder, needs_template=False)
-        network = AutoModelForCausalLM.from_pretrained(str(folder), local_files_only=True, **options)
+        with no_garbage_collection():  # it imports what this model needs
+            network = AutoModelForCausalLM.from_pretrained(str(folder), local_files_only=True, **options)
     except BaseMissingError as error:
         raise SpeakerError(str(error)) from None
     except (OSError, ValueError, RuntimeError, KeyError) as error:

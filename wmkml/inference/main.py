@@ -62,6 +62,7 @@ from wmkml.protocol.osc import OscSender
 from wmkml.system.disk.private_temp import private_temp_folder, use_temp_folder
 from wmkml.system.disk.reading import read_ahead
 from wmkml.system.gpus import visible_gpus
+from wmkml.system.memory import no_garbage_collection
 from wmkml.system.open_files import raise_open_file_limit
 from wmkml.system.orphans import end_marked_processes, kill_descendants, mark_this_process, service_mark
 from wmkml.system.sockets import listen
@@ -120,7 +121,8 @@ def serve(settings: Settings, root: Path, *, node: bool = False) -> int:
         read_ahead(present_weights(paths.model))
         setup = engine_setup(settings, paths.model, planned_engine(os.environ), paths.serving)
         settings = choose_engine(settings, vllm=vllm_runs(gpus=bool(visible_gpus())))
-        engine = build_engine(settings.inference.engine, setup)
+        with no_garbage_collection():  # torch is imported
+            engine = build_engine(settings.inference.engine, setup)
         service: InferenceService | NodeService
         if keys is None:
             fingerprint = model_fingerprint(paths.model)

@@ -1,7 +1,8 @@
-"""How much memory this process may use, how much of it is free, and how much it takes; and its garbage.  Standard library only."""
+"""How much memory this process may use, how much of it is free, and how much it takes; its garbage, and its end.  Standard library only."""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -11,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from wmkml.system.control_groups import HIERARCHIES, MEMBERSHIP, group_folders
 
@@ -156,3 +158,33 @@ def no_garbage_collection() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+class QuickEnd:
+    """Ends this program without taking it apart, which takes two and a half seconds with torch, and four with vLLM.
+
+    The interpreter deletes every module, and looks for garbage among all that they held; the system frees it at once.  What has to
+    be done at the end, as to wait for threads and to delete temporary folders, is done all the same.  For that this must be made
+    before others are imported: what is registered for the end is called in the opposite order.
+    """
+
+    def __init__(self) -> None:
+        self._status: int | None = None
+        atexit.register(self._end)
+
+    def leave(self, status: int) -> NoReturn:
+        """End this program with this exit status, quickly.  One that ends by an exception ends as ever."""
+        self._status = status
+        sys.exit(status)
+
+    def _end(self) -> None:
+        """The last that is called."""
+        if self._status is None:
+            return
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:  # as in a program of Windows without a console
+                    stream.flush()
+        except (OSError, ValueError):
+            return  # whoever read has gone: the interpreter knows what to say, and with which status
+        os._exit(self._status)

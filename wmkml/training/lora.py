@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
 
 from wmkml.adapters.files import WEIGHTS_FILE
+from wmkml.system.memory import no_garbage_collection
 from wmkml.training.base_model import FrozenBase
 
 ADAPTER_NAME = "default"
@@ -56,7 +57,8 @@ def wrap_with_lora(base: FrozenBase, shape: LoraShape) -> PeftModel:
     Raises:
         ModulesMissingError: the model has no layer of these names.
     """
-    from peft import LoraConfig, get_peft_model
+    with no_garbage_collection():
+        from peft import LoraConfig, get_peft_model
 
     present = {name.rpartition(".")[2] for name, _ in base.model.named_modules()}
     if not present.intersection(shape.modules):

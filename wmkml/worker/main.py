@@ -29,6 +29,7 @@ from wmkml.config.paths import Paths, paths_of
 from wmkml.config.planned import PlannedTraining, planned_training
 from wmkml.protocol.training import Claim, ModelMeasures, RoundJob
 from wmkml.system.cores import usable_cores
+from wmkml.system.memory import no_garbage_collection
 from wmkml.system.orphans import end_marked_processes, mark_this_process, service_mark
 from wmkml.training.base_model import BaseMissingError
 from wmkml.training.loop import MemoryExhaustedError
@@ -162,7 +163,8 @@ async def _work(
 
 def _make_trainer(settings: Settings, model: Path, devices: int, threads: int, nice: bool) -> Trainer:
     if devices == 1:
-        return make_trainer(settings, model)
+        with no_garbage_collection():  # the libraries import what this model needs
+            return make_trainer(settings, model)
     return make_ranked_trainer(settings, model, devices, threads=threads, nice=nice)
 
 
