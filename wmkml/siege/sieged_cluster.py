@@ -45,6 +45,16 @@ PROGRAMS = {
 }
 """What each of the cluster's processes is called here, by a word of its command line."""
 
+PACE: Mapping[str, Any] = {
+    "finetuning.minimum_iteration_time": 2.0,
+    "finetuning.learning_rate": 0.0002,  # the language must not die of it, or there is nothing to compare
+    "finetuning.samples_by_iteration": 8,
+    "finetuning.sample_increase_by_iteration": 0,
+    "finetuning.live_samples_by_iteration": 16,
+    "inference.max_tokens": 24,
+}
+"""Settings of small quick rounds, by dotted key, unless the command has others."""
+
 Value = TypeVar("Value")
 
 
@@ -53,7 +63,7 @@ class CannotSiegeError(RuntimeError):
 
 
 def siege_settings(ports: Mapping[str, int], data: Path) -> dict[str, Any]:
-    """The settings of a sieged cluster, by dotted key: apart from every other one, and with small quick rounds.
+    """The settings that every sieged cluster has, by dotted key: apart from all others, with a run that does not end.
 
     Args:
         ports: free ports as `owner`, `inference` and `osc`.
@@ -71,15 +81,9 @@ def siege_settings(ports: Mapping[str, int], data: Path) -> dict[str, Any]:
         "general.keep_runs": False,
         "general.opening_hours": "",
         "general.on_idle": "continue",
-        # A run that lasts as long as the siege; its language must not die of it, or there is nothing to compare.
+        # A run that lasts as long as the siege.
         "finetuning.num_total_iters": 999,
         "finetuning.duration_of_a_run": 864_000.0,
-        "finetuning.minimum_iteration_time": 2.0,
-        "finetuning.learning_rate": 0.0002,
-        "finetuning.samples_by_iteration": 8,
-        "finetuning.sample_increase_by_iteration": 0,
-        "finetuning.live_samples_by_iteration": 16,
-        "inference.max_tokens": 24,
     }
 
 
@@ -89,15 +93,14 @@ class SiegedCluster:
     def __init__(self, folder: Path, words: Sequence[str] = ()) -> None:
         """Args:
         folder: an empty folder, for the data and the launcher's output.
-        words: command-line arguments of `wmkml cluster` that come before the siege's own settings.
+        words: command-line arguments of `wmkml cluster`; of settings in them, those of PACE count.
         """
         self.folder, self.output = folder, folder / "launcher.log"
         ports = {"owner": free_port(), "inference": free_port(), "osc": free_port(socket.SOCK_DGRAM)}
         # Tied to this process: a siege that is killed leaves no cluster behind.
         tied = [sys.executable, "-m", "wmkml.launcher.supervision.child", "0"]
-        self._command = [*tied, sys.executable, "-m", "wmkml", "cluster", *words]
-        for key, value in siege_settings(ports, folder / "data").items():
-            self._command += ["--set", f"{key}={json.dumps(value)}"]
+        self._command = [*tied, sys.executable, "-m", "wmkml", "cluster"]
+        self._command += [*_as_words(PACE), *words, *_as_words(siege_settings(ports, folder / "data"))]
         self._launcher: subprocess.Popen[bytes] | None = None
         self._desk_session = ""
         self.settings: Settings
@@ -282,6 +285,10 @@ class SiegedCluster:
             return state is not None and state.phase == "waiting"
 
         await self.until(waiting, "the rebirth")
+
+
+def _as_words(settings: Mapping[str, Any]) -> list[str]:
+    return [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
 
 
 def _role_of(process: psutil.Process) -> str:
