@@ -23,8 +23,14 @@ from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tests.owner.played_owner import played_owner
 
-SOFTWARE = ["--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
-"""WebGL without a graphics card."""
+SOFTWARE = [
+    "--no-sandbox",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+    "--disable-gpu-compositing",
+]
+"""WebGL without a graphics card, and without it the rest of the page: what no shader draws, the processor draws in half the time."""
 
 ROUNDS = 9
 LETTERS, WAITS = 24, 80
