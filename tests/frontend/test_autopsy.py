@@ -19,6 +19,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.frontend.visiting import enter, say, violations, watched
 from tests.owner.played_owner import played_owner
 from tests.project.processes import ServiceProcesses, processes
+from tests.warm_processes import MODEL, WarmPopen
 from wmkml.config.paths import PROJECT
 from wmkml.system.ports import free_port
 
@@ -229,14 +230,14 @@ def test_slider_and_fork_on_a_kept_run(browser: Browser, cluster: ServiceProcess
     for name in ("worker", "inference", "owner"):
         cluster.end(name)
     port = free_port()
-    serving = [sys.executable, "-m", "wmkml", "autopsy", "--run", run, "--serve", "--port", str(port)]
+    serving = ["-m", "wmkml", "autopsy", "--run", run, "--serve", "--port", str(port)]
     serving += ["--config", str(cluster.paths.data / "settings.yaml"), "--engine", "transformers"]
     address = f"http://127.0.0.1:{port}"
     copies = cluster.root / "temporary"
     copies.mkdir()
     with (cluster.root / "autopsy.log").open("wb") as log:
         environment = os.environ | {"TMPDIR": str(copies)}
-        process = subprocess.Popen(serving, cwd=PROJECT, stdout=log, stderr=log, env=environment)
+        process = WarmPopen(serving, MODEL, output=log, env=environment)
     try:
         cluster.wait_for(lambda: reachable(f"{address}/autopsy/selves"), "the kept run's page", 240)
         selves = httpx.get(f"{address}/autopsy/selves").json()

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
@@ -167,7 +166,7 @@ def test_a_visit_by_keyboard_alone_survives_what_happens_in_a_room(browser: Brow
         page.clock.install()
         page.goto(cluster.owner + "/")
         begin_by_keyboard(page)
-        hold(cluster)
+        cluster.hold()
         page.keyboard.type("Was ist ein Hund?")
         page.keyboard.press("Enter")
         expect(page.locator(".token").first).to_be_visible()
@@ -245,13 +244,6 @@ def test_the_desks_buttons_lead_the_real_services(
     expect(desk.locator("[data-phase=waiting]")).to_be_visible()
     expect(stage.locator("#waiting")).to_be_visible()
     assert not troubles
-
-
-def hold(cluster: ServiceProcesses) -> None:
-    """Let no round begin from now on, where none is looked at."""
-    with httpx.Client(verify=False, base_url=cluster.owner, timeout=60) as desk:
-        desk.post("/desk/login", json={"pin": load_pin(cluster.paths)}).raise_for_status()
-        desk.post("/desk/hold", json={"holding": True}).raise_for_status()
 
 
 def start_english(desk: Page, cluster: ServiceProcesses) -> None:

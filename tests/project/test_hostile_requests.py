@@ -32,10 +32,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
     """The services with a run that outlasts the tests and has at least one accepted adapter."""
     overrides = {
         "finetuning.num_total_iters": 200,
-        "finetuning.minimum_iteration_time": 15.0,
         "finetuning.sample_increase_by_iteration": 0,
         "finetuning.duration_of_a_run": 3600.0,
         "inference.max_model_len": WINDOW,
+        "general.keep_reports": 1,  # which is looked for words, too
     }
     with processes(tmp_path_factory.mktemp("system"), overrides) as running:
         for name in ("owner", "inference", "worker"):
@@ -44,6 +44,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess
         started = httpx.post(f"{running.owner}/language", json={"language": "de"}, timeout=60, verify=False)
         assert started.json() == {"status": "success"}
         running.wait_for(lambda: running.state()["iteration"] >= 0, "the first adapter answers")
+        running.hold()
         yield running
 
 
