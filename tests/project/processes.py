@@ -69,7 +69,10 @@ class ServiceProcesses:
         """Start one service; its output goes to its log file, as under supervision."""
         settings = self.paths.data / "settings.yaml"
         self.paths.logs.mkdir(parents=True, exist_ok=True)
-        settings.write_text(dump(self.settings), encoding="utf-8")
+        # At once: the service started before this one may be about to read it, and an empty file would be all defaults.
+        written = settings.with_suffix(".new")
+        written.write_text(dump(self.settings), encoding="utf-8")
+        written.replace(settings)
         command = [str(PROJECT / DOORS[name]), "--config", str(settings)]
         command += ["--model", self.settings.general.model_name, "--engine", self.settings.inference.engine]
         environment = os.environ | {"VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "1"}
