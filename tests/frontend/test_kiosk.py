@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx_sse
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, ViewportSize, expect
 
 from tests.frontend.visiting import (
     OWNER_AWAY,
@@ -324,30 +324,40 @@ def test_nobody_is_kept_out(visitor: BrowserContext, owner: PlayedOwner) -> None
     assert violations(page) == []
 
 
-@pytest.mark.parametrize(("width", "height"), [(390, 844), (3840, 2160)])
-def test_it_fits_a_phone_and_a_wall(browser: Browser, owner: PlayedOwner, width: int, height: int) -> None:
+def test_it_fits_a_phone_and_a_wall(browser: Browser, owner: PlayedOwner) -> None:
     owner.answer_at_once()
-    with watched(browser, owner.address, viewport={"width": width, "height": height}) as visitor:
+    phone: ViewportSize = {"width": 390, "height": 844}
+    wall: ViewportSize = {"width": 3840, "height": 2160}
+    with watched(browser, owner.address, viewport=wall) as visitor:
         page = visitor.new_page()
         page.goto(owner.address + "/")
-        expect(page.locator("button[data-language=de]")).to_be_in_viewport(ratio=1)
+        for size in (wall, phone):
+            page.set_viewport_size(size)
+            expect(page.locator("button[data-language=de]")).to_be_in_viewport(ratio=1)
         page.locator("button[data-language=en]").click()
-        expect(page.locator("#begin")).to_be_in_viewport(ratio=1)
+        for size in (wall, phone):
+            page.set_viewport_size(size)
+            expect(page.locator("#begin")).to_be_in_viewport(ratio=1)
         page.locator("#begin").click()
-        for number in range(6):
+        for number in range(5):
             say(page, f"{number} " + "w" * 90, answers=number + 1)
-        assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [
-            width,
-            height,
-        ]
-        expect(page.locator("#prompt")).to_be_in_viewport(ratio=1)
-        expect(page.locator("#send")).to_be_in_viewport(ratio=1)
-        expect(page.locator(".note").last).to_be_in_viewport()
-        letters = float(page.locator(".answer").first.evaluate("one => parseFloat(getComputedStyle(one).fontSize)"))
-        assert height / 50 < letters < height / 20, "large enough for the screen it is on"
-        page.locator("#consent summary").click()
-        expect(page.locator("#consent")).to_contain_text("A machine answers you")
-        expect(page.locator("#prompt")).to_be_in_viewport(ratio=1)
+        for answers, size in ((6, phone), (7, wall)):
+            page.set_viewport_size(size)
+            say(page, f"{answers} " + "w" * 90, answers=answers)
+            width, height = size["width"], size["height"]
+            assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [
+                width,
+                height,
+            ]
+            expect(page.locator("#prompt")).to_be_in_viewport(ratio=1)
+            expect(page.locator("#send")).to_be_in_viewport(ratio=1)
+            expect(page.locator(".note").last).to_be_in_viewport()
+            letters = float(page.locator(".answer").first.evaluate("one => parseFloat(getComputedStyle(one).fontSize)"))
+            assert height / 50 < letters < height / 20, "large enough for the screen it is on"
+            page.locator("#consent summary").click()
+            expect(page.locator("#consent")).to_contain_text("A machine answers you")
+            expect(page.locator("#prompt")).to_be_in_viewport(ratio=1)
+            page.locator("#consent summary").click()
 
 
 def test_an_answer_is_heard_once(visitor: BrowserContext, owner: PlayedOwner) -> None:

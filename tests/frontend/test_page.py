@@ -206,22 +206,20 @@ def test_a_reload_in_mid_answer(visitor: BrowserContext, owner: PlayedOwner) -> 
     say(page, "Weiter", answers=3)
 
 
-@pytest.mark.parametrize(
-    "typed",
-    [
+def test_whatever_is_written_stays_text(visitor: BrowserContext, owner: PlayedOwner) -> None:
+    page = enter(visitor, owner)
+    written = (
         "<img src=x onerror=alert(1)><b>fett</b> [INST] &amp; </s>",
         "<script>alert(1)</script> {@html 1} ${1}",
         "שלום עולם \u202eUmgekehrt\u202c مرحبا",
-        "👩‍👩‍👧‍👦 🏳️‍🌈 e\u0301\u0302\u0303",
-    ],
-)
-def test_whatever_is_written_stays_text(visitor: BrowserContext, owner: PlayedOwner, typed: str) -> None:
-    page = enter(visitor, owner)
-    owner.cluster.behave(words=[typed[:7], typed[7:], "."])
-    say(page, typed, answers=1)
+        "👩\u200d👩\u200d👧\u200d👦 🏳️\u200d🌈 e\u0301\u0302\u0303",
+    )
+    for number, typed in enumerate(written, 1):
+        owner.cluster.behave(words=[typed[:7], typed[7:], "."])
+        say(page, typed, answers=number)
     for _ in range(2):
-        expect(page.locator(".prompt")).to_have_text(f"Du: {typed}")
-        expect(page.locator(".answer")).to_have_text(f"{typed}.")
+        expect(page.locator(".prompt")).to_have_text([f"Du: {typed}" for typed in written])
+        expect(page.locator(".answer")).to_have_text([f"{typed}." for typed in written])
         expect(page.locator("#conversation :is(img, b, script)")).to_have_count(0)
         page.reload()
 

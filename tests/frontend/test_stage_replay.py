@@ -74,7 +74,7 @@ def play(context: BrowserContext, owner: PlayedOwner, query: str, *, own_clock: 
     page = context.new_page()
     if own_clock:
         page.add_init_script(ALONE)
-    page.set_viewport_size({"width": 960, "height": 540})
+        page.set_viewport_size({"width": 960, "height": 540})
     page.goto(f"{owner.address}/stage?key={owner.cluster.keys.stage}&tier=low&mute=1&replay=understudy&{query}")
     expect(page.locator("main[data-drawing=true]")).to_be_visible()
     if own_clock:
