@@ -69,9 +69,12 @@ def counts(output: str) -> dict[str, list[str]]:
 
 @pytest.mark.process
 def test_the_shipped_sets_pass_and_are_counted_in_the_models_tokens(model: Path) -> None:
-    command = [sys.executable, str(SHIPPED / "tokenize_datasets.py"), "--all", "--model", str(model)]
+    script = [str(SHIPPED / "tokenize_datasets.py"), "--all", "--model", str(model)]
+    command = [sys.executable, "-X", "importtime", *script]
     result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert result.returncode == 0, result.stdout + result.stderr
+    imported = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
+    assert "tokenizers" in imported and "torch" not in imported
     table = counts(result.stdout)
     tokenizer = AutoTokenizer.from_pretrained(model)
     for name in list_datasets(SHIPPED):

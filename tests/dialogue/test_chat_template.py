@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from transformers import PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from tests.dialogue.tokenizers_of_kinds import kinds
 from wmkml.config.paths import SHIPPED_MODEL
@@ -50,6 +52,17 @@ def test_clean_text_gives_the_templates_own_ids(
     tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]
 ) -> None:
     assert prompt_ids(tokenizer, messages) == applied(tokenizer, messages)
+
+
+@pytest.mark.parametrize("model_type", ["mistral", "llama"])
+def test_the_tokenizer_is_the_one_that_transformers_chooses(model_type: str, tmp_path: Path) -> None:
+    TOKENIZERS["mistral"].save_pretrained(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    for folder in (tmp_path, SHIPPED_MODEL):
+        loaded, chosen = load_tokenizer(folder), AutoTokenizer.from_pretrained(folder)
+        assert type(loaded) is type(chosen) and loaded.special_tokens_map == chosen.special_tokens_map
+        assert loaded.chat_template == chosen.chat_template and loaded.get_vocab() == chosen.get_vocab()
+        assert loaded(MARKUP)["input_ids"] == chosen(MARKUP)["input_ids"]
 
 
 @pytest.mark.parametrize("name", ["mistral", "chatml", "bytes", "understudy"])
