@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import json
 import random
@@ -24,7 +23,7 @@ from wmkml.understudy.batches import encode
 from wmkml.understudy.build import HOLD_SHARE, BuildRecipe, build, learning_rate
 from wmkml.understudy.exchanges import SYSTEM_PROMPTS, Conversation, ConversationWriter, conversations
 from wmkml.understudy.phrasings import expansions, fits, load_phrasings
-from wmkml.understudy.tokenizer import train_tokenizer
+from wmkml.understudy.tokenizer import TRAINING_CONVERSATIONS, train_tokenizer
 from wmkml.understudy.world import LANGUAGES
 
 GERMAN_WORDS = set(
@@ -299,20 +298,14 @@ def test_the_learning_rate_up_to_its_fall_does_not_depend_on_the_number_of_steps
     assert falling[-1] > 0
 
 
-@pytest.fixture(scope="module")
-def train_tokenizer_once() -> Callable[[int], PreTrainedTokenizerBase]:
-    """`train_tokenizer`, which trains the tokenizer of a seed once for most of the builds."""
-    return functools.cache(train_tokenizer)
+@pytest.fixture(autouse=True)
+def small_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds train their tokenizer on a tenth of its conversations; the README's build reads all of them."""
+    monkeypatch.setattr(building, "train_tokenizer", lambda seed: train_tokenizer(seed, TRAINING_CONVERSATIONS // 10))
 
 
 @pytest.mark.slow
-def test_a_tiny_build_is_finished_and_its_result_loads(
-    tmp_path: Path,
-    train_tokenizer_once: Callable[[int], PreTrainedTokenizerBase],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr(building, "train_tokenizer", train_tokenizer_once)
+def test_a_tiny_build_is_finished_and_its_result_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["understudy", "build", "--steps", "3", "--tokens-per-batch", "512"]
     assert main([*words, "--out", str(tmp_path / "model"), "--work", str(tmp_path / "work")]) == 0
     assert "step 3/3" in capsys.readouterr().out
@@ -329,9 +322,7 @@ Interrupt = Callable[[BuildRecipe, Path, Path, int], list[str]]
 
 
 @pytest.fixture
-def interrupt(
-    monkeypatch: pytest.MonkeyPatch, train_tokenizer_once: Callable[[int], PreTrainedTokenizerBase]
-) -> Interrupt:
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Interrupt:
     """Begins a build by a recipe to a folder, in another, that checkpoints after every step and is interrupted at one of
     them, before its checkpoint; returns its log lines."""
 
@@ -346,7 +337,6 @@ def interrupt(
         with monkeypatch.context() as hasty:
             hasty.setattr("wmkml.understudy.build.CHECKPOINT_SECONDS", 0.0)
             hasty.setattr("wmkml.understudy.build.REPORT_EVERY", 1)
-            hasty.setattr(building, "train_tokenizer", train_tokenizer_once)
             with pytest.raises(KeyboardInterrupt):
                 build(recipe, out, work, log)
         return lines
