@@ -126,8 +126,32 @@ def life(
     loop: asyncio.AbstractEventLoop,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> PlayedLife:
-    """The plainest life, which several tests look at."""
-    experiment = experiment_in(tmp_path_factory.mktemp("life") / "out", settings)
+    """The plainest life, and its panel, which several tests look at."""
+    folder = tmp_path_factory.mktemp("life")
+    file = folder / "panel.yaml"
+    file.write_text('de: {creative: ["Wie klingt die Stille?"]}', encoding="utf-8")
+    experiment = dataclasses.replace(experiment_in(folder / "out", settings), panel_answers=4, panel_file=file)
+    return PlayedLife(experiment, run_experiment(bench, experiment, loop))
+
+
+@pytest.fixture(scope="module")
+def mixed_life(
+    bench: LaboratoryResources,
+    settings: Settings,
+    loop: asyncio.AbstractEventLoop,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> PlayedLife:
+    """A life of two languages that keeps all it was told and mixes human words in: choices that do not touch each other."""
+    folder = tmp_path_factory.mktemp("mixed")
+    human = folder / "human.csv"
+    human.write_text("prompt,answer\nWer bist du?,Ein Mensch.\nWo bist du?,\nUnd jetzt?,Hier.\n", encoding="utf-8")
+    experiment = dataclasses.replace(
+        experiment_in(folder / "out", settings),
+        visitors="bilingual",
+        keeping="accumulate",
+        human_share=0.5,
+        human=human,
+    )
     return PlayedLife(experiment, run_experiment(bench, experiment, loop))
 
 
@@ -142,15 +166,10 @@ def without_clock(lines: list[MeasuresLine]) -> list[MeasuresLine]:
 
 
 @pytest.mark.process
-def test_the_panel_is_measured_and_changes_nothing_else(life: PlayedLife, play: Play, tmp_path: Path) -> None:
-    file = tmp_path / "panel.yaml"
-    file.write_text('de: {creative: ["Wie klingt die Stille?"]}', encoding="utf-8")
-    asked = play(panel_answers=4, panel_file=file).lines[1]
-    for line, before in zip(without_clock(asked), without_clock(life.outcome.lines[1]), strict=True):
-        panel = {name: value for name, value in line.items() if name.startswith("panel_")}
-        assert panel["panel_answered"] == 1.0, "the one prompt and the persistent one, four times each"
-        # The same words; a mean over float32 values may differ in its last digits.
-        assert {name: value for name, value in line.items() if name not in panel} == pytest.approx(before, rel=1e-5)
+def test_the_panel_is_measured(life: PlayedLife) -> None:
+    """That it changes nothing else: `test_a_life_follows_from_its_seed`, which plays the same life without it."""
+    for line in life.outcome.lines[1]:
+        assert line["panel_answered"] == 1.0, "the one prompt and the persistent one, four times each"
 
 
 @pytest.mark.process
@@ -215,16 +234,13 @@ def test_visitors_speak_to_the_iteration_before_while_a_round_trains(life: Playe
 
 
 @pytest.mark.process
-def test_every_other_station_of_bilingual_visitors_speaks_the_other_language(
-    play: Play, experiment: Experiment
-) -> None:
-    play(visitors="bilingual")
-    pairs = rows(experiment.out / "seed-1", "SELECT source, station, language, prompt FROM pairs")
+def test_every_other_station_of_bilingual_visitors_speaks_the_other_language(mixed_life: PlayedLife) -> None:
+    pairs = rows(mixed_life.folder, "SELECT source, station, language, prompt FROM pairs")
     by_station = {pair["station"]: pair["language"] for pair in pairs if pair["source"] == "visitor"}
     assert by_station == {f"visitor-{number}": "en" if number % 2 == 0 else "de" for number in range(1, 7)}
     for language in ("de", "en"):
         prompts = {pair["prompt"] for pair in pairs if pair["source"] == "visitor" and pair["language"] == language}
-        assert prompts and prompts <= set(experiment.visitor_prompts(language))
+        assert prompts and prompts <= set(mixed_life.experiment.visitor_prompts(language))
         echoed = {pair["prompt"] for pair in pairs if pair["source"] == "echo" and pair["language"] == language}
         assert echoed == prompts
     # Dataset prompts are answered in the run's language, whatever the visitors speak.
@@ -239,28 +255,48 @@ def test_bilingual_visitors_need_a_second_language(experiment: Experiment) -> No
 
 
 @pytest.mark.process
-def test_a_life_follows_from_its_seed_a_finished_seed_stays_and_an_interrupted_begins_anew(
-    life: PlayedLife, play: Play, experiment: Experiment, capsys: pytest.CaptureFixture[str]
+def test_a_life_follows_from_its_seed_whatever_became_of_those_before(
+    life: PlayedLife,
+    play: Play,
+    bench: LaboratoryResources,
+    experiment: Experiment,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """A finished seed stays, an interrupted one begins anew, and one that cannot go on is told."""
+    learn = bench.trainer.train
+
+    def spoiled(job: Any, watcher: Any) -> Any:
+        if job.previous is not None and "seed-2" in str(job.folder):
+            raise TrainingSpoiledError("loss nan")
+        return learn(job, watcher)
+
+    monkeypatch.setattr(bench.trainer, "train", spoiled)
     shutil.copytree(life.folder, experiment.out / "seed-3")
     stamp = (experiment.out / "seed-3" / "run.json").read_bytes()
     _, store = runs.create_run(experiment.out, "seed-2", "de", experiment.settings, "laboratory")
     store.close()
     outcome = play(seeds=(3, 2, 1))
     assert (experiment.out / "seed-3" / "run.json").read_bytes() == stamp
-    assert [len(lines) for lines in outcome.lines.values()] == [4, 4, 4]
+    assert [len(lines) for lines in outcome.lines.values()] == [4, 2, 4]
     shown = capsys.readouterr().err
     assert "seed 2 was interrupted" in shown and "seed 3 was interrupted" not in shown
-    # Whatever was played before it.  The same words; numbers may differ in their last digits, since answers are computed
-    # together as they happen to arrive.
+    assert outcome.end_reasons.keys() == {2} and "round 1 came to nothing: loss nan" in outcome.end_reasons[2]
+    verdicts = judge(outcome.lines[2], 3)
+    assert verdicts["never NaN"][1] is False and verdicts["distinct-2 left"][1] is None
+    # The same words; numbers may differ in their last digits, since answers are computed together as they happen to arrive.
     for line, before in zip(without_clock(outcome.lines[1]), without_clock(life.outcome.lines[1]), strict=True):
-        assert line == pytest.approx(before, rel=1e-5)
+        without_panel = {name: value for name, value in before.items() if not name.startswith("panel_")}
+        assert line == pytest.approx(without_panel, rel=1e-5) and without_panel != before
     first, again, other = (
         rows(folder, "SELECT prompt, answer, entropy FROM pairs")
         for folder in (life.folder, experiment.out / "seed-1", experiment.out / "seed-2")
     )
     assert [pair.pop("entropy") for pair in again] == pytest.approx([pair.pop("entropy") for pair in first], rel=1e-5)
-    assert again == first != [{"prompt": pair["prompt"], "answer": pair["answer"]} for pair in other]
+    assert again == first
+    assert [(pair["prompt"], pair["answer"]) for pair in other] != [
+        (pair["prompt"], pair["answer"]) for pair in first[: len(other)]
+    ]
 
 
 @pytest.mark.process
@@ -276,9 +312,8 @@ def test_replacing_trains_on_the_newest_iteration_alone(play: Play, experiment: 
 
 
 @pytest.mark.process
-def test_accumulating_offers_every_dataset_answer_again(play: Play, experiment: Experiment) -> None:
-    play(keeping="accumulate")
-    folder = experiment.out / "seed-1"
+def test_accumulating_offers_every_dataset_answer_again(mixed_life: PlayedLife) -> None:
+    folder = mixed_life.folder
     of_round = {pair["pair"]: pair["for_round"] for pair in rows(folder, "SELECT pair, for_round FROM pairs")}
     last = json.loads(rows(folder, "SELECT pairs FROM rounds WHERE iteration = 2")[0]["pairs"])
     # Round 2 has no dataset of its own.
@@ -286,11 +321,8 @@ def test_accumulating_offers_every_dataset_answer_again(play: Play, experiment: 
 
 
 @pytest.mark.process
-def test_a_share_of_the_samples_is_human(play: Play, experiment: Experiment, tmp_path: Path) -> None:
-    human = tmp_path / "human.csv"
-    human.write_text("prompt,answer\nWer bist du?,Ein Mensch.\nWo bist du?,\nUnd jetzt?,Hier.\n", encoding="utf-8")
-    play(human_share=0.5, human=human)
-    folder = experiment.out / "seed-1"
+def test_a_share_of_the_samples_is_human(mixed_life: PlayedLife) -> None:
+    folder = mixed_life.folder
     human_pairs = rows(folder, "SELECT pair, answer, iteration FROM pairs WHERE dataset = 'human'")
     assert [pair["answer"] for pair in human_pairs] == ["Ein Mensch.", "Hier."]
     assert {pair["iteration"] for pair in human_pairs} == {HUMAN_ITERATION}
@@ -306,25 +338,6 @@ def test_the_understudys_generator_writes_in_the_language_and_by_its_seed() -> N
     assert len(pairs) == 20 and all(prompt.strip() and answer.strip() for prompt, answer in pairs)
     assert pairs == generate_human_pairs("en", 20, 3) != generate_human_pairs("en", 20, 4)
     assert real_share([answer for _, answer in pairs], "en") > 0.9
-
-
-@pytest.mark.process
-def test_a_life_that_cannot_go_on_is_told_and_the_next_begins(
-    play: Play, bench: LaboratoryResources, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    learn = bench.trainer.train
-
-    def spoiled(job: Any, watcher: Any) -> Any:
-        if job.previous is not None and "seed-1" in str(job.folder):
-            raise TrainingSpoiledError("loss nan")
-        return learn(job, watcher)
-
-    monkeypatch.setattr(bench.trainer, "train", spoiled)
-    outcome = play(seeds=(1, 2))
-    assert outcome.end_reasons.keys() == {1} and "round 1 came to nothing: loss nan" in outcome.end_reasons[1]
-    assert [len(lines) for lines in outcome.lines.values()] == [2, 4]
-    verdicts = judge(outcome.lines[1], 3)
-    assert verdicts["never NaN"][1] is False and verdicts["distinct-2 left"][1] is None
 
 
 def pairs_of(bench: LaboratoryResources, experiment: Experiment, tmp_path: Path) -> PairGenerator:

@@ -1,6 +1,6 @@
 """Run an experiment: one seed after another with the same engine and trainer; finished seeds are skipped on resuming.
 
-Plot and summary are rewritten after every seed, so that Ctrl-C leaves what is finished.
+Plot and summary are rewritten after every seed that is played, so that Ctrl-C leaves what is finished.
 """
 
 from __future__ import annotations
@@ -70,9 +70,11 @@ async def run_seeds(
         if clock is not None:
             clock.measured(iteration)
 
+    written = 0
     for seed in experiment.seeds:
         folder = experiment.out / f"seed-{seed}"
-        if not is_finished(folder):
+        played = not is_finished(folder)
+        if played:
             if folder.exists():
                 progress.print_line(f"seed {seed} was interrupted and begins anew")
                 shutil.rmtree(folder)
@@ -84,14 +86,23 @@ async def run_seeds(
         if len(lines) <= experiment.rounds:
             outcome.end_reasons.setdefault(seed, f"it ended before round {len(lines) - 1} was trained")
         outcome.lines[seed], outcome.seconds[seed] = lines, lines[-1]["seconds"]
-        # Lineages are drawn by their reproduction, several conditions in one figure.
-        if experiment.plan is None:
-            save_figure(draw(outcome), (experiment.out / PLOT_FILE).with_suffix(""))
-            figure = profile_figure(profile(outcome.lines), outcome.title)
-            save_figure(figure, experiment.out / PROFILE_FIGURE)
-        text = json.dumps(results(outcome, experiment), ensure_ascii=False, indent=1)
-        (experiment.out / SUMMARY_FILE).write_text(text, encoding="utf-8")
+        if played:
+            _write_results(outcome, experiment)
+            written = len(outcome.lines)
+    if written < len(outcome.lines):
+        _write_results(outcome, experiment)
     return outcome
+
+
+def _write_results(outcome: Outcome, experiment: Experiment) -> None:
+    """Write plot, profile and summary of the seeds that were played until now."""
+    # Lineages are drawn by their reproduction, several conditions in one figure.
+    if experiment.plan is None:
+        save_figure(draw(outcome), (experiment.out / PLOT_FILE).with_suffix(""))
+        figure = profile_figure(profile(outcome.lines), outcome.title)
+        save_figure(figure, experiment.out / PROFILE_FIGURE)
+    text = json.dumps(results(outcome, experiment), ensure_ascii=False, indent=1)
+    (experiment.out / SUMMARY_FILE).write_text(text, encoding="utf-8")
 
 
 def round_weights(experiment: Experiment) -> list[float]:
