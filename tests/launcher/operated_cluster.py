@@ -60,8 +60,8 @@ class OperatedCluster:
             f"general: {{model_name: understudy, owner_port: {self.owner}, inference_port: {self.inference}, "
             f"owner_host: {host}, osc_ip: {OSC_HOST}, osc_port: 9, datasets_folder: {ROOT / 'Datasets'}{general}}}\n"
             "finetuning: {num_total_iters: 12, minimum_iteration_time: 5, duration_of_a_run: 3600, "
-            "samples_by_iteration: 12, sample_increase_by_iteration: 0, live_samples_by_iteration: 8}\n"
-            f"inference: {{num_generated_responses: 2, max_tokens: 400{inference}}}\n"
+            "samples_by_iteration: 6, sample_increase_by_iteration: 0, live_samples_by_iteration: 4}\n"
+            f"inference: {{num_generated_responses: 1, max_tokens: 400{inference}}}\n"
         )
 
     def call(self, *words: str) -> subprocess.CompletedProcess[str]:

@@ -148,6 +148,7 @@ def test_an_engine_killed_in_mid_answer_comes_back_with_the_runs_adapters_and_an
     until(lambda: operated.state()["iteration"] > iteration or None, "the next round's adapter", 300)
     events = operated.stream({"prompt": "Und nun?", "station": "b"}).until_end()
     assert whole_answer(events).iteration > iteration
+    operated.ask(operated.owner, "/desk/hold", {"holding": True})  # no more rounds while `stop` imports what it needs
 
 
 def test_stop_ends_everything(operated: OperatedCluster) -> None:
