@@ -35,10 +35,11 @@ def owner_settings() -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def reported(shared_owner: PlayedOwner) -> str:
     """The name of a run in which a visitor spoke and an iteration answered; it is over, and its report is drawn."""
-    return play_run(shared_owner)
+    return drawn(shared_owner, play_run(shared_owner))
 
 
 def play_run(owner: PlayedOwner) -> str:
+    """Play a run in which a visitor speaks and an iteration answers, to its end; returns its name."""
     owner.answer_at_once()
     owner.begin("de")
     name = str(owner.cluster.state()["run"])
@@ -47,6 +48,11 @@ def play_run(owner: PlayedOwner) -> str:
     for _ in range(3):  # fewer answers of an iteration are not measured
         owner.say(SECRET, "s1")
     owner.end()
+    return name
+
+
+def drawn(owner: PlayedOwner, name: str) -> str:
+    """Wait for a run's report; returns the run's name."""
     page = owner.cluster.paths.reports / name / "report.html"
     until(page.is_file, f"the report of {name}; {owner.cluster.log}")
     return name
@@ -136,18 +142,6 @@ def browser() -> Iterator[Any]:
         yield browser
 
 
-def test_the_newest_stays_and_what_was_not_drawn_is_drawn_at_the_next_start(
-    shared_owner: PlayedOwner, reported: str
-) -> None:
-    reports = shared_owner.cluster.paths.reports
-    newest = play_run(shared_owner)
-    until(lambda: [path.name for path in reports.iterdir()] == [newest] != [reported], "the oldest to go")
-    shared_owner.kill()
-    (reports / newest / "report.html").unlink()
-    shared_owner.start()
-    until((reports / newest / "report.html").is_file, "the page that was missing")
-
-
 def test_where_no_report_can_be_written_the_run_ends_all_the_same_and_the_operator_is_told(
     tmp_path: Path,
 ) -> None:
@@ -166,7 +160,7 @@ def test_a_run_that_is_kept_has_its_answers_in_its_report_and_a_silent_one_has_n
     with played_owner(tmp_path, **{"general.keep_reports": 2, "general.keep_runs": True}) as owner:
         owner.begin("de")
         owner.end()
-        name = play_run(owner)
+        name = drawn(owner, play_run(owner))
         page = (owner.cluster.paths.reports / name / "report.html").read_text(encoding="utf-8")
         assert TEXTS["de"]["has_words"] in page
         assert re.search(BACKGROUND_ANSWER, page), "the base model's answer to the persistent prompt"
@@ -174,3 +168,16 @@ def test_a_run_that_is_kept_has_its_answers_in_its_report_and_a_silent_one_has_n
         assert [path.name for path in owner.cluster.paths.reports.iterdir()] == [name]
         with at_the_desk(owner) as desk:
             assert desk.http.get("/desk/reports").json()["reports"][0]["words"]
+
+
+def test_what_was_not_drawn_is_drawn_at_the_next_start_and_the_newest_stays(
+    shared_owner: PlayedOwner, reported: str
+) -> None:
+    reports = shared_owner.cluster.paths.reports
+    shared_owner.kill()
+    (reports / reported / "report.html").unlink()
+    shared_owner.start()
+    drawn(shared_owner, reported)
+    # The module's last test: what is drawn of this run ends with the owner.
+    newest = play_run(shared_owner)
+    until(lambda: [path.name for path in reports.iterdir()] == [newest] != [reported], "the oldest to go")
