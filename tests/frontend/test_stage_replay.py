@@ -69,18 +69,14 @@ LIKENESS = """async ([screenshot, letters, width, height]) => {
 """How like the headline, as it is seen from afar, is to the same letters drawn plainly: the correlation of the pictures, 1 at most."""
 
 
-def play(context: BrowserContext, owner: PlayedOwner, query: str, *, own_clock: bool = False) -> Page:
-    """The stage with the shipped recording, of which a run lives; with `own_clock`, frames are drawn by the test alone."""
+def play(context: BrowserContext, owner: PlayedOwner, query: str) -> Page:
+    """The stage with the shipped recording, of which a run lives; frames are drawn, and time passes, by the test alone."""
     page = context.new_page()
-    if own_clock:
-        page.add_init_script(ALONE)
-        page.set_viewport_size({"width": 960, "height": 540})
+    page.add_init_script(ALONE)
+    page.set_viewport_size({"width": 960, "height": 540})
     page.goto(f"{owner.address}/stage?key={owner.cluster.keys.stage}&tier=low&mute=1&replay=understudy&{query}")
     expect(page.locator("main[data-drawing=true]")).to_be_visible()
-    if own_clock:
-        wait_for(page, "(window.frames.draw(0.1, 0.1), figures.measures.iteration !== null)")
-    else:
-        wait_for(page, "figures.measures.iteration !== null")
+    wait_for(page, "(window.frames.draw(0.1, 0.1), figures.measures.iteration !== null)")
     return page
 
 
@@ -93,6 +89,12 @@ def speak_on(page: Page) -> None:
         page.evaluate("window.stage.pass(0.5)")
     page.evaluate("window.frames.draw(0.3, 0.1)")
     assert figures(page)["headline"], "somebody speaks"
+
+
+def pass_and_draw(page: Page, seconds: float) -> None:
+    """Let so much time pass at the test's own clock, and draw what has come of it."""
+    page.evaluate(f"window.stage.pass({seconds})")
+    page.evaluate("window.frames.draw(0.1, 0.1)")
 
 
 @dataclass(frozen=True)
@@ -137,12 +139,12 @@ def _headline_now(page: Page) -> Headline:
 
 
 def test_the_headline_is_read_from_afar_until_it_dies(projector: BrowserContext, owner: PlayedOwner) -> None:
-    alive = play(projector, owner, "at=-0.5&speed=1", own_clock=True)
+    alive = play(projector, owner, "at=-0.5&speed=1")
     expect(alive.locator("#state")).to_contain_text("noch unberührt")
     living = headline(alive)
     targets = figures(alive)["targets"]
     alive.close()
-    dying = play(projector, owner, "at=7.02&speed=1", own_clock=True)
+    dying = play(projector, owner, "at=7.02&speed=1")
     expect(dying.locator("#state")).to_contain_text("Iteration 7")
     dead = headline(dying)
     assert living.likeness > 0.7, (living, dead)
@@ -156,14 +158,14 @@ def test_a_recording_plays_at_its_speed_and_begins_again(projector: BrowserConte
     page = play(projector, owner, "at=5&speed=20&scene=map")
     assert (figures(page)["targets"]["map"], figures(page)["targets"]["body"]) == (1, 0)
     expect(page.locator("#state")).to_contain_text("Iteration 5")
-    page.evaluate("window.stage.pass(4)")
+    pass_and_draw(page, 4)
     assert figures(page)["spoken"] > 100
     with gzip.open(RECORDING, "rt", encoding="utf-8") as lines:
         events = [json.loads(line) for line in lines]
     swaps = {data["iteration"]: second for second, name, data in events if name == "swap"}
-    page.evaluate(f"window.stage.pass({(swaps[6] - swaps[5]) / 20})")
+    pass_and_draw(page, (swaps[6] - swaps[5]) / 20)
     expect(page.locator("#state")).to_contain_text("Iteration 6")
-    page.evaluate(f"window.stage.pass({(events[-1][0] - swaps[6]) / 20 + 13})")
+    pass_and_draw(page, (events[-1][0] - swaps[6]) / 20 + 13)
     expect(page.locator("#state")).to_contain_text("Iteration 5")
 
 
