@@ -9,14 +9,19 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.owner.played_owner import PlayedOwner
 
-FEW_FRAMES = """
-(() => {
+
+def frames_apart(milliseconds: int) -> str:
+    """A script by which a page draws a frame at most so often: as many as the processor can draw keep it busy while a stage is open."""
+    return f"""
+(() => {{
   const request = window.requestAnimationFrame.bind(window);
-  window.requestAnimationFrame = (callback) => setTimeout(() => request(callback), 200);
+  window.requestAnimationFrame = (callback) => setTimeout(() => request(callback), {milliseconds});
   window.cancelAnimationFrame = clearTimeout;
-})()
+}})()
 """
-"""Not quite five frames a second: as many as the processor can draw keep it busy for as long as a stage is open."""
+
+
+FEW_FRAMES = frames_apart(200)
 
 PATIENCE = 120_000.0
 """Milliseconds; drawing in software takes about a second for each frame."""

@@ -121,11 +121,11 @@ class ServiceProcesses:
         state: dict[str, Any] = httpx.get(f"{self.owner}/state", timeout=10, verify=False).json()
         return state
 
-    def hold(self) -> None:
-        """Let no round begin from now on, and none answer: what trains for nobody computes beside all tests."""
+    def hold(self, holding: bool = True) -> None:
+        """Let no round begin from now on, and none answer: what trains for nobody computes beside all tests.  Or let go."""
         with httpx.Client(verify=False, base_url=self.owner, timeout=60) as desk:
             desk.post("/desk/login", json={"pin": load_pin(self.paths)}).raise_for_status()
-            desk.post("/desk/hold", json={"holding": True}).raise_for_status()
+            desk.post("/desk/hold", json={"holding": holding}).raise_for_status()
 
     def log(self, name: str) -> str:
         """The log of a service so far."""
