@@ -7,12 +7,15 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, BrowserType, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, BrowserType, Page, ViewportSize, expect, sync_playwright
 
 from tests.owner.owner_cluster import ROOT
 from tests.owner.played_owner import PlayedOwner
 
 PATIENCE_MS = 60_000
+SCREEN: ViewportSize = {"width": 960, "height": 540}
+"""Of who says no other: the processor draws it, and Playwright's own has twice as many pixels."""
+
 AXE = ROOT / "frontend" / "node_modules" / "axe-core" / "axe.min.js"
 
 
@@ -47,7 +50,7 @@ def watched(browser: Browser, address: str, expected: Iterable[str] = (), **opti
         expected: what the loads that must fail are known by: a status ("status of 422") or `OWNER_AWAY`.  Read at the end,
             so that a test can add to it under way.
     """
-    context = browser.new_context(**({"reduced_motion": "reduce"} | options))
+    context = browser.new_context(**({"reduced_motion": "reduce", "viewport": SCREEN} | options))
     context.set_default_timeout(PATIENCE_MS)
     troubles: list[str] = []
     context.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
