@@ -7,6 +7,7 @@ them.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterator
 
@@ -16,6 +17,9 @@ pytest_plugins = ["tests.scheduling"]
 
 # The doctor, and with it the launcher, speaks the shell's language; tests compare what they print in English.
 os.environ["LC_ALL"] = "C.UTF-8"
+
+# A shell that runs the tests in the background passes on an ignored Ctrl-C, and some tests press it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROCESS_EVENTS = {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.system"}
 """Python's audit events for a new process (docs.python.org, "Audit events table")."""

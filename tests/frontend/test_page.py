@@ -324,7 +324,9 @@ def test_the_pages_files_and_nothing_else(owner: PlayedOwner) -> None:
         assert "script-src 'self'" in page.headers["content-security-policy"]
         (script,) = re.findall(r'src="\./(assets/index-[\w-]+\.js)"', page.text)
         assert client.get(f"/{script}").headers["content-type"].startswith("text/javascript")
-        for path in ("/assets/nothing.js", "/assets/..%2findex.html", "/assets/..%2f..%2fpackage.json", "/built.json"):
+        long = f"/assets/{'a' * 300}.js"  # than a file's name can be
+        traversals = ("/assets/..%2findex.html", "/assets/..%2f..%2fpackage.json")
+        for path in ("/assets/nothing.js", *traversals, "/built.json", long):
             refused = client.get(path)
             assert refused.status_code == 404
             assert "wmkml-frontend" not in refused.text

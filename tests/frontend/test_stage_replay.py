@@ -193,7 +193,8 @@ def test_a_recording_needs_the_key_and_holds_nobodys_words(owner: PlayedOwner) -
         key = {"X-Key": owner.cluster.keys.stage}
         reply = client.get("/stage/recordings/understudy", headers=key)
         assert (reply.status_code, reply.content) == (200, content)
-        for name in ("nothing", "..%2F..%2Fmapping", "%2Fetc%2Fpasswd"):
+        # The last two are names that no file can have.
+        for name in ("nothing", "..%2F..%2Fmapping", "%2Fetc%2Fpasswd", "a" * 300, "%00"):
             assert client.get(f"/stage/recordings/{name}", headers=key).status_code == 404
 
 

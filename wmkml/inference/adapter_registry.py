@@ -198,7 +198,8 @@ def _copy_adapter(source: Path, copy: Path) -> str:
     Raises:
         AdapterRefusedError: there is no adapter in `source`.
     """
-    if not source.exists():
+    # `Path.exists` raises where a name is longer than a file's can be.
+    if not os.path.exists(source):  # noqa: PTH110
         raise AdapterRefusedError("There is no folder at that path.")
     if not source.is_dir():
         raise AdapterRefusedError("That path is a file; an adapter is a folder in PEFT's format.")

@@ -6,6 +6,7 @@ connecting to, this owner.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -81,7 +82,8 @@ def page_response(name: str, pages: Path = PAGES, headers: Mapping[str, str] | N
 
 
 def _file_response(path: Path, headers: dict[str, str]) -> Response:
-    if path.suffix not in MEDIA_TYPES or not path.is_file():
+    # `Path.is_file` raises where a name is longer than a file's can be.
+    if path.suffix not in MEDIA_TYPES or not os.path.isfile(path):  # noqa: PTH113
         return _refusal_response(404, "The pages have no such file.")
     return FileResponse(path, media_type=MEDIA_TYPES[path.suffix], headers=SECURITY_HEADERS | headers)
 

@@ -80,8 +80,11 @@ class StageFolder:
 
     def recording(self, name: str) -> Path | None:
         """The path of the recorded run of this name, `recordings/<name>.jsonl.gz`; none if there is no such recording."""
-        path = self._path_of(f"recordings/{Path(name).name}.jsonl.gz")
-        return path if path.is_file() else None
+        try:
+            path = self._path_of(f"recordings/{Path(name).name}.jsonl.gz")
+            return path if path.is_file() else None
+        except OSError:  # the name is longer than a file's can be
+            return None
 
     def reload_if_saved(self) -> bool:
         """Read the folder again if a file was saved and has not changed since the last call; whether it was read."""

@@ -58,9 +58,12 @@ def add_stage_routes(
     async def recording(request: Request, name: str) -> Response:
         require_stage_key(request, owner.keys)
         path = folder.recording(name)
-        if path is None:
+        try:
+            content = await asyncio.to_thread(path.read_bytes) if path else None
+        except OSError:
+            content = None  # deleted meanwhile
+        if content is None:
             raise RequestRefusedError(404, "The stage has no such recording.")
-        content = await asyncio.to_thread(path.read_bytes)
         return Response(content, media_type="application/gzip", headers=SECURITY_HEADERS | REVALIDATED)
 
     @app.post("/stage/sound")
