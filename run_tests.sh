@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs all checks: lint, format, types, tests.  Exit status 0 only if all pass.
-#   ./run_tests.sh              about forty minutes on 2 cores
+#   ./run_tests.sh              about thirty-five minutes on 2 cores
 #   ./run_tests.sh --long       the long ones too (README lists them)
 #   ./run_tests.sh -k cluster   everything else goes to pytest
 set -uo pipefail
