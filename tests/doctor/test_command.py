@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -132,9 +133,10 @@ def test_a_data_folder_that_cannot_be_made_is_told(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
-    folder = "--set=general.data_folder=/proc/nothing"
+    folder, heeding = "--set=general.data_folder=/proc/nothing", signal.getsignal(signal.SIGINT)
     assert main(["cluster", folder]) == 1
     assert "/proc/nothing cannot be written" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGINT) == heeding, "whoever called it hears of Ctrl-C as before"
     assert main(["cluster", "start", folder]) == 1
     assert "/proc/nothing/logs cannot be written" in capsys.readouterr().err
     assert main(["doctor", "--quick", folder]) == 1

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,20 +137,20 @@ def launch(
     Raises:
         CannotStartError: before anything was started.
     """
-    stop_event = _stop_on_signals()
-    started_at = time.monotonic()
-    plan = replace(plan, settings=with_folders_and_ports(plan.settings, plan.paths))
-    if writing_problem(plan.paths.data):
-        # The lock is in that folder, so what is wrong must be told before it is held.
-        _report_findings(plan)
-    try:
-        with ClusterLock(plan.paths.data):
-            return _launch_locked(plan, services, on_healthy, stop_event, started_at, make, check_model)
-    except ClusterRunsError:
-        raise CannotStartError(
-            f"A cluster already runs on {plan.paths.data}. See it with ./master_script.sh status, "
-            "end it with ./master_script.sh stop."
-        ) from None
+    with _stop_on_signals() as stop_event:
+        started_at = time.monotonic()
+        plan = replace(plan, settings=with_folders_and_ports(plan.settings, plan.paths))
+        if writing_problem(plan.paths.data):
+            # The lock is in that folder, so what is wrong must be told before it is held.
+            _report_findings(plan)
+        try:
+            with ClusterLock(plan.paths.data):
+                return _launch_locked(plan, services, on_healthy, stop_event, started_at, make, check_model)
+        except ClusterRunsError:
+            raise CannotStartError(
+                f"A cluster already runs on {plan.paths.data}. See it with ./master_script.sh status, "
+                "end it with ./master_script.sh stop."
+            ) from None
 
 
 def _launch_locked(
@@ -296,11 +296,17 @@ def _own_name(port: int) -> str:
     return address if port == OWNER_PORT else f"{address}:{port}"
 
 
-def _stop_on_signals() -> threading.Event:
+@contextmanager
+def _stop_on_signals() -> Iterator[threading.Event]:
+    """An event that the signals set; they are as before where nothing was started, and else this process ends."""
     stop_event = threading.Event()
-    for number in ENDING_SIGNALS:
-        signal.signal(number, lambda _number, _frame: stop_event.set())
-    return stop_event
+    before = {number: signal.signal(number, lambda *_: stop_event.set()) for number in ENDING_SIGNALS}
+    try:
+        yield stop_event
+    except CannotStartError:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        raise
 
 
 def _wait_for_earlier_cluster(data: Path, stop_event: threading.Event) -> bool:
