@@ -142,7 +142,8 @@ data = pathlib.Path(sys.argv[sys.argv.index("--config") + 1]).resolve().parent /
 lock = (data / "cluster.lock").open("ab")
 fcntl.flock(lock, fcntl.LOCK_EX)
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-(data / "launcher.pid").write_text(str(__import__("os").getpid()))
+(data / "launcher.new").write_text(str(__import__("os").getpid()))
+(data / "launcher.new").rename(data / "launcher.pid")  # whole, for whoever reads it
 signal.pause()
 """
 """A stand-in of `wmkml.launcher`: it holds its data folder's lock until SIGTERM, and ends with 0 as the real one."""
@@ -219,6 +220,15 @@ def test_what_keeps_it_running_waits_for_the_update_and_starts_it_again(origin: 
         given = " ".join(ARGUMENTS)
         second = ["second install", f"second --plan {given}", f"second {given}"]
         assert calls(checkout) == [f"first {given}", f"first stop {given}", *second], "started once, by its keeper"
+
+        # A keeper that gets no time sees only afterwards that the installation was stopped.
+        release(origin, "third")
+        second_launcher = (checkout / "data" / "launcher.pid").read_text()
+        keeper.send_signal(signal.SIGSTOP)
+        assert call(checkout, "update").returncode == 0
+        keeper.send_signal(signal.SIGCONT)
+        until(lambda: (checkout / "data" / "launcher.pid").read_text() != second_launcher, "the version after it")
+        assert not (checkout / "updating.pid").exists()
         os.kill(int((checkout / "data" / "launcher.pid").read_text()), signal.SIGTERM)
         assert keeper.wait(20) == 0, "ended on purpose it stays ended"
 

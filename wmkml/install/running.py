@@ -21,7 +21,8 @@ KEEPER = "keep-running"
 """In `scripts/`: what keeps the installation running where there is no systemd."""
 
 UPDATING = "updating.pid"
-"""In the checkout, while an update stops and starts what runs: the process that updates, for which `scripts/keep-running` waits."""
+"""In the checkout, while an update stops and starts what runs: the process that updates, for which `scripts/keep-running`
+waits; then "done", until that has seen it."""
 
 Keeper = Literal["", "systemd", "systemd --user", "keep-running"]
 

@@ -133,14 +133,21 @@ class Checkout:
 
     @contextlib.contextmanager
     def _updating(self, running: Running | None) -> Iterator[None]:
-        """Have `scripts/keep-running` wait meanwhile; at the end it starts the installation again."""
+        """Have `scripts/keep-running` wait meanwhile; at the end it starts the installation again.
+
+        It removes the file itself: on a busy machine it may see only after the end that the installation was stopped.
+        """
+        if running is None or running.keeper != "keep-running":
+            yield
+            return
         marker = self._project / UPDATING
-        if running is not None and running.keeper == "keep-running":
-            marker.write_text(f"{os.getpid()}\n", encoding="utf-8")
+        marker.write_text(f"{os.getpid()}\n", encoding="utf-8")
         try:
             yield
         finally:
-            marker.unlink(missing_ok=True)
+            done = marker.with_suffix(".done")
+            done.write_text("done\n", encoding="utf-8")
+            done.replace(marker)  # in one step, for whoever reads it meanwhile
 
     def _stop(self, running: Running | None) -> None:
         if running is not None and running.keeper.startswith("systemd"):
