@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -111,7 +112,7 @@ def test_the_launcher_says_what_is_wrong_and_refuses_what_cannot_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
-    monkeypatch.setattr(launching, "_stop_on_signals", lambda: None)
+    monkeypatch.setattr(launching, "_stop_on_signals", nullcontext)
     monkeypatch.setattr(launching, "write_settings", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "keys.json").write_text("{}")

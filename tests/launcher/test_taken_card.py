@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,7 +88,7 @@ def test_what_an_earlier_cluster_held_is_free_when_it_has_ended(
     free.write_text("1000")
     monkeypatch.setenv("PATH", f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
     # The handlers of signals are the test run's own.
-    monkeypatch.setattr(launching, "_stop_on_signals", threading.Event)
+    monkeypatch.setattr(launching, "_stop_on_signals", lambda: nullcontext(threading.Event()))
     here = Machine(visible_gpus(), 8, 256.0, display=False, vllm=True)
     general: dict[str, object] = {"data_folder": str(tmp_path / "data"), "owner_port": 0, "inference_port": 0}
     plan = plan_for(here, UNDERSTUDY, "transformers", tmp_path, general=general)
