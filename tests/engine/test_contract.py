@@ -102,6 +102,7 @@ ENGINES = ["transformers", "remote", pytest.param("vllm", marks=pytest.mark.vllm
 def not_started(name: Literal["transformers", "remote", "vllm"], setup: EngineSetup, folder: Path) -> Iterator[Engine]:
     """An engine; the remote one is asked at a stand-in of `vllm serve`, or at the server that the environment names."""
     with contextlib.ExitStack() as stack:
+        stack.enter_context(warm_children(VLLM))
         if name == "remote":
             url = os.environ.get(REAL_SERVER) or stack.enter_context(vllm_server_stand_in(setup.model, folder))
             setup = replace(setup, deployment=Deployment(url))
@@ -112,7 +113,7 @@ def not_started(name: Literal["transformers", "remote", "vllm"], setup: EngineSe
 async def harness(request: pytest.FixtureRequest, setup: EngineSetup, folder: Path) -> AsyncIterator[EngineHarness]:
     """An engine where there is no compiler, and whatever is compiled all the same comes into its folder."""
     own = folder / request.param
-    with pytest.MonkeyPatch.context() as patch, warm_children(VLLM), not_started(request.param, setup, own) as engine:
+    with pytest.MonkeyPatch.context() as patch, not_started(request.param, setup, own) as engine:
         patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(own / "compiled"))
         patch.setenv("CXX", str(own / "missing"))
         await engine.start()
@@ -516,7 +517,7 @@ def poisoned(model: Path, folder: Path, name: str, row: int) -> Path:
 @pytest.mark.vllm
 async def test_zz_vllm_does_not_start_with_numbers_that_are_not_finite(setup: EngineSetup, tmp_path: Path) -> None:
     model = poisoned(setup.model, tmp_path / "model", "model.norm.weight", 0)
-    with warm_children(VLLM), not_started("vllm", replace(setup, model=model), tmp_path) as engine:
+    with not_started("vllm", replace(setup, model=model), tmp_path) as engine:
         with pytest.raises(EngineDiedError, match="first token"):
             await engine.start()
         assert not engine.alive()
@@ -531,7 +532,7 @@ async def test_zz_an_engine_whose_numbers_are_not_finite_dies(
         model = poisoned(setup.model, tmp_path / "model", "model.embed_tokens.weight", PROMPTS[0][-1])
     else:
         model = poisoned(setup.model, tmp_path / "model", "model.norm.weight", 0)
-    with warm_children(VLLM), not_started(name, replace(setup, model=model), tmp_path / "server") as engine:
+    with not_started(name, replace(setup, model=model), tmp_path / "server") as engine:
         if name == "remote":
             # It asks a question first, to learn what the deployment can do, and that finds the engine there dead.
             with pytest.raises(ProtocolError, match="The engine has ended"):

@@ -1,6 +1,6 @@
 """Run an experiment: one seed after another with the same engine and trainer; finished seeds are skipped on resuming.
 
-Plot and summary are rewritten after every seed that is played, so that Ctrl-C leaves what is finished.
+Plot and summary are rewritten after every seed that is played, and after the last, so that Ctrl-C leaves what is finished.
 """
 
 from __future__ import annotations
@@ -70,7 +70,6 @@ async def run_seeds(
         if clock is not None:
             clock.measured(iteration)
 
-    written = 0
     for seed in experiment.seeds:
         folder = experiment.out / f"seed-{seed}"
         played = not is_finished(folder)
@@ -86,11 +85,8 @@ async def run_seeds(
         if len(lines) <= experiment.rounds:
             outcome.end_reasons.setdefault(seed, f"it ended before round {len(lines) - 1} was trained")
         outcome.lines[seed], outcome.seconds[seed] = lines, lines[-1]["seconds"]
-        if played:
+        if played or seed == experiment.seeds[-1]:
             _write_results(outcome, experiment)
-            written = len(outcome.lines)
-    if written < len(outcome.lines):
-        _write_results(outcome, experiment)
     return outcome
 
 

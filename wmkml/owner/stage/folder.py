@@ -7,6 +7,7 @@ is taken from the folder that ships with the project.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -80,11 +81,8 @@ class StageFolder:
 
     def recording(self, name: str) -> Path | None:
         """The path of the recorded run of this name, `recordings/<name>.jsonl.gz`; none if there is no such recording."""
-        try:
-            path = self._path_of(f"recordings/{Path(name).name}.jsonl.gz")
-            return path if path.is_file() else None
-        except OSError:  # the name is longer than a file's can be
-            return None
+        path = self._path_of(f"recordings/{Path(name).name}.jsonl.gz")
+        return path if os.path.isfile(path) else None  # noqa: PTH113 - as in `_path_of`
 
     def reload_if_saved(self) -> bool:
         """Read the folder again if a file was saved and has not changed since the last call; whether it was read."""
@@ -131,7 +129,8 @@ class StageFolder:
 
     def _path_of(self, name: str) -> Path:
         own = self._folder / name
-        return own if own.is_file() else self._shipped / name
+        # `Path.is_file` raises where a name is longer than a file's can be.
+        return own if os.path.isfile(own) else self._shipped / name  # noqa: PTH113
 
     def _font_files(self) -> list[Path]:
         fonts = self._folder / "fonts"

@@ -46,25 +46,13 @@ def add_stage_routes(
     @app.get("/stage/runtime/fonts/{name}", include_in_schema=False)
     async def font(name: str) -> Response:
         path = folder.font(Path(name).name)
-        try:
-            content = await asyncio.to_thread(path.read_bytes) if path else None
-        except OSError:
-            content = None  # deleted since the folder was read
-        if path is None or content is None:
-            raise RequestRefusedError(404, "The stage has no such font.")
-        return Response(content, media_type=FONT_TYPES[path.suffix.lower()], headers=SECURITY_HEADERS | REVALIDATED)
+        media_type = FONT_TYPES[path.suffix.lower()] if path else ""
+        return await _file_response(path, media_type, "The stage has no such font.")
 
     @app.get("/stage/recordings/{name}", include_in_schema=False)
     async def recording(request: Request, name: str) -> Response:
         require_stage_key(request, owner.keys)
-        path = folder.recording(name)
-        try:
-            content = await asyncio.to_thread(path.read_bytes) if path else None
-        except OSError:
-            content = None  # deleted meanwhile
-        if content is None:
-            raise RequestRefusedError(404, "The stage has no such recording.")
-        return Response(content, media_type="application/gzip", headers=SECURITY_HEADERS | REVALIDATED)
+        return await _file_response(folder.recording(name), "application/gzip", "The stage has no such recording.")
 
     @app.post("/stage/sound")
     async def sound(request: Request) -> dict[str, str]:
@@ -77,3 +65,14 @@ def add_stage_routes(
         require_key(request, "operator", owner.keys.operator)
         await owner.blank_stage((await read(request, StageEvent, SMALL_BODY_BYTES)).blank)
         return {"status": "success"}
+
+
+async def _file_response(path: Path | None, media_type: str, missing: str) -> Response:
+    """A file of the stage's folder; refused with 404 and the sentence `missing` where there is none, or it was just deleted."""
+    try:
+        content = await asyncio.to_thread(path.read_bytes) if path else None
+    except OSError:
+        content = None
+    if content is None:
+        raise RequestRefusedError(404, missing)
+    return Response(content, media_type=media_type, headers=SECURITY_HEADERS | REVALIDATED)
