@@ -18,7 +18,7 @@ pytest_plugins = ["tests.scheduling"]
 # The doctor, and with it the launcher, speaks the shell's language; tests compare what they print in English.
 os.environ["LC_ALL"] = "C.UTF-8"
 
-# A shell that runs the tests in the background passes on an ignored Ctrl-C, and some tests press it.
+# A shell that runs the tests in the background passes on an ignored Ctrl-C, as do they to what they start, and some press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROCESS_EVENTS = {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.system"}

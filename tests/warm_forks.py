@@ -73,7 +73,6 @@ class _Forking:
             for file in (ready, *status, *self._running, *(status_file for _, status_file in self._running.values())):
                 os.close(file)
             self._connection.close()
-            # Not as it was here: a shell that runs the tests in the background passes on an ignored SIGINT.
             signal.signal(signal.SIGINT, signal.default_int_handler)
             _run(request, files, ready_in_child)
         for file in (*files, ready_in_child):

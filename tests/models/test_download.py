@@ -17,7 +17,6 @@ import pytest
 from safetensors.numpy import save
 
 from tests.models.hub_stand_in import COMMIT, HubStandIn, serve
-from tests.project.processes import heed_ctrl_c
 from wmkml.models.download import RECORD, DownloadError, download, folder_of, is_complete
 from wmkml.models.files import UNFINISHED, needed_files
 
@@ -185,7 +184,6 @@ def test_a_killed_download_is_taken_up_by_the_next_call(hub: HubStandIn, tmp_pat
         cwd=tmp_path,
         env=environment(hub, tmp_path),
         stdout=subprocess.DEVNULL,
-        preexec_fn=heed_ctrl_c,
     )
     try:
         assert hub.stalled.wait(60)
@@ -358,7 +356,6 @@ def test_two_downloads_into_one_folder_do_not_meet(hub: HubStandIn, tmp_path: Pa
         cwd=tmp_path,
         env=environment(hub, tmp_path),
         stdout=subprocess.DEVNULL,
-        preexec_fn=heed_ctrl_c,
     )
     try:
         assert hub.stalled.wait(60)

@@ -31,11 +31,6 @@ PATIENCE = 180.0
 """Seconds within which every service must be healthy and every awaited condition true."""
 
 
-def heed_ctrl_c() -> None:
-    """Let a child react to Ctrl-C (as `preexec_fn`): a shell that runs the tests in the background passes on an ignored SIGINT."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 @dataclass
 class ServiceProcesses:
     """The services of one installation.  Use as a context: what was started is ended.

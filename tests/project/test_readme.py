@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from tests.models.hub_stand_in import HubStandIn, serve
-from tests.project.processes import heed_ctrl_c
 from tests.project.readme import FENCE, KINDS, commands, fences
 from wmkml.config.paths import PROJECT
 from wmkml.system.ports import free_port
@@ -79,7 +78,6 @@ def test_a_worker_elsewhere_claims_at_the_owner_it_is_given(tmp_path: Path) -> N
         cwd=PROJECT,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=heed_ctrl_c,
     )
     assert process.stderr is not None
     lines = []
@@ -141,7 +139,6 @@ def test_the_cluster_starts_answers_and_ends(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        preexec_fn=heed_ctrl_c,
     )
     assert process.stdout is not None
     lines = []

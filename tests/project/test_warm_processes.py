@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 
 from tests.conftest import _process_guard as process_guard
-from tests.project.processes import heed_ctrl_c
 from tests.warm_processes import OWNER, WarmPopen, warm_children
 
 pytestmark = pytest.mark.process
@@ -39,7 +38,7 @@ Start = Callable[..., subprocess.Popen[bytes] | WarmPopen]
 
 
 def anew(command: list[str], output: Any, **more: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, *command], stdout=output, stderr=output, preexec_fn=heed_ctrl_c, **more)
+    return subprocess.Popen([sys.executable, *command], stdout=output, stderr=output, **more)
 
 
 def warm(command: list[str], output: Any, **more: Any) -> WarmPopen:
